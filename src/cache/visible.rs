@@ -1,0 +1,97 @@
+//! Which keys a query row sees: the attention rule of a model, and the spans that it means for a forward pass.
+//!
+//! Every rule of the supported families lets a row see one contiguous run of keys, so visibility is a list of
+//! (rows, keys) pairs and never an `[n, n]` mask.
+
+use std::ops::Range;
+
+/// The attention rule of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attention {
+    /// Every position sees every position.
+    Bidirectional,
+    /// Position `q` sees position `k` iff `k / block <= q / block`, on absolute positions.
+    BlockCausal {
+        /// Positions in a block.
+        block: usize,
+    },
+}
+
+/// Consecutive query rows that see the same keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Query rows, counted from the first row of the forward pass.
+    pub rows: Range<usize>,
+    /// Visible keys, as absolute positions in the cache.
+    pub keys: Range<usize>,
+}
+
+/// The keys that the rows of one forward pass see, in row order and without gaps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Visible(Vec<Span>);
+
+impl Visible {
+    /// Rows at the absolute positions `rows` all see the keys `keys`.
+    pub fn all(rows: Range<usize>, keys: Range<usize>) -> Self {
+        Self(vec![Span { rows: 0..rows.len(), keys }])
+    }
+
+    /// What `attention` lets rows at the absolute positions `rows` see of the positions `first..end`.
+    ///
+    /// Rows before `first` (padding) see the same keys as the others; their output means nothing.
+    pub fn by_rule(attention: Attention, rows: Range<usize>, first: usize, end: usize) -> Self {
+        let Attention::BlockCausal { block } = attention else {
+            return Self::all(rows, first..end);
+        };
+        let mut spans = Vec::new();
+        let mut pos = rows.start;
+        while pos < rows.end {
+            let block_end = (pos / block + 1) * block;
+            let next = block_end.min(rows.end);
+            spans.push(Span { rows: pos - rows.start..next - rows.start, keys: first..block_end.min(end) });
+            pos = next;
+        }
+        Self(spans)
+    }
+
+    /// The spans, in row order.
+    pub fn spans(&self) -> &[Span] {
+        &self.0
+    }
+
+    /// Number of query rows.
+    pub fn rows(&self) -> usize {
+        self.0.last().map_or(0, |span| span.rows.end)
+    }
+
+    /// One past the last visible key.
+    pub fn end(&self) -> usize {
+        self.0.iter().map(|span| span.keys.end).max().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn block_causal_spans_follow_the_rule_for_every_pair() {
+        for block in [1, 3, 4, 8] {
+            for start in 0..10 {
+                for end in start + 1..24 {
+                    let visible = Visible::by_rule(Attention::BlockCausal { block }, start..end, 0, end);
+                    assert_eq!(visible.rows(), end - start, "block {block}, rows {start}..{end}");
+                    for span in visible.spans() {
+                        for row in span.rows.clone() {
+                            let q = start + row;
+                            for k in 0..end {
+                                let sees = span.keys.contains(&k);
+                                assert_eq!(sees, k / block <= q / block, "block {block}, q {q}, k {k}");
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The one error type of the crate.
+//!
+//! Wrong *input data* (a file, a config value, a prompt that does not fit) is an [`Error`]. A wrong *call* (slice
+//! lengths that disagree) is a panic with a message, documented under `# Panics` of the function.
+//!
+//! The type is one non-exhaustive enum because embedders match on it ("is this a missing file or a model that we do not
+//! support?") and because every variant names what was found and what was expected.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// Shorthand for results of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What went wrong with an input.
+///
+/// `Display` is lower case without a full stop and names the file, tensor, key or option.
+#[non_exhaustive]
+#[derive(Debug)]
+pub enum Error {
+    /// The operating system refused to open, read or map a file.
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file was read but its contents are not what the format demands.
+    Format {
+        /// What was read: a path, or a word such as "buffer" for bytes in memory.
+        file: String,
+        /// What is wrong.
+        what: String,
+    },
+    /// A JSON text is malformed.
+    Json {
+        /// What was read.
+        file: String,
+        /// Byte offset of the first offending byte.
+        offset: usize,
+        /// What is wrong.
+        what: String,
+    },
+    /// A tensor that the model needs is not in the checkpoint.
+    MissingTensor {
+        /// Where it was looked for.
+        file: String,
+        /// Its name in the checkpoint.
+        name: String,
+    },
+    /// A tensor has another shape than the config implies.
+    Shape {
+        /// Where it stands.
+        file: String,
+        /// Its name in the checkpoint.
+        name: String,
+        /// The shape that the config implies.
+        expected: Vec<usize>,
+        /// The shape in the file.
+        found: Vec<usize>,
+    },
+    /// A tensor has an element type that cannot be used in its place.
+    DType {
+        /// Where it stands.
+        file: String,
+        /// Its name in the checkpoint.
+        name: String,
+        /// The element types that can be used.
+        expected: &'static str,
+        /// The element type in the file.
+        found: String,
+    },
+    /// A key of a configuration file has an impossible value.
+    Config {
+        /// What was read.
+        file: String,
+        /// The key.
+        key: String,
+        /// What was found and what was expected.
+        reason: String,
+    },
+    /// The input asks for something that this engine does not do.
+    Unsupported {
+        /// What was asked for, and what is known instead.
+        what: String,
+    },
+    /// An option of the caller is out of range.
+    Option {
+        /// The option's name.
+        name: &'static str,
+        /// What was found and what was expected.
+        reason: String,
+    },
+    /// A fixed capacity would be exceeded.
+    Capacity {
+        /// What would overflow, and the unit.
+        what: &'static str,
+        /// The capacity.
+        limit: usize,
+        /// What was asked for.
+        asked: usize,
+    },
+    /// A prompt holds a token id outside the vocabulary.
+    TokenId {
+        /// The id.
+        id: i64,
+        /// Ids are below this number.
+        vocab: usize,
+    },
+    /// A value that is NaN or infinite appeared in the forward pass.
+    NotFinite {
+        /// Where it appeared first, such as "layer 3, after attention".
+        place: String,
+    },
+    /// The tokenizer or the chat template could not be loaded or applied.
+    Text {
+        /// What was read or rendered.
+        file: String,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+impl Error {
+    /// Wraps an operating system error with the path it is about.
+    pub fn io(path: impl AsRef<Path>, source: std::io::Error) -> Self {
+        Self::Io { path: path.as_ref().to_path_buf(), source }
+    }
+
+    /// A malformed file: `file` is the path or the name of the buffer.
+    pub fn format(file: impl fmt::Display, what: impl Into<String>) -> Self {
+        Self::Format { file: file.to_string(), what: what.into() }
+    }
+
+    /// A bad value of a configuration key.
+    pub fn config(file: impl fmt::Display, key: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Config { file: file.to_string(), key: key.into(), reason: reason.into() }
+    }
+
+    /// Something that this engine does not do.
+    pub fn unsupported(what: impl Into<String>) -> Self {
+        Self::Unsupported { what: what.into() }
+    }
+
+    /// An option of the caller that is out of range.
+    pub fn option(name: &'static str, reason: impl Into<String>) -> Self {
+        Self::Option { name, reason: reason.into() }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io { path, source } => write!(f, "{}: {source}", path.display()),
+            Self::Format { file, what } => write!(f, "{file}: {what}"),
+            Self::Json { file, offset, what } => write!(f, "{file}: malformed JSON at byte {offset}: {what}"),
+            Self::MissingTensor { file, name } => write!(f, "{file}: tensor `{name}` is missing"),
+            Self::Shape { file, name, expected, found } => {
+                write!(f, "{file}: tensor `{name}` has shape {found:?}, expected {expected:?}")
+            }
+            Self::DType { file, name, expected, found } => {
+                write!(f, "{file}: tensor `{name}` has element type {found}, expected {expected}")
+            }
+            Self::Config { file, key, reason } => write!(f, "{file}: key `{key}`: {reason}"),
+            Self::Unsupported { what } => write!(f, "not supported: {what}"),
+            Self::Option { name, reason } => write!(f, "option `{name}`: {reason}"),
+            Self::Capacity { what, limit, asked } => {
+                write!(f, "{what}: {asked} asked for, {limit} is the limit")
+            }
+            Self::TokenId { id, vocab } => {
+                write!(f, "token id {id} is outside the vocabulary (0 to {})", vocab.saturating_sub(1))
+            }
+            Self::NotFinite { place } => write!(f, "a value is NaN or infinite: {place}"),
+            Self::Text { file, what } => write!(f, "{file}: {what}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}

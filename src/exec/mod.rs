@@ -1,0 +1,132 @@
+//! Who runs the parts of a kernel: the [`Executor`] that the caller brings, and the safe ways to split an output over it.
+//!
+//! Work is split over rows, output columns or heads, never over the reduction, so results do not depend on the number of
+//! threads. The two `split` functions are the only place where several tasks write into one buffer.
+
+mod threads;
+
+#[cfg(feature = "rayon")]
+pub mod rayon;
+
+pub use threads::Threads;
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+/// Runs independent tasks, on one thread or several. Object safe, so that an embedder brings its own pool.
+pub trait Executor: Sync {
+    /// How many threads take part at most; at least 1. Work is cut into a small multiple of this.
+    fn width(&self) -> usize;
+
+    /// Calls `task(i)` once for every `i` below `tasks`, in any order and on any thread, and returns when all are done.
+    ///
+    /// # Panics
+    /// If a task panics.
+    fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync));
+}
+
+/// Runs every task on the calling thread.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Serial;
+
+impl Executor for Serial {
+    fn width(&self) -> usize {
+        1
+    }
+
+    fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        (0..tasks).for_each(task);
+    }
+}
+
+/// A pointer that tasks may share because each of them touches another part of what it points to.
+struct Shared<T>(*mut T);
+
+// SAFETY: the `split` functions below give every task a part of its own, and T: Send.
+unsafe impl<T: Send> Sync for Shared<T> {}
+
+impl<T> Shared<T> {
+    /// A method, so that closures capture the wrapper and not the bare pointer.
+    fn get(&self) -> *mut T {
+        self.0
+    }
+}
+
+/// Cuts `data` into pieces of `piece` elements (the last may be shorter) and calls `task(index, piece)` for each.
+///
+/// # Panics
+/// If `piece` is 0, or a task panics.
+pub fn split<T: Send>(
+    exec: &dyn Executor,
+    data: &mut [T],
+    piece: usize,
+    task: impl Fn(usize, &mut [T]) + Sync,
+) {
+    assert!(piece > 0, "pieces of no element");
+    let (len, base) = (data.len(), Shared(data.as_mut_ptr()));
+    exec.run(len.div_ceil(piece), &|i| {
+        let start = i * piece;
+        // SAFETY: [start, start + piece) clipped to `len` lies inside `data`, is disjoint from that of every other index, each
+        // index is run once, and `data` stays mutably borrowed until `run` returns.
+        let part = unsafe { std::slice::from_raw_parts_mut(base.get().add(start), piece.min(len - start)) };
+        task(i, part);
+    });
+}
+
+/// The columns of a row-major matrix that one task owns.
+pub struct Columns<'a> {
+    base: *mut f32,
+    rows: usize,
+    width: usize,
+    range: Range<usize>,
+    lifetime: PhantomData<&'a mut [f32]>,
+}
+
+impl Columns<'_> {
+    /// The columns, as a range of the full row.
+    pub fn range(&self) -> Range<usize> {
+        self.range.clone()
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The owned part of row `i`.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn row_mut(&mut self, i: usize) -> &mut [f32] {
+        assert!(i < self.rows, "row {i} of {}", self.rows);
+        // SAFETY: i < rows and range.end <= width (checked by `split_columns`), so the part lies inside the matrix; no other
+        // task owns these columns, and &mut self keeps a second part of this task from existing meanwhile.
+        unsafe {
+            std::slice::from_raw_parts_mut(self.base.add(i * self.width + self.range.start), self.range.len())
+        }
+    }
+}
+
+/// Cuts the columns of a row-major matrix (`width` numbers a row) into pieces of `piece` columns (the last may be
+/// narrower) and calls `task` for each.
+///
+/// # Panics
+/// If `piece` or `width` is 0, `width` does not divide the length, or a task panics.
+pub fn split_columns(
+    exec: &dyn Executor,
+    data: &mut [f32],
+    width: usize,
+    piece: usize,
+    task: impl Fn(Columns<'_>) + Sync,
+) {
+    assert!(piece > 0 && width > 0, "pieces of no column");
+    assert!(data.len().is_multiple_of(width), "{} numbers are not rows of {width}", data.len());
+    let (rows, base) = (data.len() / width, Shared(data.as_mut_ptr()));
+    exec.run(width.div_ceil(piece), &|i| {
+        let range = i * piece..(i * piece + piece).min(width);
+        task(Columns { base: base.get(), rows, width, range, lifetime: PhantomData });
+    });
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,106 @@
+use super::*;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+fn executors() -> Vec<Box<dyn Executor>> {
+    let mut all: Vec<Box<dyn Executor>> = vec![Box::new(Serial)];
+    all.extend([0, 1, 2, 3, 8].map(|width| Box::new(Threads::new(width)) as Box<dyn Executor>));
+    all
+}
+
+#[test]
+fn every_task_runs_once() {
+    for exec in executors() {
+        for tasks in [0, 1, 2, 3, 7, 64, 1000] {
+            let counts: Vec<_> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
+            exec.run(tasks, &|i| {
+                counts[i].fetch_add(1, Ordering::Relaxed);
+            });
+            assert!(
+                counts.iter().all(|c| c.load(Ordering::Relaxed) == 1),
+                "width {}, {tasks} tasks",
+                exec.width()
+            );
+        }
+    }
+}
+
+#[test]
+fn split_hands_out_every_element_once() {
+    for exec in executors() {
+        for len in [0, 1, 5, 64, 65] {
+            let mut data = vec![0u32; len];
+            split(&*exec, &mut data, 7, |i, part| {
+                part.iter_mut().enumerate().for_each(|(j, x)| *x += 1 + (i * 7 + j) as u32);
+            });
+            assert!(data.iter().enumerate().all(|(i, &x)| x == 1 + i as u32), "len {len}");
+        }
+    }
+}
+
+#[test]
+fn split_columns_hands_out_every_column_once() {
+    for exec in executors() {
+        let (rows, width) = (3, 10);
+        let mut data = vec![0.0; rows * width];
+        split_columns(&*exec, &mut data, width, 4, |mut columns| {
+            for i in 0..columns.rows() {
+                let start = columns.range().start;
+                columns
+                    .row_mut(i)
+                    .iter_mut()
+                    .enumerate()
+                    .for_each(|(j, x)| *x += (i * width + start + j) as f32);
+            }
+        });
+        assert!(data.iter().enumerate().all(|(i, &x)| x == i as f32), "width {}", exec.width());
+    }
+}
+
+#[test]
+fn a_panicking_task_reaches_the_caller_and_the_pool_lives_on() {
+    let pool = Threads::new(4);
+    for round in 0..20 {
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            pool.run(16, &|i| assert!(i != round % 16, "task {i} fails"));
+        }));
+        assert!(outcome.is_err(), "round {round} did not report the panic");
+        let sum = AtomicUsize::new(0);
+        pool.run(16, &|i| {
+            sum.fetch_add(i, Ordering::Relaxed);
+        });
+        assert_eq!(sum.into_inner(), 120, "round {round}");
+    }
+}
+
+#[test]
+fn nested_and_concurrent_calls_finish() {
+    let pool = Threads::new(3);
+    let sum = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                for _ in 0..50 {
+                    pool.run(4, &|_| {
+                        pool.run(5, &|_| {
+                            sum.fetch_add(1, Ordering::Relaxed);
+                        });
+                    });
+                }
+            });
+        }
+    });
+    assert_eq!(sum.into_inner(), 3 * 50 * 4 * 5);
+}
+
+#[test]
+fn a_parked_pool_wakes_up() {
+    let pool = Threads::new(3);
+    for _ in 0..5 {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let sum = AtomicUsize::new(0);
+        pool.run(8, &|i| {
+            sum.fetch_add(i, Ordering::Relaxed);
+        });
+        assert_eq!(sum.into_inner(), 28);
+    }
+}

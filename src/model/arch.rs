@@ -1,0 +1,132 @@
+//! [`Architecture`]: everything that distinguishes one supported model from another, as data.
+//!
+//! The forward pass is one function over these values. Which checkpoint means which values is written in
+//! [`super::presets`], and nowhere else.
+
+use crate::cache::Attention;
+use crate::tensor::TokenId;
+
+/// Sizes of a model, in elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dims {
+    /// Rows of the embedding and of the output matrix. May exceed the tokenizer's size.
+    pub vocab: usize,
+    /// Width of the residual stream.
+    pub hidden: usize,
+    /// Inner width of the feed-forward part.
+    pub ffn: usize,
+    /// Number of blocks.
+    pub layers: usize,
+    /// Query heads.
+    pub n_heads: usize,
+    /// Key/value heads; divides `n_heads`.
+    pub n_kv_heads: usize,
+    /// Width of a head; `n_heads * head_dim` may differ from `hidden`.
+    pub head_dim: usize,
+    /// Positions that the model was made for.
+    pub max_pos: usize,
+}
+
+impl Dims {
+    /// Width of all query heads together.
+    pub fn q_width(&self) -> usize {
+        self.n_heads * self.head_dim
+    }
+
+    /// Width of all key (or value) heads together.
+    pub fn kv_width(&self) -> usize {
+        self.n_kv_heads * self.head_dim
+    }
+}
+
+/// Which logits row predicts a position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alignment {
+    /// Row `i` predicts position `i`.
+    Own,
+    /// Row `i - 1` predicts position `i`. The first row of a forward pass has no row before it and stands in for itself.
+    Shifted,
+}
+
+/// Ids with a meaning.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Special {
+    /// The mask token, if the config names it (else the tokenizer does).
+    pub mask: Option<TokenId>,
+    /// Ids that end a text.
+    pub eos: Vec<TokenId>,
+    /// Padding.
+    pub pad: Option<TokenId>,
+    /// Start of text.
+    pub bos: Option<TokenId>,
+}
+
+/// Names of the tensors in a checkpoint, without the `.weight` or `.bias` at their end.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Names {
+    /// Token embedding, `[vocab, hidden]`.
+    pub embed: &'static str,
+    /// Final norm, `[hidden]`.
+    pub norm: &'static str,
+    /// Output matrix, `[vocab, hidden]`; absent when tied to the embedding.
+    pub lm_head: &'static str,
+    /// What stands before the number of a block.
+    pub block: &'static str,
+    /// Norm before attention, `[hidden]`.
+    pub attn_norm: &'static str,
+    /// Query projection, `[n_heads * head_dim, hidden]`.
+    pub q: &'static str,
+    /// Key projection, `[n_kv_heads * head_dim, hidden]`.
+    pub k: &'static str,
+    /// Value projection, `[n_kv_heads * head_dim, hidden]`.
+    pub v: &'static str,
+    /// Output projection of attention, `[hidden, n_heads * head_dim]`.
+    pub out: &'static str,
+    /// Norm of every query head, `[head_dim]`.
+    pub q_norm: &'static str,
+    /// Norm of every key head, `[head_dim]`.
+    pub k_norm: &'static str,
+    /// Norm before the feed-forward part, `[hidden]`.
+    pub mlp_norm: &'static str,
+    /// Gate projection, `[ffn, hidden]`.
+    pub gate: &'static str,
+    /// Up projection, `[ffn, hidden]`.
+    pub up: &'static str,
+    /// Down projection, `[hidden, ffn]`.
+    pub down: &'static str,
+    /// Name endings of tensors that may be present and mean nothing to inference.
+    pub ignored: &'static [&'static str],
+}
+
+/// A model as data.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Architecture {
+    /// Name of the family, for reports.
+    pub family: &'static str,
+    /// Sizes.
+    pub dims: Dims,
+    /// Added to the mean square in every RMSNorm.
+    pub norm_eps: f32,
+    /// Whether the query, key and value projections have a bias.
+    pub qkv_bias: bool,
+    /// Whether the output projection of attention has a bias.
+    pub out_bias: bool,
+    /// Whether the gate, up and down projections have a bias.
+    pub mlp_bias: bool,
+    /// Whether query and key heads are normalised before RoPE.
+    pub qk_norm: bool,
+    /// Whether the output matrix is the embedding.
+    pub tied: bool,
+    /// Base of the RoPE frequencies.
+    pub rope_theta: f64,
+    /// The attention rule.
+    pub attention: Attention,
+    /// Which logits row predicts a position.
+    pub alignment: Alignment,
+    /// Ids with a meaning.
+    pub tokens: Special,
+    /// Name of the decoding policy that the model was published with.
+    pub policy: &'static str,
+    /// Tensor names.
+    pub names: &'static Names,
+}
