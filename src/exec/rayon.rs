@@ -2,7 +2,7 @@
 
 use super::Executor;
 use ::rayon::ThreadPool;
-use ::rayon::iter::{IntoParallelIterator, ParallelIterator};
+use ::rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
 use std::sync::Arc;
 
 /// Runs tasks on a rayon pool.
