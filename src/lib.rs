@@ -4,6 +4,7 @@ pub mod bytes;
 pub mod dtype;
 pub mod error;
 pub mod exec;
+pub mod kernels;
 pub mod quant;
 pub mod tensor;
 

@@ -1,0 +1,187 @@
+//! Every kernel at every level of this CPU, on the shapes of real models, beside what the machine can do at most.
+//!
+//! `cargo bench --bench kernels -- gemm/bf16` selects by id: `gemm/bf16xf32/avx2/m4_n6144_k2048`, with `_t2` for two threads.
+//! Compare products of few rows with `machine/read`, products of many rows with `machine/fma`.
+
+#[path = "../tests/oracle/cases.rs"]
+mod cases;
+#[path = "kernels/machine.rs"]
+mod machine;
+
+use criterion::{
+    BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
+};
+use diffulex::bytes::Bytes;
+use diffulex::dtype::{Bf16, DType, F16, as_bytes};
+use diffulex::exec::{Executor, Serial, Threads};
+use diffulex::kernels::{Attention, Kernels, KeySpan, KvRows, Level, RopeTable};
+use diffulex::quant::{Format, Matrix};
+use diffulex::tensor::{Rows, RowsMut, TensorView};
+use std::time::Duration;
+
+type Group<'a> = BenchmarkGroup<'a, WallTime>;
+
+/// Numbers in [-1, 1) that look random; subnormals and zeros would flatter nobody.
+fn noise(len: usize) -> Vec<f32> {
+    (0..len as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / 8_388_608.0 - 1.0).collect()
+}
+
+fn matrix(n: usize, k: usize, format: Format) -> Matrix {
+    let x = noise(n * k);
+    let (dtype, bytes) = match format {
+        Format::F32 => (DType::F32, Bytes::copy_aligned(as_bytes(&x))),
+        Format::Bf16 => {
+            let x: Vec<_> = x.iter().map(|&x| Bf16::from_f32(x)).collect();
+            (DType::Bf16, Bytes::copy_aligned(as_bytes(&x)))
+        }
+        Format::F16 => {
+            let x: Vec<_> = x.iter().map(|&x| F16::from_f32(x)).collect();
+            (DType::F16, Bytes::copy_aligned(as_bytes(&x)))
+        }
+    };
+    Matrix::from_tensor(&TensorView::new(dtype, vec![n, k], bytes).expect("n * k elements"))
+        .expect("two dimensions")
+}
+
+/// One thread, and two where there are two.
+fn executors() -> Vec<(&'static str, Box<dyn Executor>)> {
+    let mut all: Vec<(&str, Box<dyn Executor>)> = vec![("", Box::new(Serial))];
+    if std::thread::available_parallelism().is_ok_and(|n| n.get() > 1) {
+        all.push(("_t2", Box::new(Threads::new(2))));
+    }
+    all
+}
+
+fn gemm(c: &mut Criterion) {
+    let mut group = quick(c, "gemm");
+    for format in Format::ALL {
+        for (n, k) in cases::MODEL_GEMM {
+            let w = matrix(n, k, format);
+            for m in cases::MODEL_ROWS {
+                let (x, mut out) = (noise(m * k), vec![0.0; m * n]);
+                group.throughput(match m {
+                    ..=4 => Throughput::Bytes(w.bytes() as u64),
+                    _ => Throughput::Elements(2 * (m * n * k) as u64),
+                });
+                for level in Level::available() {
+                    for (threads, exec) in executors() {
+                        let id = format!("{}xf32/{}/m{m}_n{n}_k{k}{threads}", format.name(), level.name());
+                        let kernels = Kernels::new(level);
+                        group.bench_function(id, |b| {
+                            b.iter(|| {
+                                kernels.gemm(&*exec, Rows::new(&x, k), &w, None, RowsMut::new(&mut out, n));
+                            });
+                        });
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn attention(c: &mut Criterion) {
+    let mut group = quick(c, "attention");
+    for case in cases::MODEL_ATTENTION {
+        let cases::AttentionCase { rows, n_heads, n_kv_heads, head_dim, keys } = case;
+        let width = n_heads * head_dim;
+        let (q, mut out) = (noise(rows * width), vec![0.0; rows * width]);
+        let kv: Vec<_> = noise(n_kv_heads * keys * head_dim).into_iter().map(F16::from_f32).collect();
+        let spans = [KeySpan { rows: 0..rows, keys: 0..keys }];
+        group.throughput(Throughput::Elements(4 * (rows * width * keys) as u64));
+        for level in Level::available() {
+            for (threads, exec) in executors() {
+                let shape = format!("r{rows}_h{n_heads}_kv{n_kv_heads}_d{head_dim}_k{keys}{threads}");
+                let kernels = Kernels::new(level);
+                group.bench_function(format!("f16xf32/{}/{shape}", level.name()), |b| {
+                    b.iter(|| {
+                        kernels.attention(
+                            &*exec,
+                            Attention {
+                                q: Rows::new(&q, width),
+                                keys: KvRows::F16(&kv),
+                                values: KvRows::F16(&kv),
+                                capacity: keys,
+                                n_heads,
+                                n_kv_heads,
+                                head_dim,
+                                spans: &spans,
+                                out: RowsMut::new(&mut out, width),
+                            },
+                        );
+                    });
+                });
+            }
+        }
+    }
+}
+
+fn rows(c: &mut Criterion) {
+    let mut group = quick(c, "rows");
+    let (rows, width, vocab) = (32, 2048, 151_936);
+    let (x, y, logits) = (noise(rows * width), noise(rows * width), noise(vocab));
+    let (mut out, mut probabilities) = (x.clone(), logits.clone());
+    let mut halves = vec![F16(0); rows * width];
+    let table = RopeTable::new(1e6, 128, rows);
+    for level in Level::available() {
+        let (kernels, name) = (Kernels::new(level), level.name());
+        group.throughput(Throughput::Elements((rows * width) as u64));
+        group.bench_function(format!("rms_norm/{name}/r{rows}_w{width}"), |b| {
+            let weight = &y[..width];
+            b.iter(|| {
+                kernels.rms_norm(&Serial, Rows::new(&x, width), weight, 1e-6, RowsMut::new(&mut out, width))
+            });
+        });
+        group.bench_function(format!("rope/{name}/r{rows}_w{width}"), |b| {
+            b.iter(|| kernels.rope(&Serial, RowsMut::new(&mut out, width), &table, 0));
+        });
+        group.bench_function(format!("swiglu/{name}/r{rows}_w{width}"), |b| {
+            out.copy_from_slice(&x);
+            b.iter(|| kernels.swiglu(&Serial, RowsMut::new(&mut out, width), Rows::new(&y, width)));
+        });
+        group.bench_function(format!("add/{name}/r{rows}_w{width}"), |b| {
+            b.iter(|| kernels.add(&Serial, RowsMut::new(&mut out, width), Rows::new(&y, width)));
+        });
+        group.bench_function(format!("narrow/{name}/r{rows}_w{width}"), |b| {
+            b.iter(|| kernels.narrow(&x, &mut halves));
+        });
+        group.throughput(Throughput::Elements(vocab as u64));
+        group.bench_function(format!("scan/{name}/w{vocab}"), |b| b.iter(|| kernels.scan(&logits)));
+        group.bench_function(format!("exp_sums/{name}/w{vocab}"), |b| {
+            b.iter(|| kernels.exp_sums(&logits, 1.0, 1.0));
+        });
+        group.bench_function(format!("softmax/{name}/w{vocab}"), |b| {
+            probabilities.copy_from_slice(&logits);
+            b.iter(|| kernels.softmax(&mut probabilities, 1.0, 1.0, 2.0));
+        });
+    }
+}
+
+fn limits(c: &mut Criterion) {
+    let mut group = quick(c, "machine");
+    let buffer = vec![1u64; 32 << 20];
+    for (threads, exec) in executors() {
+        group.throughput(Throughput::Bytes(size_of_val(&*buffer) as u64));
+        group.bench_function(format!("read{threads}"), |b| b.iter(|| machine::read(&*exec, &buffer)));
+        if let Some(flops) = machine::fma(&*exec) {
+            group.throughput(Throughput::Elements(flops));
+            group.bench_function(format!("fma/avx2{threads}"), |b| b.iter(|| machine::fma(&*exec)));
+        }
+        if let Some(flops) = machine::fma_wide(&*exec) {
+            group.throughput(Throughput::Elements(flops));
+            group.bench_function(format!("fma/avx512{threads}"), |b| b.iter(|| machine::fma_wide(&*exec)));
+        }
+    }
+}
+
+/// A group with short runs: there are hundreds of them, and single runs differ by less than hours of one machine do.
+fn quick<'a>(c: &'a mut Criterion, name: &str) -> Group<'a> {
+    let mut group = c.benchmark_group(name);
+    group
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_millis(600))
+        .sample_size(10);
+    group
+}
+
+criterion_group!(benches, limits, gemm, attention, rows);
+criterion_main!(benches);

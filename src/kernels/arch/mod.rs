@@ -1,0 +1,48 @@
+//! Where levels meet instruction sets: which levels this CPU has, and the step into code compiled for one of them.
+//!
+//! On targets without a file here, [`Level`] is `Scalar` only.
+
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+
+use super::cpu::Level;
+use super::simd::{Op, TileOp};
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use x86_64::{features, vector_levels};
+
+/// The levels above scalar that this CPU has, lowest first.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn vector_levels() -> Vec<Level> {
+    Vec::new()
+}
+
+/// The instruction set extensions of this CPU that kernels use or may use.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn features() -> Vec<&'static str> {
+    Vec::new()
+}
+
+impl Level {
+    /// Runs a row kernel on our own tokens, whatever the features.
+    pub(crate) fn run_own<O: Op>(self, op: O) -> O::Out {
+        match self {
+            Self::Scalar(s) => op.run(s),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(s) => x86_64::row_avx2(s, op),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(s) => x86_64::row_avx512(s, op),
+        }
+    }
+
+    /// Runs a tile kernel.
+    pub(crate) fn run_tile<O: TileOp>(self, op: O) -> O::Out {
+        match self {
+            Self::Scalar(s) => op.run(s),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(s) => x86_64::tile_avx2(s, op),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(s) => x86_64::tile_avx512(s, op),
+        }
+    }
+}

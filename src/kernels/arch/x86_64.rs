@@ -1,0 +1,62 @@
+//! x86-64: detection, and the only functions that carry `#[target_feature]` for kernels written over tokens.
+
+use crate::kernels::cpu::Level;
+use crate::kernels::simd::{Avx2, Avx512, Op, TileOp};
+
+/// The levels above scalar that this CPU has, lowest first.
+pub(crate) fn vector_levels() -> Vec<Level> {
+    let avx2 = Avx2::new().map(Level::Avx2);
+    let avx512 = Avx512::new().map(Level::Avx512);
+    avx2.into_iter().chain(avx512).collect()
+}
+
+/// The instruction set extensions of this CPU that kernels use or may use.
+pub(crate) fn features() -> Vec<&'static str> {
+    let all = [
+        ("avx2", is_x86_feature_detected!("avx2")),
+        ("fma", is_x86_feature_detected!("fma")),
+        ("f16c", is_x86_feature_detected!("f16c")),
+        ("avx512f", is_x86_feature_detected!("avx512f")),
+        ("avx512bw", is_x86_feature_detected!("avx512bw")),
+        ("avx512cd", is_x86_feature_detected!("avx512cd")),
+        ("avx512dq", is_x86_feature_detected!("avx512dq")),
+        ("avx512vl", is_x86_feature_detected!("avx512vl")),
+    ];
+    all.into_iter().filter_map(|(name, found)| found.then_some(name)).collect()
+}
+
+pub(super) fn row_avx2<O: Op>(s: Avx2, op: O) -> O::Out {
+    #[target_feature(enable = "avx2,fma,f16c")]
+    fn enter<O: Op>(s: Avx2, op: O) -> O::Out {
+        op.run(s)
+    }
+    // SAFETY: the token proves these features.
+    unsafe { enter(s, op) }
+}
+
+pub(super) fn row_avx512<O: Op>(s: Avx512, op: O) -> O::Out {
+    #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512cd,avx512dq,avx512vl")]
+    fn enter<O: Op>(s: Avx512, op: O) -> O::Out {
+        op.run(s)
+    }
+    // SAFETY: the token proves these features.
+    unsafe { enter(s, op) }
+}
+
+pub(super) fn tile_avx2<O: TileOp>(s: Avx2, op: O) -> O::Out {
+    #[target_feature(enable = "avx2,fma,f16c")]
+    fn enter<O: TileOp>(s: Avx2, op: O) -> O::Out {
+        op.run(s)
+    }
+    // SAFETY: the token proves these features.
+    unsafe { enter(s, op) }
+}
+
+pub(super) fn tile_avx512<O: TileOp>(s: Avx512, op: O) -> O::Out {
+    #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512cd,avx512dq,avx512vl")]
+    fn enter<O: TileOp>(s: Avx512, op: O) -> O::Out {
+        op.run(s)
+    }
+    // SAFETY: the token proves these features.
+    unsafe { enter(s, op) }
+}

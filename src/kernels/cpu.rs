@@ -1,0 +1,138 @@
+//! What this CPU can do: [`Level`], the instruction set that kernels run on, and [`Cpu`], a description for reports.
+
+use super::arch;
+use super::simd::Scalar;
+#[cfg(target_arch = "x86_64")]
+use super::simd::{Avx2, Avx512};
+use crate::error::{Error, Result};
+use std::fmt;
+
+/// The environment variable that lowers the level.
+pub const LEVEL_VARIABLE: &str = "DIFFULEX_LEVEL";
+
+/// The instruction set that kernels run on. A value is a proof that this CPU has it.
+///
+/// Results are bit-identical on one level, whatever the number of threads and the Cargo features; between levels they
+/// differ in rounding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// No vectors: every CPU.
+    Scalar(Scalar),
+    /// 256-bit vectors: AVX2, FMA, F16C.
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
+    /// 512-bit vectors: AVX-512 F, BW, CD, DQ, VL.
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
+}
+
+impl Level {
+    /// The best level of this CPU.
+    pub fn detect() -> Self {
+        arch::vector_levels().pop().unwrap_or(Self::Scalar(Scalar))
+    }
+
+    /// Every level of this CPU, lowest first.
+    pub fn available() -> Vec<Self> {
+        let mut levels = vec![Self::Scalar(Scalar)];
+        levels.extend(arch::vector_levels());
+        levels
+    }
+
+    /// The name in kernel ids, reports and options.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scalar(_) => "scalar",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) => "avx512",
+        }
+    }
+
+    /// The level with this name.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if the name is unknown or this CPU does not have the level.
+    pub fn from_name(name: &str) -> Result<Self> {
+        let levels = Self::available();
+        levels.iter().copied().find(|level| level.name() == name).ok_or_else(|| {
+            let names: Vec<_> = levels.iter().map(|level| level.name()).collect();
+            Error::option(
+                "level",
+                format!("`{name}` is not a level of this cpu, which has {}", names.join(", ")),
+            )
+        })
+    }
+
+    /// The level named by the environment variable `DIFFULEX_LEVEL`, or the best one if it is not set.
+    ///
+    /// # Errors
+    /// As [`Self::from_name`].
+    pub fn from_env() -> Result<Self> {
+        match std::env::var_os(LEVEL_VARIABLE) {
+            None => Ok(Self::detect()),
+            Some(name) => Self::from_name(&name.to_string_lossy()),
+        }
+    }
+}
+
+impl Default for Level {
+    fn default() -> Self {
+        Self::detect()
+    }
+}
+
+/// What this CPU has. `Display` gives one line for reports.
+#[derive(Clone, Debug)]
+pub struct Cpu {
+    features: Vec<&'static str>,
+}
+
+impl Cpu {
+    /// Asks the CPU and the operating system.
+    pub fn detect() -> Self {
+        Self { features: arch::features() }
+    }
+
+    /// The instruction set extensions found, by their usual names.
+    pub fn features(&self) -> &[&'static str] {
+        &self.features
+    }
+}
+
+impl fmt::Display for Cpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", std::env::consts::ARCH)?;
+        for (i, feature) in self.features.iter().enumerate() {
+            write!(f, "{}{feature}", if i == 0 { ": " } else { " " })?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_available_level_is_found_by_its_name_and_no_other() {
+        let levels = Level::available();
+        assert_eq!(levels[0].name(), "scalar");
+        assert_eq!(levels.last(), Some(&Level::detect()));
+        for &level in &levels {
+            assert_eq!(Level::from_name(level.name()).unwrap(), level);
+        }
+        let error = Level::from_name("avx1024").unwrap_err().to_string();
+        assert!(error.contains("`avx1024`") && error.contains("scalar"), "{error}");
+    }
+
+    #[test]
+    fn the_description_names_what_the_level_needs() {
+        let text = Cpu::detect().to_string();
+        assert!(text.starts_with(std::env::consts::ARCH), "{text}");
+        if Level::detect().name() != "scalar" {
+            assert!(text.contains("avx2 fma f16c"), "{text}");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The FMA tile: `M` rows of x against `N` rows of weights, in dot form.
+//!
+//! Vectors run along k, where both operands are contiguous in memory, so weights are used as they are stored. A tile keeps
+//! `M * N` accumulators in registers; each is one chain of fused additions over k in ascending order, whatever the shape of
+//! the tile. So the bits of an output do not depend on which tile computed it: not on the number of rows, nor on how the
+//! columns were cut into tasks.
+
+use super::{Decode, WeightRow};
+use crate::kernels::simd::Tile;
+
+/// Columns that [`sweep`] covers without a remainder: a common multiple of all tile widths.
+pub(crate) const PANEL: usize = 12;
+
+/// A product for [`sweep`]: where operands come from, and where accumulators start and end.
+///
+/// # Safety
+/// For the `m`, `n` and `k` given to `sweep`: `x(i)` with `i < m` and `w(j)` with `j < n` must have `k` elements.
+pub(crate) unsafe trait Product {
+    /// A row of weights.
+    type Row: Decode;
+    /// Row `i` of x.
+    fn x(&self, i: usize) -> WeightRow<f32>;
+    /// Row `j` of the weights.
+    fn w(&self, j: usize) -> Self::Row;
+    /// The accumulator of output `(i, j)` before the first element of k.
+    fn begin<S: Tile>(&self, s: S, i: usize, j: usize) -> S::V;
+    /// Takes the accumulator of output `(i, j)` after the last element of k.
+    fn end<S: Tile>(&mut self, s: S, i: usize, j: usize, acc: S::V);
+}
+
+/// Accumulates all `m * n` outputs over `k` elements.
+///
+/// Tiles have 12 accumulators where there are 16 registers, 12 to 24 where there are 32; few rows take more columns, since 8
+/// chains are needed to keep two FMA units busy over a latency of 4 cycles.
+#[inline(always)]
+pub(crate) fn sweep<S: Tile, P: Product>(s: S, product: &mut P, m: usize, n: usize, k: usize) {
+    let mut i = 0;
+    while i < m {
+        match (m - i, S::WIDE) {
+            (1, _) => row_of_tiles::<S, P, 1, 12>(s, product, i, n, k),
+            (2, false) => row_of_tiles::<S, P, 2, 6>(s, product, i, n, k),
+            (2, true) => row_of_tiles::<S, P, 2, 12>(s, product, i, n, k),
+            (3, false) => row_of_tiles::<S, P, 3, 4>(s, product, i, n, k),
+            (3, true) => row_of_tiles::<S, P, 3, 6>(s, product, i, n, k),
+            (_, false) => row_of_tiles::<S, P, 4, 3>(s, product, i, n, k),
+            (_, true) => row_of_tiles::<S, P, 4, 6>(s, product, i, n, k),
+        }
+        i += 4;
+    }
+}
+
+/// Rows `i .. i + M`, all columns.
+#[inline(always)]
+fn row_of_tiles<S: Tile, P: Product, const M: usize, const N: usize>(
+    s: S,
+    product: &mut P,
+    i: usize,
+    n: usize,
+    k: usize,
+) {
+    let mut j = 0;
+    while j + N <= n {
+        tile::<S, P, M, N>(s, product, i, j, k);
+        j += N;
+    }
+    while j < n {
+        tile::<S, P, M, 1>(s, product, i, j, k);
+        j += 1;
+    }
+}
+
+/// One tile: gathers the operands' rows, runs the loop, hands the accumulators on.
+#[inline(always)]
+fn tile<S: Tile, P: Product, const M: usize, const N: usize>(
+    s: S,
+    product: &mut P,
+    i: usize,
+    j: usize,
+    k: usize,
+) {
+    let mut x = [product.x(i); M];
+    let mut w = [product.w(j); N];
+    let mut acc = [[s.splat(0.0); N]; M];
+    for a in 0..M {
+        x[a] = product.x(i + a);
+        for b in 0..N {
+            acc[a][b] = product.begin(s, i + a, j + b);
+        }
+    }
+    for b in 1..N {
+        w[b] = product.w(j + b);
+    }
+    // SAFETY: `Product` promises k elements behind every row of x and w.
+    unsafe { fma_tile(s, x, w, k, &mut acc) };
+    for a in 0..M {
+        for b in 0..N {
+            product.end(s, i + a, j + b, acc[a][b]);
+        }
+    }
+}
+
+/// `acc[a][b] += x[a] · w[b]` over `k` elements, lane by lane.
+///
+/// # Safety
+/// Every `x` and `w` has `k` elements.
+#[inline(always)]
+unsafe fn fma_tile<S: Tile, W: Decode, const M: usize, const N: usize>(
+    s: S,
+    x: [WeightRow<f32>; M],
+    w: [W; N],
+    k: usize,
+    acc: &mut [[S::V; N]; M],
+) {
+    let whole = k / S::LANES * S::LANES;
+    let mut at = 0;
+    while at < whole {
+        // SAFETY: at + LANES <= k.
+        unsafe { step(s, x, w, at, S::LANES, acc) };
+        at += S::LANES;
+    }
+    if at < k {
+        // SAFETY: the k - at < LANES elements that are left.
+        unsafe { step(s, x, w, at, k - at, acc) };
+    }
+}
+
+/// One vector of k: the smaller side stays in registers while the other is streamed past it.
+///
+/// # Safety
+/// Every `x` and `w` has the elements `at .. at + len`, and `len <= LANES`.
+#[inline(always)]
+unsafe fn step<S: Tile, W: Decode, const M: usize, const N: usize>(
+    s: S,
+    x: [WeightRow<f32>; M],
+    w: [W; N],
+    at: usize,
+    len: usize,
+    acc: &mut [[S::V; N]; M],
+) {
+    if M <= N {
+        let mut xs = [s.splat(0.0); M];
+        for a in 0..M {
+            // SAFETY: the caller's contract.
+            xs[a] = unsafe { load(s, x[a], at, len) };
+        }
+        for b in 0..N {
+            // SAFETY: the caller's contract.
+            let wb = unsafe { load(s, w[b], at, len) };
+            for a in 0..M {
+                acc[a][b] = s.mul_add(xs[a], wb, acc[a][b]);
+            }
+        }
+    } else {
+        let mut ws = [s.splat(0.0); N];
+        for b in 0..N {
+            // SAFETY: the caller's contract.
+            ws[b] = unsafe { load(s, w[b], at, len) };
+        }
+        for a in 0..M {
+            // SAFETY: the caller's contract.
+            let xa = unsafe { load(s, x[a], at, len) };
+            for b in 0..N {
+                acc[a][b] = s.mul_add(xa, ws[b], acc[a][b]);
+            }
+        }
+    }
+}
+
+/// A whole vector, or the start of one.
+///
+/// # Safety
+/// The row has the elements `at .. at + len`, and `len <= LANES`.
+#[inline(always)]
+unsafe fn load<S: Tile, W: Decode>(s: S, row: W, at: usize, len: usize) -> S::V {
+    // SAFETY: the caller's contract, in both arms.
+    unsafe { if len == S::LANES { row.load(s, at) } else { row.load_partial(s, at, len) } }
+}

@@ -1,0 +1,156 @@
+//! [`Avx512`]: sixteen lanes, 32 registers; AVX-512 F, BW, CD, DQ and VL (server CPUs since 2017, Zen 4).
+
+use super::{Avx2, F32s, Tile, lanewise};
+use crate::dtype::F16;
+use std::arch::x86_64::*;
+
+/// The token of the `avx512` level: a proof that this CPU has AVX-512 F, BW, CD, DQ and VL, and what `avx2` needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Avx512(());
+
+impl Avx512 {
+    /// The token, if this CPU has the instructions.
+    pub fn new() -> Option<Self> {
+        let found = Avx2::new().is_some()
+            && is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512cd")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl");
+        found.then_some(Self(()))
+    }
+}
+
+/// The first `len` of 16 lanes.
+///
+/// # Panics
+/// If there are not so many.
+#[inline(always)]
+fn mask(len: usize) -> __mmask16 {
+    assert!(len <= 16, "{len} elements in 16 lanes");
+    ((1u32 << len) - 1) as __mmask16
+}
+
+impl F32s for Avx512 {
+    type V = __m512;
+    const LANES: usize = 16;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> __m512 {
+        // SAFETY: the token proves AVX-512 F.
+        unsafe { _mm512_set1_ps(x) }
+    }
+    #[inline(always)]
+    fn load(self, x: &[f32]) -> __m512 {
+        let x = &x[..16];
+        // SAFETY: 16 elements, sliced above; unaligned load; the token proves AVX-512 F.
+        unsafe { _mm512_loadu_ps(x.as_ptr()) }
+    }
+    #[inline(always)]
+    fn load_partial(self, x: &[f32]) -> __m512 {
+        // SAFETY: only the first `len` lanes are read (`mask` panics beyond 16); the token proves AVX-512 F.
+        unsafe { _mm512_maskz_loadu_ps(mask(x.len()), x.as_ptr()) }
+    }
+    #[inline(always)]
+    fn store(self, v: __m512, out: &mut [f32]) {
+        let out = &mut out[..16];
+        // SAFETY: 16 elements, sliced above; unaligned store; the token proves AVX-512 F.
+        unsafe { _mm512_storeu_ps(out.as_mut_ptr(), v) }
+    }
+    #[inline(always)]
+    fn store_partial(self, v: __m512, out: &mut [f32]) {
+        // SAFETY: only the first `len` lanes are written (`mask` panics beyond 16); the token proves AVX-512 F.
+        unsafe { _mm512_mask_storeu_ps(out.as_mut_ptr(), mask(out.len()), v) }
+    }
+
+    lanewise! {
+        add(a, b) = _mm512_add_ps;
+        sub(a, b) = _mm512_sub_ps;
+        mul(a, b) = _mm512_mul_ps;
+        div(a, b) = _mm512_div_ps;
+        mul_add(a, b, c) = _mm512_fmadd_ps;
+        min(a, b) = _mm512_min_ps;
+        max(a, b) = _mm512_max_ps;
+    }
+
+    #[inline(always)]
+    fn select_lt(self, a: __m512, b: __m512, yes: __m512, no: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512 F.
+        unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b), no, yes) }
+    }
+    #[inline(always)]
+    fn pow2(self, t: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512 F.
+        unsafe {
+            let exponent = _mm512_slli_epi32::<23>(_mm512_castps_si512(t));
+            _mm512_castsi512_ps(_mm512_add_epi32(exponent, _mm512_castps_si512(_mm512_set1_ps(1.0))))
+        }
+    }
+    #[inline(always)]
+    fn sum(self, v: __m512) -> f32 {
+        // The provided tree: lanes i and i + 8, then as in 8 lanes.
+        // SAFETY: the token proves AVX-512 DQ and AVX.
+        unsafe {
+            let eight = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps::<1>(v));
+            let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+            let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+        }
+    }
+}
+
+impl Tile for Avx512 {
+    const WIDE: bool = true;
+
+    #[inline(always)]
+    unsafe fn load_f32(self, p: *const f32) -> __m512 {
+        // SAFETY: the caller's contract; the token proves AVX-512 F.
+        unsafe { _mm512_loadu_ps(p) }
+    }
+    #[inline(always)]
+    unsafe fn load_f32_partial(self, p: *const f32, len: usize) -> __m512 {
+        // SAFETY: only the first `len` lanes are read, the caller's contract; the token proves AVX-512 F.
+        unsafe { _mm512_maskz_loadu_ps(mask(len), p) }
+    }
+    #[inline(always)]
+    unsafe fn store_f32(self, v: __m512, p: *mut f32) {
+        // SAFETY: the caller's contract; the token proves AVX-512 F.
+        unsafe { _mm512_storeu_ps(p, v) }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(self, p: *const u16) -> __m512 {
+        // SAFETY: 16 elements are 32 bytes, the caller's contract; the token proves AVX and AVX-512 F.
+        unsafe { widen_bf16(_mm256_loadu_si256(p.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16_partial(self, p: *const u16, len: usize) -> __m512 {
+        // SAFETY: only the first `len` lanes are read, the caller's contract; the token proves AVX-512 BW and VL.
+        unsafe { widen_bf16(_mm256_maskz_loadu_epi16(mask(len), p.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn load_f16(self, p: *const u16) -> __m512 {
+        // SAFETY: 16 elements are 32 bytes, the caller's contract; the token proves AVX and AVX-512 F.
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(p.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn load_f16_partial(self, p: *const u16, len: usize) -> __m512 {
+        // SAFETY: only the first `len` lanes are read, the caller's contract; the token proves AVX-512 BW and VL.
+        unsafe { _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask(len), p.cast())) }
+    }
+    #[inline(always)]
+    fn narrow(self, v: __m512, out: &mut [F16]) {
+        let out = &mut out[..16];
+        // SAFETY: 16 elements of 2 bytes, sliced above; F16 is a transparent u16; unaligned store; the token proves AVX-512 F.
+        unsafe {
+            _mm256_storeu_si256(out.as_mut_ptr().cast(), _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v));
+        }
+    }
+}
+
+/// # Safety
+/// The CPU has AVX-512 F.
+#[inline(always)]
+unsafe fn widen_bf16(x: __m256i) -> __m512 {
+    // SAFETY: the caller's contract.
+    unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(x))) }
+}

@@ -1,0 +1,174 @@
+//! The vector operations that kernels are written in: [`F32s`] for row kernels, [`Tile`] for GEMM and attention tiles.
+//!
+//! A token (`Scalar`, `Avx2`, ..) is a zero-sized proof that the CPU has the instructions; it provides the operations. A
+//! kernel is a struct of arguments with one generic `run` ([`Op`], [`TileOp`]), instantiated once per token by the
+//! trampolines in `kernels/arch`.
+//!
+//! The one trap: `#[target_feature]` cannot stand on trait methods, so everything between a trampoline and an intrinsic must
+//! be inlined. Every function here and in the kernels is `#[inline(always)]` and uses plain loops, no closures; a forgotten
+//! attribute shows up as a call per vector in the assembly and a tenfold loss in the bench.
+
+mod scalar;
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+
+#[cfg(feature = "pulp")]
+mod pulp;
+
+pub use scalar::Scalar;
+#[cfg(target_arch = "x86_64")]
+pub use {avx2::Avx2, avx512::Avx512};
+
+use super::cpu::Level;
+use crate::dtype::F16;
+
+/// Lanes of the widest vector of any level.
+pub(crate) const MAX_LANES: usize = 16;
+
+/// Single-precision vector operations.
+///
+/// Every provider at the same width returns the same bits: lane operations are IEEE operations, and reductions go through
+/// one fixed tree.
+pub(crate) trait F32s: Copy {
+    /// A vector of [`Self::LANES`] numbers.
+    type V: Copy;
+    /// Numbers in a vector: a power of two, at most [`MAX_LANES`].
+    const LANES: usize;
+
+    /// `x` in every lane.
+    fn splat(self, x: f32) -> Self::V;
+    /// The first `LANES` elements of `x`.
+    fn load(self, x: &[f32]) -> Self::V;
+    /// All of `x`, which has at most `LANES` elements; the other lanes are 0.
+    fn load_partial(self, x: &[f32]) -> Self::V;
+    /// Writes to the first `LANES` elements of `out`.
+    fn store(self, v: Self::V, out: &mut [f32]);
+    /// Writes the first lanes to all of `out`, which has at most `LANES` elements.
+    fn store_partial(self, v: Self::V, out: &mut [f32]);
+
+    /// `a + b`
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a - b`
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b`
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a / b`
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b + c`: rounded once, except on `Scalar`, where a fused operation would be a library call.
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// `if a < b { a } else { b }`, so `b` if either is NaN (`minps`).
+    fn min(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `if a > b { a } else { b }`, so `b` if either is NaN (`maxps`).
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `if a < b { yes } else { no }`
+    fn select_lt(self, a: Self::V, b: Self::V, yes: Self::V, no: Self::V) -> Self::V;
+    /// `2^n`, where `t = 1.5 * 2^23 + n` and `-126 <= n <= 127`: the low bits of `t` become the exponent.
+    ///
+    /// This takes the place of rounding and float-to-integer conversion, which pulp does not have.
+    fn pow2(self, t: Self::V) -> Self::V;
+
+    /// The sum of all lanes: halves are added until one lane is left.
+    #[inline(always)]
+    fn sum(self, v: Self::V) -> f32 {
+        let mut lanes = [0.0; MAX_LANES];
+        self.store(v, &mut lanes);
+        let mut half = Self::LANES / 2;
+        while half > 0 {
+            for i in 0..half {
+                lanes[i] += lanes[i + half];
+            }
+            half /= 2;
+        }
+        lanes[0]
+    }
+
+    /// The largest lane. NaN lanes are passed over unless lane 0 is NaN.
+    #[inline(always)]
+    fn top(self, v: Self::V) -> f32 {
+        let mut lanes = [0.0; MAX_LANES];
+        self.store(v, &mut lanes);
+        let mut top = lanes[0];
+        for &lane in &lanes[1..Self::LANES] {
+            top = if lane > top { lane } else { top };
+        }
+        top
+    }
+}
+
+/// What GEMM and attention tiles need beyond [`F32s`]: loads through pointers, widening loads, narrowing stores.
+///
+/// # Safety of the methods
+/// `load_*` reads `LANES` elements at `p`, `load_*_partial` reads `len < LANES` elements (the other lanes are 0) and nothing
+/// beyond them. `p` must be valid for these reads and aligned for its element type; it need not be aligned to a vector.
+pub(crate) trait Tile: F32s {
+    /// Whether there are 32 vector registers instead of 16. Decides the tile shapes.
+    const WIDE: bool;
+
+    /// # Safety
+    /// `p` is valid for reads of `LANES` elements.
+    unsafe fn load_f32(self, p: *const f32) -> Self::V;
+    /// # Safety
+    /// `p` is valid for reads of `len` elements, and `len < LANES`.
+    unsafe fn load_f32_partial(self, p: *const f32, len: usize) -> Self::V;
+    /// # Safety
+    /// `p` is valid for writes of `LANES` elements.
+    unsafe fn store_f32(self, v: Self::V, p: *mut f32);
+    /// # Safety
+    /// `p` is valid for reads of `LANES` elements.
+    unsafe fn load_bf16(self, p: *const u16) -> Self::V;
+    /// # Safety
+    /// `p` is valid for reads of `len` elements, and `len < LANES`.
+    unsafe fn load_bf16_partial(self, p: *const u16, len: usize) -> Self::V;
+    /// # Safety
+    /// `p` is valid for reads of `LANES` elements.
+    unsafe fn load_f16(self, p: *const u16) -> Self::V;
+    /// # Safety
+    /// `p` is valid for reads of `len` elements, and `len < LANES`.
+    unsafe fn load_f16_partial(self, p: *const u16, len: usize) -> Self::V;
+
+    /// Rounds to nearest, ties to even, into the first `LANES` elements of `out`: the bits of [`F16::from_f32`].
+    fn narrow(self, v: Self::V, out: &mut [F16]);
+}
+
+/// A row kernel: its arguments, and one body for every provider of [`F32s`].
+pub(crate) trait Op {
+    /// What the kernel returns.
+    type Out;
+    /// Runs it. Must be `#[inline(always)]`.
+    fn run<S: F32s>(self, s: S) -> Self::Out;
+}
+
+/// A kernel that needs [`Tile`]: always runs on our own tokens.
+pub(crate) trait TileOp {
+    /// What the kernel returns.
+    type Out;
+    /// Runs it. Must be `#[inline(always)]`.
+    fn run<S: Tile>(self, s: S) -> Self::Out;
+}
+
+impl Level {
+    /// Runs a row kernel at this level, on pulp's vectors if that feature is on.
+    pub(crate) fn run<O: Op>(self, op: O) -> O::Out {
+        #[cfg(feature = "pulp")]
+        return pulp::run(self, op);
+        #[cfg(not(feature = "pulp"))]
+        return self.run_own(op);
+    }
+}
+
+/// Defines lane-wise methods of a token as the intrinsics of the same meaning.
+#[cfg(target_arch = "x86_64")]
+macro_rules! lanewise {
+    ($($name:ident($($arg:ident),+) = $intrinsic:ident;)+) => {$(
+        #[inline(always)]
+        fn $name(self, $($arg: Self::V),+) -> Self::V {
+            // SAFETY: the token proves the instruction set; the operation touches registers only.
+            unsafe { $intrinsic($($arg),+) }
+        }
+    )+};
+}
+#[cfg(target_arch = "x86_64")]
+use lanewise;
