@@ -6,5 +6,6 @@ pub mod error;
 pub mod exec;
 pub mod quant;
 pub mod tensor;
+pub mod text;
 
 pub use error::{Error, Result};
