@@ -16,6 +16,7 @@ pub use stop::StopStrings;
 pub use stream::StreamDecoder;
 
 use crate::error::Result;
+use crate::json::Value;
 use crate::tensor::TokenId;
 
 /// Text to ids and back.
@@ -42,4 +43,10 @@ pub trait Tokenizer: Send + Sync {
 
     /// The id of the token that is written exactly so, special tokens included.
     fn id_of(&self, token: &str) -> Option<TokenId>;
+}
+
+/// The text of a special token that a tokenizer's configuration names: a string, or an object with `content`.
+pub fn special_token<'a>(config: &'a Value, key: &str) -> Option<&'a str> {
+    let value = config.get(key)?;
+    value.as_str().or_else(|| value.get("content")?.as_str())
 }
