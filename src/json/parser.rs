@@ -1,0 +1,245 @@
+//! The recursive descent parser behind [`Value::parse`].
+
+use super::{MAX_DEPTH, Number, Value};
+
+/// Parses a whole text. On failure: the offset of the offending byte, and what is wrong there.
+pub(super) fn parse(text: &str) -> Result<Value, (usize, String)> {
+    let mut parser = Parser { text, pos: 0 };
+    parser.document().map_err(|what| (parser.pos, what))
+}
+
+/// A recursive descent parser. On failure `pos` stands at the offending byte.
+struct Parser<'a> {
+    text: &'a str,
+    pos: usize,
+}
+
+/// What is wrong at `pos`.
+type Parsed<T> = Result<T, String>;
+
+impl Parser<'_> {
+    fn document(&mut self) -> Parsed<Value> {
+        let value = self.value(0)?;
+        self.skip_space();
+        if self.pos < self.text.len() { self.unexpected("the end of the text") } else { Ok(value) }
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.pos).copied()
+    }
+
+    /// Consumes `byte` if it is next.
+    fn take(&mut self, byte: u8) -> bool {
+        let found = self.peek() == Some(byte);
+        self.pos += usize::from(found);
+        found
+    }
+
+    fn skip_space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.pos += 1;
+        }
+    }
+
+    fn unexpected<T>(&self, expected: &str) -> Parsed<T> {
+        match self.text.get(self.pos..).and_then(|rest| rest.chars().next()) {
+            Some(c) => Err(format!("found `{}`, expected {expected}", c.escape_debug())),
+            None => Err(format!("the text ends, expected {expected}")),
+        }
+    }
+
+    /// A value inside `depth` arrays and objects, after any space.
+    fn value(&mut self, depth: usize) -> Parsed<Value> {
+        self.skip_space();
+        match self.peek() {
+            Some(b'{' | b'[') if depth == MAX_DEPTH => {
+                Err(format!("nested deeper than {MAX_DEPTH} arrays and objects"))
+            }
+            Some(b'{') => self.object(depth + 1),
+            Some(b'[') => self.array(depth + 1),
+            Some(b'"') => self.string().map(Value::String),
+            Some(b'-' | b'0'..=b'9') => self.number().map(Value::Number),
+            _ => {
+                for (word, value) in
+                    [("null", Value::Null), ("true", Value::Bool(true)), ("false", Value::Bool(false))]
+                {
+                    if self.text[self.pos..].starts_with(word) {
+                        self.pos += word.len();
+                        return Ok(value);
+                    }
+                }
+                self.unexpected("a value")
+            }
+        }
+    }
+
+    fn array(&mut self, depth: usize) -> Parsed<Value> {
+        self.pos += 1;
+        let mut elements = Vec::new();
+        self.skip_space();
+        if self.take(b']') {
+            return Ok(Value::Array(elements));
+        }
+        loop {
+            elements.push(self.value(depth)?);
+            self.skip_space();
+            if self.take(b']') {
+                return Ok(Value::Array(elements));
+            }
+            if !self.take(b',') {
+                return self.unexpected("`,` or `]`");
+            }
+        }
+    }
+
+    fn object(&mut self, depth: usize) -> Parsed<Value> {
+        self.pos += 1;
+        let mut entries = Vec::new();
+        let mut offsets = Vec::new();
+        self.skip_space();
+        if self.take(b'}') {
+            return Ok(Value::Object(entries));
+        }
+        loop {
+            self.skip_space();
+            if self.peek() != Some(b'"') {
+                return self.unexpected("a key in quotes");
+            }
+            offsets.push(self.pos);
+            let key = self.string()?;
+            self.skip_space();
+            if !self.take(b':') {
+                return self.unexpected("`:`");
+            }
+            entries.push((key, self.value(depth)?));
+            self.skip_space();
+            if self.take(b'}') {
+                self.refuse_duplicates(&entries, &offsets)?;
+                return Ok(Value::Object(entries));
+            }
+            if !self.take(b',') {
+                return self.unexpected("`,` or `}`");
+            }
+        }
+    }
+
+    /// Sorts instead of comparing all pairs: a hostile header may hold millions of keys.
+    fn refuse_duplicates(&mut self, entries: &[(String, Value)], offsets: &[usize]) -> Parsed<()> {
+        let mut order: Vec<usize> = (0..entries.len()).collect();
+        order.sort_by_key(|&i| (&entries[i].0, i));
+        for pair in order.windows(2) {
+            if entries[pair[0]].0 == entries[pair[1]].0 {
+                self.pos = offsets[pair[1]];
+                return Err(format!("duplicate key `{}`", entries[pair[1]].0.escape_debug()));
+            }
+        }
+        Ok(())
+    }
+
+    fn string(&mut self) -> Parsed<String> {
+        self.pos += 1;
+        let mut out = String::new();
+        loop {
+            let run =
+                self.text[self.pos..].bytes().take_while(|b| !matches!(b, b'"' | b'\\' | 0..=0x1f)).count();
+            out.push_str(&self.text[self.pos..self.pos + run]);
+            self.pos += run;
+            match self.peek() {
+                Some(b'"') => {
+                    self.pos += 1;
+                    return Ok(out);
+                }
+                Some(b'\\') => {
+                    self.pos += 1;
+                    out.push(self.escape()?);
+                }
+                _ => return self.unexpected("a character of a string or its closing quote"),
+            }
+        }
+    }
+
+    /// What follows a backslash.
+    fn escape(&mut self) -> Parsed<char> {
+        let c = match self.peek() {
+            Some(c @ (b'"' | b'\\' | b'/')) => char::from(c),
+            Some(b'b') => '\u{8}',
+            Some(b'f') => '\u{c}',
+            Some(b'n') => '\n',
+            Some(b'r') => '\r',
+            Some(b't') => '\t',
+            Some(b'u') => {
+                self.pos += 1;
+                return self.unicode_escape();
+            }
+            _ => return self.unexpected("an escape"),
+        };
+        self.pos += 1;
+        Ok(c)
+    }
+
+    /// What follows `\u`: four hex digits, and a second escape where they are the first half of a surrogate pair.
+    fn unicode_escape(&mut self) -> Parsed<char> {
+        let start = self.pos;
+        let high = self.hex4()?;
+        let code = if (0xd800..0xdc00).contains(&high) && self.take(b'\\') {
+            if !self.take(b'u') {
+                return self.unexpected("the second half of a surrogate pair");
+            }
+            match self.hex4()? {
+                low @ 0xdc00..0xe000 => 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00),
+                _ => high,
+            }
+        } else {
+            high
+        };
+        // A lone half is no character.
+        char::from_u32(code).ok_or_else(|| {
+            self.pos = start;
+            format!("\\u{high:04x} is half of a surrogate pair")
+        })
+    }
+
+    fn hex4(&mut self) -> Parsed<u32> {
+        let mut code = 0;
+        for _ in 0..4 {
+            match self.peek().and_then(|b| char::from(b).to_digit(16)) {
+                Some(digit) => code = code * 16 + digit,
+                None => return self.unexpected("four hexadecimal digits"),
+            }
+            self.pos += 1;
+        }
+        Ok(code)
+    }
+
+    fn number(&mut self) -> Parsed<Number> {
+        let start = self.pos;
+        self.take(b'-');
+        if !self.take(b'0') {
+            self.digits()?;
+        }
+        if self.take(b'.') {
+            self.digits()?;
+        }
+        if self.take(b'e') || self.take(b'E') {
+            let _ = self.take(b'+') || self.take(b'-');
+            self.digits()?;
+        }
+        let text = &self.text[start..self.pos];
+        if text.parse::<f64>().is_ok_and(f64::is_finite) {
+            return Ok(Number(text.to_string()));
+        }
+        self.pos = start;
+        Err("the number does not fit a 64-bit float".to_string())
+    }
+
+    /// One digit or more.
+    fn digits(&mut self) -> Parsed<()> {
+        if !matches!(self.peek(), Some(b'0'..=b'9')) {
+            return self.unexpected("a digit");
+        }
+        while matches!(self.peek(), Some(b'0'..=b'9')) {
+            self.pos += 1;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,214 @@
+//! Finds the files of a checkpoint and opens its weights.
+//!
+//! The path that a user gives may be a directory in the Hugging Face layout, one of its safetensors files, or the index
+//! of its shards. The configuration, tokenizer and template files are looked for beside the weights.
+
+use super::index::Index;
+use super::{Error, Result, SafeTensors, TensorSource};
+use crate::bytes::{AlignedBuf, Bytes};
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// The index of a checkpoint in shards.
+const INDEX: &str = "model.safetensors.index.json";
+/// The weights of a checkpoint in one file.
+const SINGLE: &str = "model.safetensors";
+
+/// How the bytes of the weights come into memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// Mapped: opening takes no time, and only what is touched is read. Reads where the crate is built without `mmap`.
+    Map,
+    /// Read completely on opening. Nothing that happens to the file later has an effect.
+    Read,
+}
+
+/// The files with the weights.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Weights {
+    /// One safetensors file.
+    File(PathBuf),
+    /// The index of several, which lie beside it.
+    Index(PathBuf),
+}
+
+/// The files of a checkpoint. Each can be replaced before use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The weights.
+    pub weights: Weights,
+    /// `config.json`
+    pub config: Option<PathBuf>,
+    /// `tokenizer.json`
+    pub tokenizer: Option<PathBuf>,
+    /// `tokenizer_config.json`
+    pub tokenizer_config: Option<PathBuf>,
+    /// `chat_template.jinja`
+    pub chat_template: Option<PathBuf>,
+    /// `generation_config.json`
+    pub generation_config: Option<PathBuf>,
+    /// `special_tokens_map.json`
+    pub special_tokens_map: Option<PathBuf>,
+}
+
+impl Checkpoint {
+    /// Finds the files of the checkpoint at `path`: a directory, a safetensors file, or an index (`*.json`).
+    ///
+    /// In a directory the index is taken if there is one, else `model.safetensors`, else the only `*.safetensors` file.
+    /// Where both an index and `model.safetensors` stand, the index is taken only if all its shards are there: such
+    /// directories are left behind by tools that merge shards.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if `path` does not exist; [`Error::Format`] if a directory has no weights, or several files that
+    /// could be them, or if `path` is one shard of several.
+    pub fn locate(path: &Path) -> Result<Self> {
+        let metadata = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
+        let weights = if metadata.is_dir() {
+            weights_in(path)?
+        } else if path.extension().is_some_and(|extension| extension == "json") {
+            Weights::Index(path.to_path_buf())
+        } else {
+            refuse_lone_shard(path)?;
+            Weights::File(path.to_path_buf())
+        };
+        let directory = if metadata.is_dir() { path } else { parent(path) };
+        let beside = |name: &str| Some(directory.join(name)).filter(|file| file.is_file());
+        Ok(Self {
+            weights,
+            config: beside("config.json"),
+            tokenizer: beside("tokenizer.json"),
+            tokenizer_config: beside("tokenizer_config.json"),
+            chat_template: beside("chat_template.jinja"),
+            generation_config: beside("generation_config.json"),
+            special_tokens_map: beside("special_tokens_map.json"),
+        })
+    }
+
+    /// Opens the weights.
+    ///
+    /// # Errors
+    /// [`Error::Io`], or what is wrong with a file: [`Error::Format`], [`Error::Json`], [`Error::DType`],
+    /// [`Error::Config`]. With an index: every shard must be there, and hold exactly the tensors that the index says.
+    pub fn open(&self, storage: Storage) -> Result<SafeTensors> {
+        match &self.weights {
+            Weights::File(path) => {
+                SafeTensors::from_bytes(&path.display().to_string(), &load(path, storage)?)
+            }
+            Weights::Index(path) => open_shards(path, storage),
+        }
+    }
+}
+
+/// The directory of a file; "" is the current one.
+fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or_else(|| Path::new(""))
+}
+
+fn weights_in(directory: &Path) -> Result<Weights> {
+    let (index, single) = (directory.join(INDEX), directory.join(SINGLE));
+    if index.is_file() {
+        let complete = !single.is_file()
+            || Index::read(&index)?.shards.iter().all(|shard| directory.join(shard).is_file());
+        return Ok(if complete { Weights::Index(index) } else { Weights::File(single) });
+    }
+    if single.is_file() {
+        return Ok(Weights::File(single));
+    }
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(|e| Error::io(directory, e))? {
+        let path = entry.map_err(|e| Error::io(directory, e))?.path();
+        if path.extension().is_some_and(|extension| extension == "safetensors") && path.is_file() {
+            found.push(path);
+        }
+    }
+    if found.len() == 1 {
+        return Ok(Weights::File(found.remove(0)));
+    }
+    if found.is_empty() {
+        let what = format!("no weights: expected {INDEX}, {SINGLE} or another .safetensors file");
+        return Err(Error::format(directory.display(), what));
+    }
+    found.sort();
+    let names: Vec<_> =
+        found.iter().filter_map(|path| path.file_name()).map(|name| name.to_string_lossy()).collect();
+    let what =
+        format!("several .safetensors files and no {INDEX}: {}; name the one to load", names.join(", "));
+    Err(Error::format(directory.display(), what))
+}
+
+/// Half of a checkpoint would only be noticed by the first tensor that is missing; its index says it better.
+fn refuse_lone_shard(path: &Path) -> Result<()> {
+    let index = parent(path).join(INDEX);
+    let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    if name == SINGLE || !index.is_file() {
+        return Ok(());
+    }
+    let shards = Index::read(&index)?.shards;
+    if shards.len() > 1 && shards.iter().any(|shard| *shard == name) {
+        let what =
+            format!("one shard of {}; give {} or its directory instead", shards.len(), index.display());
+        return Err(Error::format(path.display(), what));
+    }
+    Ok(())
+}
+
+fn open_shards(path: &Path, storage: Storage) -> Result<SafeTensors> {
+    let index = Index::read(path)?;
+    let file = path.display().to_string();
+    let shard_path = |shard: &str| parent(path).join(shard);
+    for shard in &index.shards {
+        if !shard_path(shard).exists() {
+            let what = format!("shard `{shard}` is missing, {} are expected", index.shards.len());
+            return Err(Error::format(&file, what));
+        }
+    }
+    let mut source = SafeTensors::empty(&file);
+    for shard in &index.shards {
+        let path = shard_path(shard);
+        source.add(&path.display().to_string(), &load(&path, storage)?)?;
+    }
+    for (name, shard) in &index.map {
+        let expected = shard_path(shard).display().to_string();
+        // Also when it is in another shard than the index says.
+        if source.origin(name) != expected {
+            return Err(Error::MissingTensor { file: expected, name: name.clone() });
+        }
+    }
+    match source.names().iter().find(|name| index.shard(name).is_none()) {
+        None => Ok(source),
+        Some(name) => {
+            let what = format!("tensor `{name}` is not in the index {file}");
+            Err(Error::format(source.origin(name), what))
+        }
+    }
+}
+
+/// The bytes of a regular file.
+fn load(path: &Path, storage: Storage) -> Result<Bytes> {
+    // Before opening: opening a pipe would wait for its writer.
+    let metadata = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
+    if !metadata.is_file() {
+        return Err(Error::format(path.display(), "not a regular file, expected a safetensors file"));
+    }
+    if metadata.len() == 0 {
+        return Err(Error::format(path.display(), "the file is empty"));
+    }
+    match storage {
+        #[cfg(feature = "mmap")]
+        Storage::Map => super::mmap::map(path),
+        _ => read(path),
+    }
+}
+
+/// Reads a file straight into its final place.
+fn read(path: &Path) -> Result<Bytes> {
+    let io = |e| Error::io(path, e);
+    let mut file = File::open(path).map_err(io)?;
+    let length = file.metadata().map_err(io)?.len();
+    let length = usize::try_from(length)
+        .map_err(|_| Error::format(path.display(), format!("{length} bytes do not fit the address space")))?;
+    let mut buffer = AlignedBuf::zeroed(length);
+    file.read_exact(buffer.as_mut()).map_err(io)?;
+    Ok(Bytes::new(buffer))
+}

@@ -1,0 +1,30 @@
+//! Maps files into memory, so that weights are paged in when they are first used and shared between processes.
+
+use super::{Error, Result};
+use crate::bytes::Bytes;
+use memmap2::Mmap;
+use std::fs::File;
+use std::path::Path;
+
+/// The bytes of the regular, non-empty file at `path`, mapped read-only.
+///
+/// # Errors
+/// [`Error::Io`] if the system refuses, [`Error::Format`] if the file changes its size meanwhile.
+pub(super) fn map(path: &Path) -> Result<Bytes> {
+    let io = |e| Error::io(path, e);
+    let file = File::open(path).map_err(io)?;
+    let before = file.metadata().map_err(io)?.len();
+    // SAFETY: the mapping is read-only, and its size is compared with the file's size before and after. What no check can
+    // rule out is another process that shrinks or rewrites the file later: touching a page that is gone ends this
+    // process with SIGBUS, and rewritten bytes change weights under way. Both are the meaning of mapping a file;
+    // `Storage::Read` (`--no-mmap`) avoids them. Writers that rename a finished file into place, as ours does, are no
+    // danger: the mapping keeps the old file. No typed view depends on the values, every bit pattern is a number.
+    let map = unsafe { Mmap::map(&file) }.map_err(io)?;
+    let after = file.metadata().map_err(io)?.len();
+    let mapped = map.len() as u64;
+    if before != mapped || after != mapped {
+        let what = format!("the file is being written: {before} bytes, then {after}, {mapped} are mapped");
+        return Err(Error::format(path.display(), what));
+    }
+    Ok(Bytes::new(map))
+}
