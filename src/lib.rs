@@ -10,6 +10,7 @@ pub mod json;
 pub mod model;
 pub mod quant;
 pub mod tensor;
+pub mod text;
 pub mod weights;
 
 pub use error::{Error, Result};

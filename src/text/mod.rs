@@ -1,0 +1,52 @@
+//! Text to token ids and back: the [`Tokenizer`] that the caller brings, text as it becomes final ([`StreamDecoder`]) and
+//! the strings that end it ([`StopStrings`]).
+//!
+//! The engine itself works on ids. Reading `tokenizer.json` is the feature `tokenizers` ([`hf`]); rendering the chat template
+//! of a checkpoint is the feature `chat` ([`chat`]).
+#![forbid(unsafe_code)]
+
+#[cfg(feature = "chat")]
+pub mod chat;
+#[cfg(feature = "tokenizers")]
+pub mod hf;
+mod stop;
+mod stream;
+
+pub use stop::StopStrings;
+pub use stream::StreamDecoder;
+
+use crate::error::Result;
+use crate::json::Value;
+use crate::tensor::TokenId;
+
+/// Text to ids and back.
+pub trait Tokenizer: Send + Sync {
+    /// The ids of `text`. Nothing is added at its ends: chat templates carry their special tokens, and the text of a special
+    /// token becomes that token.
+    ///
+    /// # Errors
+    /// If the tokenizer has no id for a part of the text.
+    fn encode(&self, text: &str) -> Result<Vec<TokenId>>;
+
+    /// The text of `ids`. Bytes that are not UTF-8 become U+FFFD. `skip_special` leaves out the tokens that are marked as
+    /// special; ids that are no token are left out always.
+    ///
+    /// # Errors
+    /// If the tokenizer's decoder refuses the tokens.
+    fn decode(&self, ids: &[TokenId], skip_special: bool) -> Result<String>;
+
+    /// Every id is below this number.
+    fn size(&self) -> usize;
+
+    /// The ids below [`Self::size`] that are no token, ascending. They must never be generated.
+    fn holes(&self) -> &[TokenId];
+
+    /// The id of the token that is written exactly so, special tokens included.
+    fn id_of(&self, token: &str) -> Option<TokenId>;
+}
+
+/// The text of a special token that a tokenizer's configuration names: a string, or an object with `content`.
+pub fn special_token<'a>(config: &'a Value, key: &str) -> Option<&'a str> {
+    let value = config.get(key)?;
+    value.as_str().or_else(|| value.get("content")?.as_str())
+}
