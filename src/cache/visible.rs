@@ -3,6 +3,7 @@
 //! Every rule of the supported families lets a row see one contiguous run of keys, so visibility is a list of
 //! (rows, keys) pairs and never an `[n, n]` mask.
 
+use crate::kernels::KeySpan;
 use std::ops::Range;
 
 /// The attention rule of a model.
@@ -17,23 +18,14 @@ pub enum Attention {
     },
 }
 
-/// Consecutive query rows that see the same keys.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Span {
-    /// Query rows, counted from the first row of the forward pass.
-    pub rows: Range<usize>,
-    /// Visible keys, as absolute positions in the cache.
-    pub keys: Range<usize>,
-}
-
 /// The keys that the rows of one forward pass see, in row order and without gaps.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Visible(Vec<Span>);
+pub struct Visible(Vec<KeySpan>);
 
 impl Visible {
     /// Rows at the absolute positions `rows` all see the keys `keys`.
     pub fn all(rows: Range<usize>, keys: Range<usize>) -> Self {
-        Self(vec![Span { rows: 0..rows.len(), keys }])
+        Self(vec![KeySpan { rows: 0..rows.len(), keys }])
     }
 
     /// What `attention` lets rows at the absolute positions `rows` see of the positions `first..end`.
@@ -48,14 +40,15 @@ impl Visible {
         while pos < rows.end {
             let block_end = (pos / block + 1) * block;
             let next = block_end.min(rows.end);
-            spans.push(Span { rows: pos - rows.start..next - rows.start, keys: first..block_end.min(end) });
+            spans
+                .push(KeySpan { rows: pos - rows.start..next - rows.start, keys: first..block_end.min(end) });
             pos = next;
         }
         Self(spans)
     }
 
     /// The spans, in row order.
-    pub fn spans(&self) -> &[Span] {
+    pub fn spans(&self) -> &[KeySpan] {
         &self.0
     }
 

@@ -10,8 +10,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{JoinHandle, Thread};
 
-/// Rounds of `spin_loop` before a helper parks: about 100 microseconds, longer than the serial parts of a forward pass.
-const SPINS_BEFORE_PARK: usize = 20_000;
+/// Rounds of `spin_loop` before a waiting thread offers its core to others: a few microseconds, longer than a fork or a join
+/// takes when every thread has a core of its own.
+const SPINS_BEFORE_YIELD: usize = 2_000;
+/// Rounds of `yield_now` before a helper parks: some 100 microseconds, longer than the serial parts of a forward pass.
+const YIELDS_BEFORE_PARK: usize = 300;
 
 /// A task with its lifetime erased. Valid while the `run` that published it is on the stack.
 #[derive(Clone, Copy)]
@@ -117,8 +120,9 @@ impl Executor for Threads {
         };
         self.publish(Job { task, tasks });
         work(&self.shared, Job { task, tasks });
-        while self.shared.busy.0.load(Ordering::Acquire) != 0 {
-            std::hint::spin_loop();
+        let done = || self.shared.busy.0.load(Ordering::Acquire) == 0;
+        while !spin(done) {
+            std::thread::yield_now();
         }
         *lock(&self.shared.job) = None;
         let panic = lock(&self.shared.panic).take();
@@ -183,14 +187,27 @@ fn help(shared: &Shared, index: usize) {
     }
 }
 
-/// Spins, then parks, until the epoch differs from `seen`; returns the new epoch.
-fn wait(shared: &Shared, index: usize, seen: usize) -> usize {
-    for _ in 0..SPINS_BEFORE_PARK {
-        let epoch = shared.epoch.0.load(Ordering::Acquire);
-        if epoch != seen {
-            return epoch;
+/// Spins until `ready` or for a while; returns whether it is ready.
+fn spin(ready: impl Fn() -> bool) -> bool {
+    for _ in 0..SPINS_BEFORE_YIELD {
+        if ready() {
+            return true;
         }
         std::hint::spin_loop();
+    }
+    false
+}
+
+/// Spins, yields, then parks, until the epoch differs from `seen`; returns the new epoch.
+fn wait(shared: &Shared, index: usize, seen: usize) -> usize {
+    let changed = || shared.epoch.0.load(Ordering::Acquire) != seen;
+    let mut ready = spin(changed);
+    for _ in 0..YIELDS_BEFORE_PARK {
+        if ready {
+            return shared.epoch.0.load(Ordering::Acquire);
+        }
+        std::thread::yield_now();
+        ready = changed();
     }
     loop {
         shared.parked[index].store(true, Ordering::SeqCst);

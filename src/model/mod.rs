@@ -1,9 +1,177 @@
-//! Models as data, and what their checkpoints must hold.
+//! The model: one forward pass for every family.
+//!
+//! ```text
+//! x = embed[ids];  x = block(x) for every block;  logits = lm_head(rms_norm(x, norm))
+//! ```
+//!
+//! [`Architecture`] says what differs between families, [`Transformer`] holds the weights, [`Transformer::forward`] runs a
+//! [`Pass`] over a run of positions, and [`Transformer::logits`] computes logits of the rows that somebody asks for.
 #![forbid(unsafe_code)]
 
-pub mod arch;
+mod arch;
+mod block;
 mod config;
-pub mod generation_config;
-pub mod presets;
+mod generation_config;
+mod linear;
+mod load;
+mod presets;
+mod probe;
 mod refused;
-pub mod slots;
+mod scratch;
+mod slots;
+
+pub use arch::{Alignment, Architecture, Dims, Names, Special};
+pub use block::Block;
+pub use generation_config::GenerationConfig;
+pub use linear::Linear;
+pub use probe::{Place, Probe, Stage, Watcher};
+pub use scratch::Scratch;
+pub use slots::check_checkpoint;
+
+use crate::cache::{KvCache, KvShape, Visible};
+use crate::error::{Error, Result};
+use crate::exec::Executor;
+use crate::kernels::{Kernels, RopeTable};
+use crate::quant::Matrix;
+use crate::tensor::{Rows, RowsMut, TokenId};
+
+/// Who computes: passed down to every layer.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// The kernels of one level.
+    pub kernels: &'a Kernels,
+    /// The threads.
+    pub exec: &'a dyn Executor,
+}
+
+/// One forward pass over consecutive positions.
+#[derive(Clone, Copy)]
+pub struct Pass<'a> {
+    /// Tokens and masks.
+    pub ids: &'a [TokenId],
+    /// Absolute position of the first id.
+    pub first: usize,
+    /// The keys that each row sees.
+    pub visible: &'a Visible,
+}
+
+/// The weights of a model.
+pub struct Transformer {
+    arch: Architecture,
+    embed: Matrix,
+    blocks: Vec<Block>,
+    norm: Box<[f32]>,
+    lm_head: Linear,
+}
+
+impl Transformer {
+    /// The model as data.
+    pub fn arch(&self) -> &Architecture {
+        &self.arch
+    }
+
+    /// What a cache for this model stores.
+    pub fn kv_shape(&self) -> KvShape {
+        let Dims { layers, n_kv_heads, head_dim, .. } = self.arch.dims;
+        KvShape { layers, n_kv_heads, head_dim }
+    }
+
+    /// RoPE rows for the positions `0..capacity`.
+    pub fn rope_table(&self, capacity: usize) -> RopeTable {
+        RopeTable::new(self.arch.rope_theta, self.arch.dims.head_dim, capacity)
+    }
+
+    /// Runs the blocks over `pass`. Keys and values of its positions are staged in `cache`; the residual stream of its rows is
+    /// left in `scratch` for [`Self::logits`] or [`Self::hidden`].
+    ///
+    /// # Errors
+    /// [`Error::TokenId`] for an id outside the vocabulary, [`Error::Capacity`] if the positions do not fit the cache. Nothing
+    /// is computed or staged then.
+    ///
+    /// # Panics
+    /// If the pass touches committed rows, leaves a hole, sees rows that were never staged, or has no row.
+    pub fn forward(
+        &self,
+        ctx: &Context<'_>,
+        scratch: &mut Scratch,
+        rope: &RopeTable,
+        cache: &mut KvCache,
+        pass: &Pass<'_>,
+        probe: &mut Probe<'_>,
+    ) -> Result<()> {
+        let dims = &self.arch.dims;
+        assert!(!pass.ids.is_empty() && pass.visible.rows() == pass.ids.len(), "visibility for another pass");
+        if let Some(&id) = pass.ids.iter().find(|&&id| id as usize >= dims.vocab) {
+            return Err(Error::TokenId { id: i64::from(id), vocab: dims.vocab });
+        }
+        cache.begin(pass.first..pass.first + pass.ids.len())?;
+        assert!(pass.visible.end() <= cache.filled(), "keys up to {} are not there yet", pass.visible.end());
+
+        scratch.resize(dims, pass.ids.len());
+        for (&id, row) in pass.ids.iter().zip(scratch.x.chunks_exact_mut(dims.hidden)) {
+            ctx.kernels.decode_row(&self.embed, id as usize, row);
+        }
+        probe.see(Place::outside(Stage::Embed), Rows::new(&scratch.x, dims.hidden));
+        for (layer, block) in self.blocks.iter().enumerate() {
+            let at = block::At { layer, dims, norm_eps: self.arch.norm_eps, rope, pass };
+            block.forward(ctx, &at, scratch, cache, probe);
+        }
+        Ok(())
+    }
+
+    /// The residual stream after the last block, `[rows, hidden]`, of the latest pass.
+    pub fn hidden<'s>(&self, scratch: &'s Scratch) -> Rows<'s> {
+        Rows::new(&scratch.x, self.arch.dims.hidden)
+    }
+
+    /// Logits of some rows of `hidden` (as [`Self::hidden`] returns them): final norm and output matrix.
+    ///
+    /// # Shapes
+    /// `hidden`: `[any, hidden]`; `logits` is resized to `[rows.len(), vocab]`; `normed` is a working buffer.
+    ///
+    /// # Panics
+    /// If a row does not exist.
+    pub fn logits(
+        &self,
+        ctx: &Context<'_>,
+        hidden: Rows<'_>,
+        rows: &[usize],
+        buffers: &mut LogitBuffers,
+        probe: &mut Probe<'_>,
+    ) {
+        let Dims { hidden: width, vocab, .. } = self.arch.dims;
+        let LogitBuffers { gathered, normed, logits } = buffers;
+        gathered.clear();
+        rows.iter().for_each(|&row| gathered.extend_from_slice(hidden.row(row)));
+        normed.resize(rows.len() * width, 0.0);
+        logits.resize(rows.len() * vocab, 0.0);
+        let (gathered, mut normed) = (Rows::new(gathered, width), RowsMut::new(normed, width));
+        ctx.kernels.rms_norm(ctx.exec, gathered, &self.norm, self.arch.norm_eps, normed.reborrow());
+        probe.see(Place::outside(Stage::FinalNorm), normed.as_rows());
+        self.lm_head.forward(ctx, normed.as_rows(), RowsMut::new(logits, vocab));
+    }
+
+    /// Parameters of the model, counted once where tied.
+    pub fn parameters(&self) -> usize {
+        self.arch.expected_tensors().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
+    }
+
+    /// Bytes of the stored matrices, counted once where tied.
+    pub fn weight_bytes(&self) -> usize {
+        let linear = |l: &Linear| l.weight.bytes();
+        let block = |b: &Block| -> usize {
+            [&b.q, &b.k, &b.v, &b.out, &b.gate, &b.up, &b.down].map(linear).iter().sum()
+        };
+        let head = if self.arch.tied { 0 } else { linear(&self.lm_head) };
+        self.embed.bytes() + head + self.blocks.iter().map(block).sum::<usize>()
+    }
+}
+
+/// Buffers of [`Transformer::logits`].
+#[derive(Default)]
+pub struct LogitBuffers {
+    gathered: Vec<f32>,
+    normed: Vec<f32>,
+    /// `[rows, vocab]`, row after row.
+    pub logits: Vec<f32>,
+}

@@ -16,8 +16,9 @@ const INDEX: &str = "model.safetensors.index.json";
 const SINGLE: &str = "model.safetensors";
 
 /// How the bytes of the weights come into memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Storage {
+    #[default]
     /// Mapped: opening takes no time, and only what is touched is read. Reads where the crate is built without `mmap`.
     Map,
     /// Read completely on opening. Nothing that happens to the file later has an effect.

@@ -1,0 +1,191 @@
+//! [`EngineBuilder`]: settings for opening a model.
+
+use super::Engine;
+use crate::cache::KvDtype;
+use crate::error::{Error, Result};
+use crate::exec::{Executor, Threads};
+use crate::kernels::{Kernels, Level};
+use crate::model::{Architecture, GenerationConfig, Transformer};
+use crate::tensor::TokenId;
+use crate::weights::{Checkpoint, Storage, TensorSource, Weights};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Positions of a session unless the caller says otherwise (and the model was made for that many).
+const DEFAULT_CONTEXT: usize = 4096;
+
+/// The opened files of a model, before it is loaded.
+pub struct ModelFiles {
+    /// The model as data.
+    pub arch: Architecture,
+    /// What generation_config.json says.
+    pub generation: GenerationConfig,
+}
+
+/// Settings for opening a model. Everything has a default.
+#[derive(Clone, Default)]
+pub struct EngineBuilder {
+    level: Option<Level>,
+    exec: Option<Arc<dyn Executor + Send + Sync>>,
+    threads: Option<usize>,
+    kv: Option<KvDtype>,
+    context: Option<usize>,
+    mask: Option<TokenId>,
+    tokenizer_mask: Option<TokenId>,
+    token_limit: Option<usize>,
+    banned: Vec<TokenId>,
+    stop: Option<Vec<TokenId>>,
+    storage: Storage,
+}
+
+impl EngineBuilder {
+    /// The instruction set to use. Default: `DIFFULEX_LEVEL` if set, else the best of this CPU.
+    #[must_use]
+    pub fn level(mut self, level: Level) -> Self {
+        self.level = Some(level);
+        self
+    }
+
+    /// The caller's own threads. Default: a pool as wide as the machine.
+    #[must_use]
+    pub fn executor(mut self, exec: Arc<dyn Executor + Send + Sync>) -> Self {
+        self.exec = Some(exec);
+        self
+    }
+
+    /// Width of the engine's own pool, if the caller brings none.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// Element type of cached keys and values. Default: [`KvDtype::F16`].
+    #[must_use]
+    pub fn kv(mut self, kv: KvDtype) -> Self {
+        self.kv = Some(kv);
+        self
+    }
+
+    /// Positions that a session holds. Default: 4096, or fewer if the model was made for fewer.
+    #[must_use]
+    pub fn context(mut self, positions: usize) -> Self {
+        self.context = Some(positions);
+        self
+    }
+
+    /// The mask id, whatever config and tokenizer say.
+    #[must_use]
+    pub fn mask(mut self, id: TokenId) -> Self {
+        self.mask = Some(id);
+        self
+    }
+
+    /// The mask id of the tokenizer, used if the config names none.
+    #[must_use]
+    pub fn tokenizer_mask(mut self, id: Option<TokenId>) -> Self {
+        self.tokenizer_mask = id;
+        self
+    }
+
+    /// Ids from `limit` on, and those in `banned`, are no tokens and are never produced.
+    #[must_use]
+    pub fn tokens(mut self, limit: usize, banned: Vec<TokenId>) -> Self {
+        self.token_limit = Some(limit);
+        self.banned = banned;
+        self
+    }
+
+    /// Ids that end a text. Default: those of config.json and generation_config.json.
+    #[must_use]
+    pub fn stop(mut self, ids: Vec<TokenId>) -> Self {
+        self.stop = Some(ids);
+        self
+    }
+
+    /// Whether weights are mapped or read.
+    #[must_use]
+    pub fn storage(mut self, storage: Storage) -> Self {
+        self.storage = storage;
+        self
+    }
+
+    /// Opens a checkpoint: a directory, a `.safetensors` file, or an index file with everything else beside it.
+    ///
+    /// # Errors
+    /// Any [`Error`] about the files, [`Error::Option`] about the settings.
+    pub fn open(self, path: impl AsRef<Path>) -> Result<Engine> {
+        self.open_checkpoint(&Checkpoint::locate(path.as_ref())?)
+    }
+
+    /// Opens a checkpoint whose files were located before.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_checkpoint(self, checkpoint: &Checkpoint) -> Result<Engine> {
+        let files = ModelFiles::read(checkpoint)?;
+        let source = checkpoint.open(self.storage)?;
+        self.load(files, &source)
+    }
+
+    /// Loads a model from the caller's own tensors.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn load(self, files: ModelFiles, source: &dyn TensorSource) -> Result<Engine> {
+        let ModelFiles { arch, generation } = files;
+        let level = match self.level {
+            Some(level) => level,
+            None => Level::from_env()?,
+        };
+        let context = self.context.unwrap_or(DEFAULT_CONTEXT.min(arch.dims.max_pos));
+        if context == 0 || context > arch.dims.max_pos {
+            let reason = format!(
+                "{context} positions given, 1 to {} expected (the model's own limit)",
+                arch.dims.max_pos
+            );
+            return Err(Error::option("context", reason));
+        }
+        let mask = self.mask.or(arch.tokens.mask).or(self.tokenizer_mask);
+        if let Some(id) = mask.filter(|&id| id as usize >= arch.dims.vocab) {
+            return Err(Error::TokenId { id: i64::from(id), vocab: arch.dims.vocab });
+        }
+        let stop = self.stop.unwrap_or_else(|| {
+            let mut stop = arch.tokens.eos.clone();
+            stop.extend(generation.eos.iter().filter(|id| !arch.tokens.eos.contains(id)));
+            stop
+        });
+        let token_limit = self.token_limit.unwrap_or(arch.dims.vocab);
+        let exec = self.exec.unwrap_or_else(|| match self.threads {
+            Some(threads) => Arc::new(Threads::new(threads)),
+            None => Arc::new(Threads::for_machine()),
+        });
+        let model = Transformer::load(arch, source)?;
+        let kv = self.kv.unwrap_or(KvDtype::F16);
+        let kernels = Kernels::new(level);
+        let rope = model.rope_table(context);
+        Ok(Engine { model, rope, kernels, exec, kv, context, mask, stop, token_limit, banned: self.banned })
+    }
+}
+
+impl ModelFiles {
+    /// Reads config.json and, if it is there, generation_config.json.
+    ///
+    /// # Errors
+    /// [`Error::Format`] if there is no config, else what is wrong with the files.
+    pub fn read(checkpoint: &Checkpoint) -> Result<Self> {
+        let Some(config) = &checkpoint.config else {
+            let (Weights::File(weights) | Weights::Index(weights)) = &checkpoint.weights;
+            return Err(Error::format(
+                weights.display(),
+                "no config.json beside the weights, and none was given",
+            ));
+        };
+        let arch = Architecture::from_file(config)?;
+        let generation = match &checkpoint.generation_config {
+            Some(path) => GenerationConfig::from_file(path)?,
+            None => GenerationConfig::default(),
+        };
+        Ok(Self { arch, generation })
+    }
+}

@@ -1,0 +1,56 @@
+//! What a decoding loop tells its caller while it runs.
+
+use crate::sampler::{Candidate, Canvas};
+use std::ops::Range;
+
+/// Why a forward pass is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PassKind {
+    /// Keys and values of the prompt.
+    Prefill,
+    /// Candidates for masks.
+    Denoise,
+    /// Keys and values of a finished block.
+    Commit,
+}
+
+/// Something that happened.
+#[derive(Clone, Copy)]
+pub enum Event<'a> {
+    /// A forward pass begins. The canvas is what it will see.
+    Pass {
+        /// Why.
+        kind: PassKind,
+        /// How many passes were made before this one.
+        index: usize,
+        /// Positions that are computed.
+        rows: &'a Range<usize>,
+        /// Positions whose keys and values come from the cache.
+        cached: usize,
+        /// The sequence.
+        canvas: &'a Canvas,
+    },
+    /// Masks became tokens.
+    Revealed {
+        /// Which, with their scores.
+        tokens: &'a [Candidate],
+        /// The sequence with them.
+        canvas: &'a Canvas,
+    },
+    /// A block is finished: its tokens never change.
+    Block {
+        /// Its positions.
+        range: &'a Range<usize>,
+        /// The sequence.
+        canvas: &'a Canvas,
+    },
+}
+
+/// What the caller wants next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// Go on.
+    Continue,
+    /// End the generation with what there is.
+    Stop,
+}

@@ -1,0 +1,147 @@
+//! The engine: a loaded model with kernels and threads, and [`Session`]s that decode with it.
+//!
+//! ```no_run
+//! use diffulex::{Engine, Policy, Request};
+//!
+//! # fn main() -> diffulex::Result<()> {
+//! let engine = Engine::open("checkpoint")?;
+//! let policy = engine.default_policy();
+//! let request = Request::new(&[1, 2, 3], 64, &policy);
+//! let generation = engine.session()?.generate(&request, &mut |_| diffulex::Control::Continue)?;
+//! println!("{:?} in {} forward passes", generation.tokens, generation.nfe);
+//! # Ok(())
+//! # }
+//! ```
+#![forbid(unsafe_code)]
+
+mod builder;
+mod decode;
+mod event;
+mod generation;
+mod plan;
+mod session;
+
+pub use builder::{EngineBuilder, ModelFiles};
+pub use event::{Control, Event, PassKind};
+pub use generation::{Generation, Replay, Request, StopReason, Timings};
+pub use session::Session;
+
+use crate::cache::KvDtype;
+use crate::error::{Error, Result};
+use crate::exec::Executor;
+use crate::kernels::{Kernels, RopeTable};
+use crate::model::{Architecture, Context, Transformer};
+use crate::sampler::Policy;
+use crate::tensor::TokenId;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A model, ready to run. Cheap to share between threads; every [`Session`] has its own cache.
+pub struct Engine {
+    model: Transformer,
+    rope: RopeTable,
+    kernels: Kernels,
+    exec: Arc<dyn Executor + Send + Sync>,
+    kv: KvDtype,
+    context: usize,
+    mask: Option<TokenId>,
+    stop: Vec<TokenId>,
+    /// Ids from here on are no tokens of the tokenizer.
+    token_limit: usize,
+    /// Ids below the limit that are no tokens either, sorted.
+    banned: Vec<TokenId>,
+}
+
+impl Engine {
+    /// Opens a checkpoint with default settings: a directory, a `.safetensors` file or an index file.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the files; see [`EngineBuilder::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::builder().open(path)
+    }
+
+    /// Settings for opening a model.
+    pub fn builder() -> EngineBuilder {
+        EngineBuilder::default()
+    }
+
+    /// The weights.
+    pub fn model(&self) -> &Transformer {
+        &self.model
+    }
+
+    /// The model as data.
+    pub fn arch(&self) -> &Architecture {
+        self.model.arch()
+    }
+
+    /// The kernels that run.
+    pub fn kernels(&self) -> &Kernels {
+        &self.kernels
+    }
+
+    /// How many threads take part at most.
+    pub fn threads(&self) -> usize {
+        self.exec.width()
+    }
+
+    /// Positions that a session holds, prompt and generated text together.
+    pub fn context(&self) -> usize {
+        self.context
+    }
+
+    /// Element type of cached keys and values.
+    pub fn kv(&self) -> KvDtype {
+        self.kv
+    }
+
+    /// The mask id.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if neither the caller nor the config nor the tokenizer named one.
+    pub fn mask(&self) -> Result<TokenId> {
+        self.mask.ok_or_else(|| {
+            Error::option(
+                "mask-id",
+                "neither config.json nor the tokenizer names the mask token, so it must be given",
+            )
+        })
+    }
+
+    /// Ids that end a text.
+    pub fn stop(&self) -> &[TokenId] {
+        &self.stop
+    }
+
+    /// The policy that the model was published with.
+    ///
+    /// # Panics
+    /// Never: presets name policies that exist, and a test opens each.
+    pub fn default_policy(&self) -> Policy {
+        Policy::named(self.arch().policy).expect("presets name policies that exist")
+    }
+
+    /// A new session: its own cache of [`Self::context`] positions, and its own buffers.
+    ///
+    /// # Errors
+    /// [`Error::Capacity`] if the cache is larger than the address space.
+    pub fn session(&self) -> Result<Session<'_>> {
+        Session::new(self)
+    }
+
+    fn context_of(&self) -> Context<'_> {
+        Context { kernels: &self.kernels, exec: &*self.exec }
+    }
+
+    /// Makes ids that must never be produced impossible: the mask, and whatever the tokenizer does not know.
+    fn ban(&self, row: &mut [f32]) {
+        let limit = self.token_limit.min(row.len());
+        row[limit..].fill(f32::NEG_INFINITY);
+        for &id in self.banned.iter().chain(&self.mask) {
+            if let Some(logit) = row.get_mut(id as usize) {
+                *logit = f32::NEG_INFINITY;
+            }
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! [`Session`]: one sequence at a time, with its own cache. Keys and values of finished blocks stay between calls, so a prompt
+//! that begins as the previous one did (a chat) is not computed again.
+
+use super::decode::Decoder;
+use super::{Control, Engine, Event, Generation, Request};
+use crate::cache::{Attention, KvCache, Visible};
+use crate::error::{Error, Result};
+use crate::model::{LogitBuffers, Pass, Probe, Scratch};
+use crate::tensor::{Rows, TokenId};
+use std::ops::Range;
+
+/// The state of one sequence.
+pub struct Session<'e> {
+    pub(super) engine: &'e Engine,
+    pub(super) cache: KvCache,
+    /// The second one serves the unconditional pass of guidance.
+    pub(super) scratch: [Scratch; 2],
+    pub(super) buffers: [LogitBuffers; 2],
+    /// Tokens of the committed positions, and the attention rule and first visible key under which they were computed.
+    pub(super) committed: Vec<TokenId>,
+    pub(super) rule: Option<(Attention, usize)>,
+}
+
+impl<'e> Session<'e> {
+    pub(super) fn new(engine: &'e Engine) -> Result<Self> {
+        Ok(Self {
+            engine,
+            cache: KvCache::new(engine.model.kv_shape(), engine.kv, engine.context)?,
+            scratch: Default::default(),
+            buffers: Default::default(),
+            committed: Vec::new(),
+            rule: None,
+        })
+    }
+
+    /// The cache, for a look.
+    pub fn cache(&self) -> &KvCache {
+        &self.cache
+    }
+
+    /// Generates. `on_event` is told of every pass and every revealed token and may end the generation.
+    ///
+    /// # Errors
+    /// [`Error::Option`] or [`Error::Unsupported`] for a request that makes no sense for this model, [`Error::TokenId`],
+    /// [`Error::Capacity`] if prompt and new tokens do not fit the context; all of these before any work.
+    /// [`Error::NotFinite`] if the model computes a NaN.
+    pub fn generate(
+        &mut self,
+        request: &Request<'_>,
+        on_event: &mut dyn FnMut(Event<'_>) -> Control,
+    ) -> Result<Generation> {
+        Decoder::new(self, request, on_event)?.run()
+    }
+
+    /// One forward pass for callers with a loop of their own: computes `ids` at the positions from `first` on and stages their
+    /// keys and values. Follow with [`Self::logits`].
+    ///
+    /// # Errors
+    /// [`Error::TokenId`], [`Error::Capacity`].
+    ///
+    /// # Panics
+    /// If the pass has no row, touches committed rows, leaves a hole, or sees rows that are not there.
+    pub fn forward(
+        &mut self,
+        ids: &[TokenId],
+        first: usize,
+        visible: &Visible,
+        probe: &mut Probe<'_>,
+    ) -> Result<()> {
+        let pass = Pass { ids, first, visible };
+        let ctx = self.engine.context_of();
+        self.engine.model.forward(
+            &ctx,
+            &mut self.scratch[0],
+            &self.engine.rope,
+            &mut self.cache,
+            &pass,
+            probe,
+        )
+    }
+
+    /// Logits of some rows of the latest pass, `[rows.len(), vocab]`, as the model computes them: row `i` belongs to the
+    /// `i`-th id of the pass and predicts what [`crate::model::Alignment`] says.
+    ///
+    /// # Panics
+    /// If a row does not exist.
+    pub fn logits(&mut self, rows: &[usize], probe: &mut Probe<'_>) -> Rows<'_> {
+        let model = &self.engine.model;
+        let hidden = model.hidden(&self.scratch[0]);
+        model.logits(&self.engine.context_of(), hidden, rows, &mut self.buffers[0], probe);
+        Rows::new(&self.buffers[0].logits, model.arch().dims.vocab)
+    }
+
+    /// Declares the next `rows` staged positions final.
+    ///
+    /// # Panics
+    /// If they were not staged.
+    pub fn commit(&mut self, rows: usize) {
+        self.cache.commit(rows);
+        self.rule = None;
+    }
+
+    /// Forgets everything after the first `length` committed positions.
+    ///
+    /// # Panics
+    /// If they are not all committed.
+    pub fn rewind(&mut self, length: usize) {
+        self.cache.rewind(length);
+        self.committed.truncate(length);
+    }
+
+    /// Keeps what an earlier generation committed under the same rule, as far as `prompt` begins alike; whole blocks only.
+    pub(super) fn reuse(&mut self, prompt: &[TokenId], rule: Attention, first_visible: usize, until: usize) {
+        let common = match (self.rule == Some((rule, first_visible)), rule) {
+            (true, Attention::BlockCausal { block }) => {
+                let alike = self.committed.iter().zip(prompt).take_while(|(a, b)| a == b).count();
+                alike.min(until) / block * block
+            }
+            _ => 0,
+        };
+        self.rewind(common);
+        self.rule = Some((rule, first_visible));
+    }
+
+    /// Finds the first place where a pass over `rows` computes something that is not finite. Called after it did.
+    pub(super) fn locate_not_finite(
+        &mut self,
+        ids: &[TokenId],
+        rows: Range<usize>,
+        visible: &Visible,
+    ) -> Error {
+        let mut found = None;
+        let mut watch = |place: crate::model::Place, rows: Rows<'_>| {
+            if found.is_none() && rows.data().iter().any(|x| !x.is_finite()) {
+                found = Some(place);
+            }
+        };
+        let outcome = self.forward(&ids[rows.clone()], rows.start, visible, &mut Probe::new(&mut watch));
+        match (outcome, found) {
+            (Err(error), _) => error,
+            (_, Some(place)) => Error::NotFinite { place: place.to_string() },
+            (_, None) => Error::NotFinite { place: "logits (output matrix or final norm)".to_string() },
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! One transformer block, for every family:
+//!
+//! ```text
+//! h  = rms_norm(x, attn_norm);  q, k, v = h·Wq + bq, h·Wk + bk, h·Wv + bv
+//! q, k = qk_norm(q), qk_norm(k)            (if the family has it)
+//! q, k = rope(q, pos), rope(k, pos);       cache.stage(layer, k, v)
+//! x += gqa(q, cache.keys(layer), cache.values(layer), visible) · Wo
+//! h  = rms_norm(x, mlp_norm);   x += swiglu(h·Wgate, h·Wup) · Wdown
+//! ```
+
+use super::arch::Dims;
+use super::linear::Linear;
+use super::probe::{Place, Probe, Stage};
+use super::scratch::{MLP_ROWS, Scratch};
+use super::{Context, Pass};
+use crate::cache::KvCache;
+use crate::kernels::{Attention, RopeTable};
+use crate::tensor::{Rows, RowsMut};
+
+/// Weights of one block.
+#[derive(Clone, Debug)]
+pub struct Block {
+    /// `[hidden]`.
+    pub attn_norm: Box<[f32]>,
+    /// `[n_heads * head_dim, hidden]`.
+    pub q: Linear,
+    /// `[n_kv_heads * head_dim, hidden]`.
+    pub k: Linear,
+    /// `[n_kv_heads * head_dim, hidden]`.
+    pub v: Linear,
+    /// Norms of every query and every key head, `[head_dim]` each.
+    pub qk_norm: Option<(Box<[f32]>, Box<[f32]>)>,
+    /// `[hidden, n_heads * head_dim]`.
+    pub out: Linear,
+    /// `[hidden]`.
+    pub mlp_norm: Box<[f32]>,
+    /// `[ffn, hidden]`.
+    pub gate: Linear,
+    /// `[ffn, hidden]`.
+    pub up: Linear,
+    /// `[hidden, ffn]`.
+    pub down: Linear,
+}
+
+/// What a block needs to know beside its weights and the stream.
+pub(super) struct At<'a> {
+    pub(super) layer: usize,
+    pub(super) dims: &'a Dims,
+    pub(super) norm_eps: f32,
+    pub(super) rope: &'a RopeTable,
+    pub(super) pass: &'a Pass<'a>,
+}
+
+impl Block {
+    /// Adds the attention branch and the feed-forward branch to the residual stream in `scratch.x`.
+    pub(super) fn forward(
+        &self,
+        ctx: &Context<'_>,
+        at: &At<'_>,
+        scratch: &mut Scratch,
+        cache: &mut KvCache,
+        probe: &mut Probe<'_>,
+    ) {
+        self.attention(ctx, at, scratch, cache, probe);
+        self.mlp(ctx, at, scratch, probe);
+        probe.see(Place::new(at.layer, Stage::Block), Rows::new(&scratch.x, at.dims.hidden));
+    }
+
+    fn attention(
+        &self,
+        ctx: &Context<'_>,
+        at: &At<'_>,
+        scratch: &mut Scratch,
+        cache: &mut KvCache,
+        probe: &mut Probe<'_>,
+    ) {
+        let Context { kernels, exec } = *ctx;
+        let (hidden, q_width, kv_width) = (at.dims.hidden, at.dims.q_width(), at.dims.kv_width());
+        let Scratch { x, h, q, k, v, heads, .. } = scratch;
+        let mut see = |stage, rows: Rows<'_>| probe.see(Place::new(at.layer, stage), rows);
+
+        kernels.rms_norm(exec, Rows::new(x, hidden), &self.attn_norm, at.norm_eps, RowsMut::new(h, hidden));
+        see(Stage::AttnNorm, Rows::new(h, hidden));
+        self.q.forward(ctx, Rows::new(h, hidden), RowsMut::new(q, q_width));
+        self.k.forward(ctx, Rows::new(h, hidden), RowsMut::new(k, kv_width));
+        self.v.forward(ctx, Rows::new(h, hidden), RowsMut::new(v, kv_width));
+        see(Stage::Q, Rows::new(q, q_width));
+        see(Stage::K, Rows::new(k, kv_width));
+        see(Stage::V, Rows::new(v, kv_width));
+
+        if let Some((q_norm, k_norm)) = &self.qk_norm {
+            kernels.rms_norm_heads(exec, RowsMut::new(q, q_width), q_norm, at.norm_eps);
+            kernels.rms_norm_heads(exec, RowsMut::new(k, kv_width), k_norm, at.norm_eps);
+            see(Stage::QNorm, Rows::new(q, q_width));
+            see(Stage::KNorm, Rows::new(k, kv_width));
+        }
+        let first = at.pass.first;
+        kernels.rope(exec, RowsMut::new(q, q_width), at.rope, first);
+        kernels.rope(exec, RowsMut::new(k, kv_width), at.rope, first);
+        cache.stage(kernels, at.layer, first, Rows::new(k, kv_width), Rows::new(v, kv_width));
+
+        kernels.attention(
+            exec,
+            Attention {
+                q: Rows::new(q, q_width),
+                keys: cache.keys(at.layer),
+                values: cache.values(at.layer),
+                capacity: cache.capacity(),
+                n_heads: at.dims.n_heads,
+                n_kv_heads: at.dims.n_kv_heads,
+                head_dim: at.dims.head_dim,
+                spans: at.pass.visible.spans(),
+                out: RowsMut::new(heads, q_width),
+            },
+        );
+        self.out.forward(ctx, Rows::new(heads, q_width), RowsMut::new(h, hidden));
+        see(Stage::Out, Rows::new(h, hidden));
+        kernels.add(exec, RowsMut::new(x, hidden), Rows::new(h, hidden));
+    }
+
+    fn mlp(&self, ctx: &Context<'_>, at: &At<'_>, scratch: &mut Scratch, probe: &mut Probe<'_>) {
+        let Context { kernels, exec } = *ctx;
+        let (hidden, ffn) = (at.dims.hidden, at.dims.ffn);
+        let Scratch { x, h, gate, up, .. } = scratch;
+
+        kernels.rms_norm(exec, Rows::new(x, hidden), &self.mlp_norm, at.norm_eps, RowsMut::new(h, hidden));
+        probe.see(Place::new(at.layer, Stage::MlpNorm), Rows::new(h, hidden));
+        // Each piece reads its rows of `h` to the end before it overwrites them with the branch's output.
+        for h in h.chunks_mut(MLP_ROWS * hidden) {
+            let rows = h.len() / hidden;
+            let (gate, up) = (&mut gate[..rows * ffn], &mut up[..rows * ffn]);
+            self.gate.forward(ctx, Rows::new(h, hidden), RowsMut::new(gate, ffn));
+            self.up.forward(ctx, Rows::new(h, hidden), RowsMut::new(up, ffn));
+            kernels.swiglu(exec, RowsMut::new(gate, ffn), Rows::new(up, ffn));
+            self.down.forward(ctx, Rows::new(gate, ffn), RowsMut::new(h, hidden));
+        }
+        probe.see(Place::new(at.layer, Stage::Mlp), Rows::new(h, hidden));
+        kernels.add(exec, RowsMut::new(x, hidden), Rows::new(h, hidden));
+    }
+}

@@ -1,0 +1,81 @@
+//! From a checkpoint to a [`Transformer`]. What the checkpoint holds is checked first, completely; then the matrices are taken
+//! where they lie, and norms and biases are widened.
+
+use super::{Architecture, Block, Linear, Transformer, check_checkpoint};
+use crate::dtype::{Bf16, DType, F16};
+use crate::error::Result;
+use crate::quant::Matrix;
+use crate::weights::TensorSource;
+
+/// Takes tensors that were checked out of a source.
+struct Loader<'a> {
+    arch: &'a Architecture,
+    source: &'a dyn TensorSource,
+}
+
+impl Loader<'_> {
+    fn matrix(&self, name: &str) -> Result<Matrix> {
+        let view = self.source.tensor(&format!("{name}.weight"))?;
+        Ok(Matrix::from_tensor(&view).expect("element type and dimensions were checked before"))
+    }
+
+    /// A small vector as f32: norms and biases are read in every row of every pass.
+    fn vector(&self, name: &str) -> Result<Box<[f32]>> {
+        let view = self.source.tensor(name)?;
+        let bytes = view.bytes();
+        let halves = || bytes.as_chunks::<2>().0.iter().map(|&b| u16::from_le_bytes(b));
+        Ok(match view.dtype() {
+            DType::F32 => bytes.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect(),
+            DType::F16 => halves().map(|bits| F16(bits).to_f32()).collect(),
+            _ => halves().map(|bits| Bf16(bits).to_f32()).collect(),
+        })
+    }
+
+    fn norm(&self, layer: usize, slot: &str) -> Result<Box<[f32]>> {
+        self.vector(&(self.arch.names.in_block(layer, slot) + ".weight"))
+    }
+
+    fn linear(&self, layer: usize, slot: &str, bias: bool) -> Result<Linear> {
+        let name = self.arch.names.in_block(layer, slot);
+        let bias = if bias { Some(self.vector(&format!("{name}.bias"))?) } else { None };
+        Ok(Linear { weight: self.matrix(&name)?, bias })
+    }
+
+    fn block(&self, i: usize) -> Result<Block> {
+        let (arch, names) = (self.arch, self.arch.names);
+        let qk_norm = if arch.qk_norm {
+            Some((self.norm(i, names.q_norm)?, self.norm(i, names.k_norm)?))
+        } else {
+            None
+        };
+        Ok(Block {
+            attn_norm: self.norm(i, names.attn_norm)?,
+            q: self.linear(i, names.q, arch.qkv_bias)?,
+            k: self.linear(i, names.k, arch.qkv_bias)?,
+            v: self.linear(i, names.v, arch.qkv_bias)?,
+            qk_norm,
+            out: self.linear(i, names.out, arch.out_bias)?,
+            mlp_norm: self.norm(i, names.mlp_norm)?,
+            gate: self.linear(i, names.gate, arch.mlp_bias)?,
+            up: self.linear(i, names.up, arch.mlp_bias)?,
+            down: self.linear(i, names.down, arch.mlp_bias)?,
+        })
+    }
+}
+
+impl Transformer {
+    /// Takes the weights of `arch` out of `source`. Matrices stay where they are; norms and biases are widened to f32.
+    ///
+    /// # Errors
+    /// Those of [`check_checkpoint`].
+    pub fn load(arch: Architecture, source: &dyn TensorSource) -> Result<Self> {
+        check_checkpoint(&arch, source)?;
+        let loader = Loader { arch: &arch, source };
+        let embed = loader.matrix(arch.names.embed)?;
+        let head = if arch.tied { embed.clone() } else { loader.matrix(arch.names.lm_head)? };
+        let lm_head = Linear { weight: head, bias: None };
+        let blocks = (0..arch.dims.layers).map(|i| loader.block(i)).collect::<Result<_>>()?;
+        let norm = loader.vector(&format!("{}.weight", arch.names.norm))?;
+        Ok(Self { arch, embed, blocks, norm, lm_head })
+    }
+}

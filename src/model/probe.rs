@@ -1,0 +1,101 @@
+//! A look at the inside of a forward pass: recorded hidden states are compared this way, and a NaN is traced to the layer
+//! where it first appeared. A pass without a watcher pays one branch per stage.
+
+use crate::tensor::Rows;
+use std::fmt;
+
+/// A point inside a block, or around the blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Embedding output, `[rows, hidden]`.
+    Embed,
+    /// Norm before attention, `[rows, hidden]`.
+    AttnNorm,
+    /// Queries with bias, before norm and RoPE, `[rows, n_heads * head_dim]`.
+    Q,
+    /// Keys with bias, before norm and RoPE, `[rows, n_kv_heads * head_dim]`.
+    K,
+    /// Values with bias, `[rows, n_kv_heads * head_dim]`.
+    V,
+    /// Queries after the per-head norm, before RoPE.
+    QNorm,
+    /// Keys after the per-head norm, before RoPE.
+    KNorm,
+    /// Attention branch before the residual add, `[rows, hidden]`.
+    Out,
+    /// Norm before the feed-forward part, `[rows, hidden]`.
+    MlpNorm,
+    /// Feed-forward branch before the residual add, `[rows, hidden]`.
+    Mlp,
+    /// Residual stream after the block, `[rows, hidden]`.
+    Block,
+    /// Final norm of the rows asked for, `[rows, hidden]`.
+    FinalNorm,
+}
+
+/// Where in the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The block, counted from 0; `None` before and after the blocks.
+    pub layer: Option<usize>,
+    /// The point in it.
+    pub stage: Stage,
+}
+
+impl Place {
+    pub(super) fn new(layer: usize, stage: Stage) -> Self {
+        Self { layer: Some(layer), stage }
+    }
+
+    pub(super) fn outside(stage: Stage) -> Self {
+        Self { layer: None, stage }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stage = match self.stage {
+            Stage::Embed => "token embedding",
+            Stage::AttnNorm => "norm before attention",
+            Stage::Q => "query projection",
+            Stage::K => "key projection",
+            Stage::V => "value projection",
+            Stage::QNorm => "query norm",
+            Stage::KNorm => "key norm",
+            Stage::Out => "attention output",
+            Stage::MlpNorm => "norm before the feed-forward part",
+            Stage::Mlp => "feed-forward output",
+            Stage::Block => "residual stream",
+            Stage::FinalNorm => "final norm",
+        };
+        match self.layer {
+            Some(layer) => write!(f, "layer {layer}, {stage}"),
+            None => f.write_str(stage),
+        }
+    }
+}
+
+/// What looks at the stages of a pass.
+pub type Watcher<'a> = dyn FnMut(Place, Rows<'_>) + 'a;
+
+/// An optional watcher.
+#[derive(Default)]
+pub struct Probe<'a>(Option<&'a mut Watcher<'a>>);
+
+impl<'a> Probe<'a> {
+    /// Nobody looks.
+    pub fn none() -> Self {
+        Self(None)
+    }
+
+    /// `watcher` sees every stage in the order of computation.
+    pub fn new(watcher: &'a mut Watcher<'a>) -> Self {
+        Self(Some(watcher))
+    }
+
+    pub(super) fn see(&mut self, place: Place, rows: Rows<'_>) {
+        if let Some(watcher) = &mut self.0 {
+            watcher(place, rows);
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Buffers of one forward pass, sized by the largest pass so far, so that a denoise step does not allocate.
+
+use super::arch::Dims;
+
+/// Rows that go through the feed-forward part at a time. Its buffers are the widest of all; a canvas of thousands of rows
+/// is worked off in pieces of this many (each piece streams the weights once, and is bound by arithmetic anyway).
+pub(super) const MLP_ROWS: usize = 512;
+
+/// Working buffers. Every field is row-major, rows first.
+#[derive(Default)]
+pub struct Scratch {
+    /// Residual stream, `[rows, hidden]`.
+    pub(super) x: Vec<f32>,
+    /// Output of a norm, then of a branch, `[rows, hidden]`.
+    pub(super) h: Vec<f32>,
+    /// Queries, `[rows, n_heads * head_dim]`.
+    pub(super) q: Vec<f32>,
+    /// Keys, `[rows, n_kv_heads * head_dim]`.
+    pub(super) k: Vec<f32>,
+    /// Values, `[rows, n_kv_heads * head_dim]`.
+    pub(super) v: Vec<f32>,
+    /// Output of attention before its projection, `[rows, n_heads * head_dim]`.
+    pub(super) heads: Vec<f32>,
+    /// Gate, then the product with `up`, `[MLP_ROWS at most, ffn]`.
+    pub(super) gate: Vec<f32>,
+    /// Up projection, `[MLP_ROWS at most, ffn]`.
+    pub(super) up: Vec<f32>,
+}
+
+impl Scratch {
+    /// Makes every buffer exactly as large as a pass of `rows` rows needs.
+    pub(super) fn resize(&mut self, dims: &Dims, rows: usize) {
+        let mlp_rows = rows.min(MLP_ROWS);
+        for (buffer, len) in [
+            (&mut self.x, rows * dims.hidden),
+            (&mut self.h, rows * dims.hidden),
+            (&mut self.q, rows * dims.q_width()),
+            (&mut self.k, rows * dims.kv_width()),
+            (&mut self.v, rows * dims.kv_width()),
+            (&mut self.heads, rows * dims.q_width()),
+            (&mut self.gate, mlp_rows * dims.ffn),
+            (&mut self.up, mlp_rows * dims.ffn),
+        ] {
+            buffer.resize(len, 0.0);
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Decoding policies, made of small parts: [`Policy`].
+//!
+//! A policy knows logits and never a model. `schedule` says how many positions a step should free, `draw` turns a logits row
+//! into a token, `score` says how sure that is, `unmask` picks the positions, and `cache` says which keys and values are
+//! kept between steps. The published samplers are values of this type: see [`Policy::named`].
+#![forbid(unsafe_code)]
+
+mod canvas;
+mod draw;
+mod filter;
+mod presets;
+mod rng;
+mod schedule;
+mod unmask;
+
+pub use canvas::Canvas;
+pub use draw::{Basis, Draw, DrawKind, Drawn, Score, gumbel_argmax};
+pub use filter::{FilterOrder, Filters, Kept};
+pub use rng::{Rng, Stream};
+pub use schedule::{Pace, Quota, Want, timesteps};
+pub use unmask::{Candidate, Floor, Unmask};
+
+pub(crate) use unmask::from_stream;
+
+use crate::error::{Error, Result};
+
+/// How many denoise steps a block may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Steps {
+    /// One for each position of the block.
+    PerPosition,
+    /// This many for every block.
+    PerBlock(usize),
+    /// This many for the whole generation, shared equally among the blocks, at least one each.
+    Total(usize),
+    /// As many as the unmasking rule takes.
+    Unlimited,
+}
+
+impl Steps {
+    /// Steps for a block of `block` positions, one of `blocks`.
+    pub fn for_block(self, block: usize, blocks: usize) -> usize {
+        match self {
+            Self::PerPosition => block.max(1),
+            Self::PerBlock(steps) => steps,
+            Self::Total(steps) => (steps / blocks.max(1)).max(1),
+            Self::Unlimited => usize::MAX,
+        }
+    }
+}
+
+/// How the sequence is worked off.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Schedule {
+    /// Positions in a block. `None`: the model's own block, or the whole canvas for a model that has none.
+    pub block: Option<usize>,
+    /// Positions in a sub-block, which is finished before the next one begins. `None`: the block.
+    pub sub_block: Option<usize>,
+    /// The step budget of a block.
+    pub steps: Steps,
+    /// How the budget is spread.
+    pub pace: Pace,
+}
+
+/// Which keys and values are kept between denoise steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CachePlan {
+    /// Nothing: every step is a full pass. Exact for bidirectional models.
+    None,
+    /// What stands before the block, as of the block's first step. Approximate for bidirectional models.
+    Prefix,
+    /// Everything outside the block, as of the block's first step. Approximate for bidirectional models.
+    Dual,
+    /// Finished blocks. Exact for block-causal models, and their only plan beside [`Self::SubBlock`].
+    Block,
+    /// Finished blocks, and inside a block what stands outside the sub-block as of the latest pass over the whole block.
+    /// Approximate.
+    SubBlock,
+}
+
+impl CachePlan {
+    /// The name used in options and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Prefix => "prefix",
+            Self::Dual => "dual",
+            Self::Block => "block",
+            Self::SubBlock => "sub-block",
+        }
+    }
+
+    /// Whether the logits differ from those of a full pass.
+    pub fn is_approximate(self) -> bool {
+        matches!(self, Self::Prefix | Self::Dual | Self::SubBlock)
+    }
+}
+
+/// A way to decode.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// How the sequence is worked off.
+    pub schedule: Schedule,
+    /// How a logits row becomes a token.
+    pub draw: Draw,
+    /// How sure the model is of it.
+    pub score: Score,
+    /// Which positions are revealed.
+    pub unmask: Unmask,
+    /// What is kept between steps.
+    pub cache: CachePlan,
+    /// Classifier-free guidance: logits become `u + (guidance + 1) * (x - u)`, where `u` sees masks for a prompt. 0 is off.
+    pub guidance: f32,
+    /// Whether generation may end inside a block, as soon as nothing is masked before a stop id. Source: Fast-dLLM v2.
+    pub stop_inside_block: bool,
+    /// Whether the commit of a finished block and the first step of the next are one forward pass where that is exact.
+    pub merge_commit: bool,
+}
+
+impl Policy {
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// [`Error::Option`] that names the option, what was found and what was expected.
+    pub fn validate(&self) -> Result<()> {
+        let Schedule { block, sub_block, steps, pace } = self.schedule;
+        positive("block", block)?;
+        positive("sub-block", sub_block)?;
+        let steps = match steps {
+            Steps::PerBlock(n) | Steps::Total(n) => Some(n),
+            Steps::PerPosition | Steps::Unlimited => None,
+        };
+        positive("steps", steps)?;
+        if let Pace::Timesteps { eps } = pace {
+            range("eps", f64::from(eps), eps > 0.0 && eps < 1.0, "above 0 and below 1")?;
+        }
+        if !self.guidance.is_finite() || self.guidance < 0.0 {
+            return Err(Error::option("cfg", format!("{} is not a number of at least 0", self.guidance)));
+        }
+        match self.unmask {
+            Unmask::TopK { alg_temp } => range("alg-temp", alg_temp, alg_temp >= 0.0, "at least 0")?,
+            Unmask::Threshold { tau, .. } => {
+                range("threshold", tau, (0.0..=1.0).contains(&tau), "from 0 to 1")?
+            }
+            Unmask::Factor { factor } => range("factor", factor, factor > 0.0, "above 0")?,
+            Unmask::EntropyBudget { bound } => {
+                range("entropy-bound", bound, bound >= 0.0, "at least 0")?;
+                if self.score != Score::NegEntropy {
+                    return Err(Error::option(
+                        "confidence",
+                        "an entropy budget needs the entropy as confidence",
+                    ));
+                }
+            }
+            Unmask::LeftToRight | Unmask::Independent => {}
+        }
+        self.draw.validate()
+    }
+}
+
+fn positive(name: &'static str, value: Option<usize>) -> Result<()> {
+    match value {
+        Some(0) => Err(Error::option(name, "0 given, at least 1 expected")),
+        _ => Ok(()),
+    }
+}
+
+fn range(name: &'static str, value: f64, inside: bool, expected: &str) -> Result<()> {
+    if inside && value.is_finite() {
+        return Ok(());
+    }
+    Err(Error::option(name, format!("{value} given, a number {expected} expected")))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+//! Compares the engine with a directory of recorded reference data: forward passes, hidden states, cached passes, decoding
+//! loops step by step, sampler vectors, chat templates. The format is documented in tests/golden/README.md.
+//!
+//! Every entry of a directory becomes an [`Outcome`]. An entry that this code does not understand is a failure: a
+//! recording that nobody looked at must not read as a success.
+#![forbid(unsafe_code)]
+
+mod forward;
+mod recorded;
+mod recording;
+mod sampler;
+mod text;
+mod traces;
+
+pub use recording::Recording;
+
+use crate::cache::KvDtype;
+use crate::engine::{Engine, ModelFiles};
+use crate::error::Result;
+use crate::exec::Executor;
+use crate::json::Value;
+use crate::kernels::Level;
+use crate::text::hf::HfTokenizer;
+use crate::weights::{Checkpoint, Storage};
+use std::path::Path;
+use std::sync::Arc;
+
+/// How to compare.
+#[derive(Clone)]
+pub struct Options {
+    /// Largest absolute difference of a logit that passes.
+    pub tolerance: f32,
+    /// The kernels.
+    pub level: Level,
+    /// The threads.
+    pub exec: Arc<dyn Executor + Send + Sync>,
+    /// Element type of cached keys and values.
+    pub kv: KvDtype,
+}
+
+/// What became of one entry.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// Name of the entry in the recording.
+    pub entry: String,
+    /// What kind of entry it is.
+    pub kind: &'static str,
+    /// How it went.
+    pub verdict: Verdict,
+    /// Largest absolute difference, for entries that compare numbers.
+    pub max_abs: Option<f32>,
+    /// Share of rows (or states, or ids) that agree, from 0 to 1.
+    pub top1: Option<f64>,
+}
+
+/// Result of a comparison.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Everything agreed.
+    Passed,
+    /// Something did not; what.
+    Failed(String),
+    /// Not compared, for a reason that the format allows.
+    Skipped(String),
+}
+
+impl Outcome {
+    pub(crate) fn new(
+        entry: impl Into<String>,
+        kind: &'static str,
+        check: std::result::Result<(), String>,
+    ) -> Self {
+        let verdict = check.map_or_else(Verdict::Failed, |()| Verdict::Passed);
+        Self { entry: entry.into(), kind, verdict, max_abs: None, top1: None }
+    }
+
+    pub(crate) fn skipped(entry: impl Into<String>, kind: &'static str, why: impl Into<String>) -> Self {
+        Self { entry: entry.into(), kind, verdict: Verdict::Skipped(why.into()), max_abs: None, top1: None }
+    }
+
+    /// Whether the entry does not count as a failure.
+    pub fn passed(&self) -> bool {
+        !matches!(self.verdict, Verdict::Failed(_))
+    }
+}
+
+/// Top-level keys of a recording that describe it and hold nothing to compare.
+const DESCRIPTIONS: [&str; 16] = [
+    "format",
+    "family",
+    "variant",
+    "weights_dtype",
+    "compute_dtype",
+    "versions",
+    "special_ids",
+    "mask_token_id",
+    "eos_token_id",
+    "tokenizer_size",
+    "vocab_size",
+    "vocab",
+    "forward_block",
+    "provenance",
+    "tensors",
+    "command",
+];
+
+/// Compares every entry of the recording in `dir`.
+///
+/// # Errors
+/// If the recording or the model cannot be opened. What merely disagrees is an [`Outcome`].
+pub fn run(dir: &Path, options: &Options) -> Result<Vec<Outcome>> {
+    let recording = Recording::open(dir)?;
+    let mut outcomes = Vec::new();
+    if recording.has_model() {
+        let engine = open_engine(dir, options)?;
+        forward::run(&recording, &engine, options, &mut outcomes);
+        traces::run(&recording, &engine, &mut outcomes);
+        text::run(&recording, &engine, dir, &mut outcomes);
+    }
+    sampler::run(&recording, options, &mut outcomes);
+    for (key, _) in recording.manifest().entries().unwrap_or(&[]) {
+        if !DESCRIPTIONS.contains(&key.as_str()) && !recording.was_read(key) {
+            outcomes.push(Outcome::new(
+                key,
+                "unknown",
+                Err("an entry of a kind that is not understood".into()),
+            ));
+        }
+    }
+    for name in recording.unread_tensors() {
+        outcomes.push(Outcome::new(
+            name,
+            "unknown",
+            Err("a tensor that belongs to no entry that is understood".into()),
+        ));
+    }
+    Ok(outcomes)
+}
+
+fn open_engine(dir: &Path, options: &Options) -> Result<Engine> {
+    let checkpoint = Checkpoint::locate(dir)?;
+    let files = ModelFiles::read(&checkpoint)?;
+    // A context for recordings; the real limit of the models would only cost memory.
+    let context = files.arch.dims.max_pos.min(4096);
+    let mut builder = Engine::builder()
+        .level(options.level)
+        .executor(Arc::clone(&options.exec))
+        .kv(options.kv)
+        .context(context)
+        .storage(Storage::Map);
+    if let Some(path) = &checkpoint.tokenizer {
+        let json = |path: &Option<std::path::PathBuf>| path.as_deref().map(Value::read).transpose();
+        let (special, config) = (json(&checkpoint.special_tokens_map)?, json(&checkpoint.tokenizer_config)?);
+        let tokenizer = HfTokenizer::from_file(path)?;
+        builder = builder.tokenizer_mask(tokenizer.mask_id(special.as_ref(), config.as_ref())?);
+    }
+    builder.load(files, &checkpoint.open(Storage::Map)?)
+}
