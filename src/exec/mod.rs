@@ -3,11 +3,13 @@
 //! Work is split over rows, output columns or heads, never over the reduction, so results do not depend on the number of
 //! threads. The two `split` functions are the only place where several tasks write into one buffer.
 
+mod cores;
 mod threads;
 
 #[cfg(feature = "rayon")]
 pub mod rayon;
 
+pub use cores::physical_cores;
 pub use threads::Threads;
 
 use std::marker::PhantomData;

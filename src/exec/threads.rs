@@ -80,9 +80,9 @@ impl Threads {
         Self { shared, helpers, threads, running: Mutex::new(()) }
     }
 
-    /// A pool as wide as the machine: the number of threads that this process may run at once.
+    /// A pool as wide as the machine: one thread for each physical core.
     pub fn for_machine() -> Self {
-        Self::new(std::thread::available_parallelism().map_or(1, usize::from))
+        Self::new(super::physical_cores())
     }
 
     fn publish(&self, job: Job) {

@@ -61,34 +61,23 @@ impl ChatTemplate {
         Ok(Self { environment, origin: origin.to_owned(), specials })
     }
 
-    /// The template of a checkpoint directory: the file `explicit` if given, else `chat_template.jinja`, else `chat_template` in
-    /// `tokenizer_config.json` (a text, or a list of named ones, of which `default` counts). `None` if there is none.
+    /// The template of a checkpoint: the file `template` if given, else `chat_template` in the file `tokenizer_config` (a text, or a
+    /// list of named ones, of which `default` counts). `None` if there is none. Special tokens come from `tokenizer_config`.
     ///
     /// # Errors
-    /// [`Error::Io`] if a file cannot be read, [`Error::Json`] or [`Error::Config`] if `tokenizer_config.json` is malformed,
+    /// [`Error::Io`] if a file cannot be read, [`Error::Json`] or [`Error::Config`] if `tokenizer_config` is malformed,
     /// [`Error::Text`] if the template is.
-    pub fn find(explicit: Option<&Path>, dir: &Path) -> Result<Option<Self>> {
-        let config_path = dir.join("tokenizer_config.json");
-        let config = if config_path.is_file() { Json::read(&config_path)? } else { Json::Null };
-        let specials = SPECIALS
-            .iter()
-            .filter_map(|&key| Some((key.to_owned(), special_token(&config, key)?.to_owned())))
-            .collect();
-        let beside = dir.join("chat_template.jinja");
-        let file = explicit.or_else(|| beside.is_file().then_some(beside.as_path()));
-        let (origin, template) = match file {
-            Some(path) => {
-                (path.display().to_string(), std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?)
-            }
-            None => {
-                let file = config_path.display().to_string();
-                match configured(&file, &config)? {
-                    Some(template) => (file, template.to_owned()),
-                    None => return Ok(None),
-                }
-            }
-        };
-        Self::from_source(&origin, &template, specials).map(Some)
+    pub fn open(template: Option<&Path>, tokenizer_config: Option<&Path>) -> Result<Option<Self>> {
+        let config = tokenizer_config.map_or(Ok(Json::Null), Json::read)?;
+        let special = |&key: &&str| Some((key.to_owned(), special_token(&config, key)?.to_owned()));
+        let specials = SPECIALS.iter().filter_map(special).collect();
+        if let Some(path) = template {
+            let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+            return Self::from_source(&path.display().to_string(), &text, specials).map(Some);
+        }
+        let origin = tokenizer_config.map_or_else(String::new, |path| path.display().to_string());
+        let text = configured(&origin, &config)?;
+        text.map(|text| Self::from_source(&origin, text, specials)).transpose()
     }
 
     /// The text of a conversation. `add_generation_prompt` ends it with the start of the assistant's turn.
