@@ -89,89 +89,75 @@ fn sizes_that_are_missing_zero_negative_or_enormous() {
     table.finish(267);
 }
 
+/// Family, edits, the key that the error names, and what it says about it.
+type Contradiction =
+    (&'static str, &'static [(&'static str, &'static str)], &'static str, &'static [&'static str]);
+
+const CONTRADICTIONS: &[Contradiction] = &[
+    (
+        "dream-f32",
+        &[("hidden_size", "113")],
+        "hidden_size",
+        &["`113`", "multiple of num_attention_heads = 7"],
+    ),
+    ("dream-f32", &[("num_attention_heads", "5")], "hidden_size", &["`112`", "num_attention_heads = 5"]),
+    ("dream-f32", &[("num_key_value_heads", "2")], "num_key_value_heads", &["`2`", "divisor of the 7 heads"]),
+    ("dream-f32", &[("num_key_value_heads", "14")], "num_key_value_heads", &["`14`", "divisor of the 7"]),
+    ("dream-f32", &[("hidden_size", "105")], "head_dim", &["even width, not 15"]),
+    ("sdar-f32", &[("head_dim", "33")], "head_dim", &["`33`", "even width"]),
+    ("sdar-f32", &[("head_dim", "null"), ("hidden_size", "74")], "hidden_size", &["`74`", "multiple of"]),
+    ("sdar-f32", &[("num_key_value_heads", "3")], "num_key_value_heads", &["`3`", "divisor of the 4"]),
+    ("llada-f32", &[("d_model", "65")], "d_model", &["`65`", "multiple of n_heads = 4"]),
+    ("llada-f32", &[("n_kv_heads", "3")], "n_kv_heads", &["`3`", "divisor of the 4"]),
+    ("llada-f32", &[("embedding_size", "319")], "embedding_size", &["`319`", "at least vocab_size = 320"]),
+    (
+        "llada-f32",
+        &[("multi_query_attention", "true")],
+        "n_kv_heads",
+        &["`4`", "1, as multi_query_attention"],
+    ),
+    (
+        "llada-f32",
+        &[("multi_query_attention", "false"), ("n_kv_heads", "2")],
+        "n_kv_heads",
+        &["`2`", "4, as multi_query_attention is false"],
+    ),
+    (
+        "llada-f32",
+        &[("mlp_hidden_size", "null"), ("mlp_ratio", "1000000")],
+        "mlp_ratio",
+        &["`1000000`", "to 65536"],
+    ),
+    ("llada-f32", &[("mlp_hidden_size", "null"), ("mlp_ratio", "0")], "mlp_ratio", &["`0`", "from 1"]),
+    ("fastdllm2-f32", &[("num_hidden_layers", "3")], "layer_types", &["2 entries", "num_hidden_layers = 3"]),
+    ("dream-f32", &[("model_type", "\"llada\"")], "model_type", &["`\"llada\"`", "expected `Dream`"]),
+    ("dream-f32", &[("model_type", "7")], "model_type", &["`7`", "a text"]),
+    ("dream-f32", &[("architectures", "\"DreamModel\"")], "architectures", &["a list of texts"]),
+    ("dream-f32", &[("architectures", "[]")], "architectures", &["`[]`", "a list of texts"]),
+    (
+        "dream-f32",
+        &[("rope_parameters", r#"{"rope_theta": 5e5}"#)],
+        "rope_theta",
+        &["`1000000.0`", "500000, as in rope_parameters"],
+    ),
+    ("dream-f32", &[("rope_parameters", "5")], "rope_parameters", &["`5`", "an object"]),
+    ("dream-f32", &[("rope_theta", "absent"), ("rope_parameters", "{}")], "rope_theta", &["found nothing"]),
+    ("dream-f32", &[("rope_scaling", "2.0")], "rope_scaling", &["`2.0`", "an object"]),
+    ("dream-f32", &[("mask_token_id", "333")], "mask_token_id", &["`333`", "from 0 to 332"]),
+    ("dream-f32", &[("mask_token_id", "-1")], "mask_token_id", &["`-1`", "from 0 to 332"]),
+    ("dream-f32", &[("mask_token_id", "[]")], "mask_token_id", &["`[]`", "one token id"]),
+    ("dream-f32", &[("mask_token_id", "[1, 2]")], "mask_token_id", &["`[1,2]`", "one token id"]),
+    ("dream-f32", &[("eos_token_id", "[1, 333]")], "eos_token_id", &["`[1,333]`", "from 0 to 332"]),
+    ("dream-f32", &[("eos_token_id", "\"x\"")], "eos_token_id", &["`\"x\"`", "a token id"]),
+    ("dream-f32", &[("pad_token_id", "1.5")], "pad_token_id", &["`1.5`", "a token id"]),
+    ("dream-f32", &[("bos_token_id", "1e99")], "bos_token_id", &["`1e+99`", "a token id"]),
+    ("dream-f32", &[("layer_types", "{}")], "layer_types", &["`{}`", "a list of texts"]),
+];
+
 #[test]
 fn values_that_contradict_each_other() {
     let mut table = Table::default();
-    for (family, edits, key, fragments) in [
-        (
-            "dream-f32",
-            &[("hidden_size", "113")][..],
-            "hidden_size",
-            &["`113`", "multiple of num_attention_heads = 7"][..],
-        ),
-        ("dream-f32", &[("num_attention_heads", "5")], "hidden_size", &["`112`", "num_attention_heads = 5"]),
-        (
-            "dream-f32",
-            &[("num_key_value_heads", "2")],
-            "num_key_value_heads",
-            &["`2`", "divisor of the 7 heads"],
-        ),
-        ("dream-f32", &[("num_key_value_heads", "14")], "num_key_value_heads", &["`14`", "divisor of the 7"]),
-        ("dream-f32", &[("hidden_size", "105")], "head_dim", &["even width, not 15"]),
-        ("sdar-f32", &[("head_dim", "33")], "head_dim", &["`33`", "even width"]),
-        ("sdar-f32", &[("head_dim", "null"), ("hidden_size", "74")], "hidden_size", &["`74`", "multiple of"]),
-        ("sdar-f32", &[("num_key_value_heads", "3")], "num_key_value_heads", &["`3`", "divisor of the 4"]),
-        ("llada-f32", &[("d_model", "65")], "d_model", &["`65`", "multiple of n_heads = 4"]),
-        ("llada-f32", &[("n_kv_heads", "3")], "n_kv_heads", &["`3`", "divisor of the 4"]),
-        (
-            "llada-f32",
-            &[("embedding_size", "319")],
-            "embedding_size",
-            &["`319`", "at least vocab_size = 320"],
-        ),
-        (
-            "llada-f32",
-            &[("multi_query_attention", "true")],
-            "n_kv_heads",
-            &["`4`", "1, as multi_query_attention"],
-        ),
-        (
-            "llada-f32",
-            &[("multi_query_attention", "false"), ("n_kv_heads", "2")],
-            "n_kv_heads",
-            &["`2`", "4, as multi_query_attention is false"],
-        ),
-        (
-            "llada-f32",
-            &[("mlp_hidden_size", "null"), ("mlp_ratio", "1000000")],
-            "mlp_ratio",
-            &["`1000000`", "to 65536"],
-        ),
-        ("llada-f32", &[("mlp_hidden_size", "null"), ("mlp_ratio", "0")], "mlp_ratio", &["`0`", "from 1"]),
-        (
-            "fastdllm2-f32",
-            &[("num_hidden_layers", "3")],
-            "layer_types",
-            &["2 entries", "num_hidden_layers = 3"],
-        ),
-        ("dream-f32", &[("model_type", "\"llada\"")], "model_type", &["`\"llada\"`", "expected `Dream`"]),
-        ("dream-f32", &[("model_type", "7")], "model_type", &["`7`", "a text"]),
-        ("dream-f32", &[("architectures", "\"DreamModel\"")], "architectures", &["a list of texts"]),
-        ("dream-f32", &[("architectures", "[]")], "architectures", &["`[]`", "a list of texts"]),
-        (
-            "dream-f32",
-            &[("rope_parameters", r#"{"rope_theta": 5e5}"#)],
-            "rope_theta",
-            &["`1000000.0`", "500000, as in rope_parameters"],
-        ),
-        ("dream-f32", &[("rope_parameters", "5")], "rope_parameters", &["`5`", "an object"]),
-        (
-            "dream-f32",
-            &[("rope_theta", "absent"), ("rope_parameters", "{}")],
-            "rope_theta",
-            &["found nothing"],
-        ),
-        ("dream-f32", &[("rope_scaling", "2.0")], "rope_scaling", &["`2.0`", "an object"]),
-        ("dream-f32", &[("mask_token_id", "333")], "mask_token_id", &["`333`", "from 0 to 332"]),
-        ("dream-f32", &[("mask_token_id", "-1")], "mask_token_id", &["`-1`", "from 0 to 332"]),
-        ("dream-f32", &[("mask_token_id", "[]")], "mask_token_id", &["`[]`", "one token id"]),
-        ("dream-f32", &[("mask_token_id", "[1, 2]")], "mask_token_id", &["`[1,2]`", "one token id"]),
-        ("dream-f32", &[("eos_token_id", "[1, 333]")], "eos_token_id", &["`[1,333]`", "from 0 to 332"]),
-        ("dream-f32", &[("eos_token_id", "\"x\"")], "eos_token_id", &["`\"x\"`", "a token id"]),
-        ("dream-f32", &[("pad_token_id", "1.5")], "pad_token_id", &["`1.5`", "a token id"]),
-        ("dream-f32", &[("bos_token_id", "1e99")], "bos_token_id", &["`1e+99`", "a token id"]),
-        ("dream-f32", &[("layer_types", "{}")], "layer_types", &["`{}`", "a list of texts"]),
-    ] {
+    for &(family, edits, key, fragments) in CONTRADICTIONS {
         let key = format!("c.json: key `{key}`: ");
         let fragments = [&[key.as_str()], fragments].concat();
         table.row(&format!("{family}: {edits:?}"), read(family, edits), "Config", &fragments);

@@ -148,6 +148,10 @@ fn defaults_of_keys_that_may_be_null() {
     assert_eq!(biased.attention, Attention::BlockCausal { block: 4 });
     let block = read("sdar-f32", &[("block_size", "16")]).attention;
     assert_eq!(block, Attention::BlockCausal { block: 16 });
+    let block = read("fastdllm2-f32", &[("bd_size", "null")]).attention;
+    assert_eq!(block, Attention::BlockCausal { block: 32 });
+    let block = read("fastdllm2-f32", &[("bd_size", "8")]).attention;
+    assert_eq!(block, Attention::BlockCausal { block: 8 });
     assert_eq!(read("llada-f32", &[("n_kv_heads", "null")]).dims.n_kv_heads, 4);
     let multi = read("llada-f32", &[("n_kv_heads", "null"), ("multi_query_attention", "true")]);
     assert_eq!(multi.dims.n_kv_heads, 1);
