@@ -5,7 +5,7 @@
 
 use super::index::Index;
 use super::{Error, Result, SafeTensors, TensorSource};
-use crate::bytes::{AlignedBuf, Bytes};
+use crate::bytes::{ALIGN, AlignedBuf, Bytes};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -209,6 +209,13 @@ fn read(path: &Path) -> Result<Bytes> {
     let length = file.metadata().map_err(io)?.len();
     let length = usize::try_from(length)
         .map_err(|_| Error::format(path.display(), format!("{length} bytes do not fit the address space")))?;
+    // Asks for the memory first, because a refusal inside of the buffer would end the process.
+    if Vec::<u8>::new().try_reserve_exact(length.saturating_add(ALIGN)).is_err() {
+        return Err(Error::format(
+            path.display(),
+            format!("no memory for its {length} bytes; it can be mapped"),
+        ));
+    }
     let mut buffer = AlignedBuf::zeroed(length);
     file.read_exact(buffer.as_mut()).map_err(io)?;
     Ok(Bytes::new(buffer))

@@ -27,6 +27,7 @@ const MAX_HEADER: u64 = 100_000_000;
 const LENGTH: usize = 8;
 
 /// The tensors of one safetensors file, or of the shards of one checkpoint.
+#[derive(Debug)]
 pub struct SafeTensors {
     /// What was opened: the file, the index, or the name of a buffer.
     origin: String,
@@ -35,6 +36,7 @@ pub struct SafeTensors {
     metadata: Vec<(String, String)>,
 }
 
+#[derive(Debug)]
 struct Stored {
     /// Position in `files`.
     file: usize,

@@ -208,7 +208,7 @@ fn write_shard(
     let metadata: HashMap<String, String> = metadata.iter().cloned().collect();
     let filling = RefCell::new(Filling { fill, failed: None });
     let views = shard.iter().map(|spec| (spec.name.as_str(), Lazy { spec, filling: &filling }));
-    let written = safetensors::serialize_to_file(views, Some(metadata), path);
+    let written = safetensors::serialize_to_file(views, (!metadata.is_empty()).then_some(metadata), path);
     if let Some(error) = filling.into_inner().failed {
         return Err(error);
     }

@@ -1,0 +1,375 @@
+//! Configurations that are impossible, contradictory, or of a model that this engine does not know: each is refused with
+//! a message that names the file, the key, what was found and what was expected.
+
+mod fixture;
+
+use diffulex::json::Value;
+use diffulex::model::arch::Architecture;
+use diffulex::model::generation_config::GenerationConfig;
+use fixture::{Table, golden};
+use proptest::prelude::*;
+use serde_json::Value as Json;
+
+const ALL: [&str; 4] = ["sdar-f32", "fastdllm2-f32", "dream-f32", "llada-f32"];
+
+/// The golden configuration with some keys replaced; the text `absent` removes a key.
+fn edited(family: &str, edits: &[(&str, &str)]) -> Value {
+    let text = std::fs::read_to_string(golden(family).join("config.json")).unwrap();
+    let mut json: Json = serde_json::from_str(&text).unwrap();
+    for (key, value) in edits {
+        match *value {
+            "absent" => drop(json.as_object_mut().unwrap().remove(*key).expect("an absent key was removed")),
+            value => json[*key] = serde_json::from_str(value).unwrap(),
+        }
+    }
+    Value::parse("c.json", json.to_string().as_bytes()).unwrap()
+}
+
+fn read(family: &str, edits: &[(&str, &str)]) -> diffulex::Result<Architecture> {
+    Architecture::from_config("c.json", &edited(family, edits))
+}
+
+/// One row for each value that is wrong for `key` in `family`.
+fn values(table: &mut Table, family: &str, key: &str, values: &[&str], expected: &str) {
+    for value in values {
+        let found = if *value == "absent" || *value == "null" { "found nothing" } else { "found `" };
+        let fragments = [&format!("c.json: key `{key}`: "), found, "expected ", expected];
+        table.row(&format!("{family}: {key} = {value}"), read(family, &[(key, value)]), "Config", &fragments);
+    }
+}
+
+#[test]
+fn sizes_that_are_missing_zero_negative_or_enormous() {
+    let mut table = Table::default();
+    let wrong = ["absent", "null", "0", "-1", "1.5", "\"8\"", "1e300", "18446744073709551616"];
+    for family in &ALL[..3] {
+        for (key, expected) in [
+            ("vocab_size", "from 1 to 16777216"),
+            ("hidden_size", "from 1 to 1048576"),
+            ("intermediate_size", "from 1 to 4194304"),
+            ("num_hidden_layers", "from 1 to 4096"),
+            ("num_attention_heads", "from 1 to 4096"),
+            ("max_position_embeddings", "from 1 to 1073741824"),
+        ] {
+            values(&mut table, family, key, &wrong, expected);
+        }
+        values(&mut table, family, "num_key_value_heads", &wrong[2..], "from 1 to 4096");
+        values(
+            &mut table,
+            family,
+            "rms_norm_eps",
+            &["absent", "0", "-1e-6", "2", "\"x\""],
+            "from 1e-20 to 1e0",
+        );
+        values(
+            &mut table,
+            family,
+            "rope_theta",
+            &["absent", "0", "-1", "0.5", "1e13", "[]"],
+            "from 1e0 to 1e12",
+        );
+        values(&mut table, family, "tie_word_embeddings", &["1", "\"false\""], "true or false");
+    }
+    values(&mut table, "sdar-f32", "head_dim", &["0", "-2", "4097", "true"], "from 1 to 4096");
+    values(&mut table, "sdar-f32", "attention_bias", &["0", "[]"], "true or false");
+    values(&mut table, "sdar-f32", "block_size", &["0", "-4", "32769", "4.5"], "from 1 to 32768");
+    values(&mut table, "fastdllm2-f32", "bd_size", &["0", "-4", "32769"], "from 1 to 32768");
+    for (key, expected) in [
+        ("vocab_size", "from 1 to 16777216"),
+        ("d_model", "from 1 to 1048576"),
+        ("n_layers", "from 1 to 4096"),
+        ("n_heads", "from 1 to 4096"),
+        ("max_sequence_length", "from 1 to 1073741824"),
+    ] {
+        values(&mut table, "llada-f32", key, &wrong, expected);
+    }
+    values(&mut table, "llada-f32", "mlp_hidden_size", &wrong[2..], "from 1 to 4194304");
+    values(&mut table, "llada-f32", "embedding_size", &wrong[2..], "from 1 to 16777216");
+    values(&mut table, "llada-f32", "include_bias", &["0"], "true or false");
+    table.finish(267);
+}
+
+/// Family, edits, the key that the error names, and what it says about it.
+type Contradiction =
+    (&'static str, &'static [(&'static str, &'static str)], &'static str, &'static [&'static str]);
+
+const CONTRADICTIONS: &[Contradiction] = &[
+    (
+        "dream-f32",
+        &[("hidden_size", "113")],
+        "hidden_size",
+        &["`113`", "multiple of num_attention_heads = 7"],
+    ),
+    ("dream-f32", &[("num_attention_heads", "5")], "hidden_size", &["`112`", "num_attention_heads = 5"]),
+    ("dream-f32", &[("num_key_value_heads", "2")], "num_key_value_heads", &["`2`", "divisor of the 7 heads"]),
+    ("dream-f32", &[("num_key_value_heads", "14")], "num_key_value_heads", &["`14`", "divisor of the 7"]),
+    ("dream-f32", &[("hidden_size", "105")], "head_dim", &["even width, not 15"]),
+    ("sdar-f32", &[("head_dim", "33")], "head_dim", &["`33`", "even width"]),
+    ("sdar-f32", &[("head_dim", "null"), ("hidden_size", "74")], "hidden_size", &["`74`", "multiple of"]),
+    ("sdar-f32", &[("num_key_value_heads", "3")], "num_key_value_heads", &["`3`", "divisor of the 4"]),
+    ("llada-f32", &[("d_model", "65")], "d_model", &["`65`", "multiple of n_heads = 4"]),
+    ("llada-f32", &[("n_kv_heads", "3")], "n_kv_heads", &["`3`", "divisor of the 4"]),
+    ("llada-f32", &[("embedding_size", "319")], "embedding_size", &["`319`", "at least vocab_size = 320"]),
+    (
+        "llada-f32",
+        &[("multi_query_attention", "true")],
+        "n_kv_heads",
+        &["`4`", "1, as multi_query_attention"],
+    ),
+    (
+        "llada-f32",
+        &[("multi_query_attention", "false"), ("n_kv_heads", "2")],
+        "n_kv_heads",
+        &["`2`", "4, as multi_query_attention is false"],
+    ),
+    (
+        "llada-f32",
+        &[("mlp_hidden_size", "null"), ("mlp_ratio", "1000000")],
+        "mlp_ratio",
+        &["`1000000`", "to 65536"],
+    ),
+    ("llada-f32", &[("mlp_hidden_size", "null"), ("mlp_ratio", "0")], "mlp_ratio", &["`0`", "from 1"]),
+    ("fastdllm2-f32", &[("num_hidden_layers", "3")], "layer_types", &["2 entries", "num_hidden_layers = 3"]),
+    ("dream-f32", &[("model_type", "\"llada\"")], "model_type", &["`\"llada\"`", "expected `Dream`"]),
+    ("dream-f32", &[("model_type", "7")], "model_type", &["`7`", "a text"]),
+    ("dream-f32", &[("architectures", "\"DreamModel\"")], "architectures", &["a list of texts"]),
+    ("dream-f32", &[("architectures", "[]")], "architectures", &["`[]`", "a list of texts"]),
+    (
+        "dream-f32",
+        &[("rope_parameters", r#"{"rope_theta": 5e5}"#)],
+        "rope_theta",
+        &["`1000000.0`", "500000, as in rope_parameters"],
+    ),
+    ("dream-f32", &[("rope_parameters", "5")], "rope_parameters", &["`5`", "an object"]),
+    ("dream-f32", &[("rope_theta", "absent"), ("rope_parameters", "{}")], "rope_theta", &["found nothing"]),
+    ("dream-f32", &[("rope_scaling", "2.0")], "rope_scaling", &["`2.0`", "an object"]),
+    ("dream-f32", &[("mask_token_id", "333")], "mask_token_id", &["`333`", "from 0 to 332"]),
+    ("dream-f32", &[("mask_token_id", "-1")], "mask_token_id", &["`-1`", "from 0 to 332"]),
+    ("dream-f32", &[("mask_token_id", "[]")], "mask_token_id", &["`[]`", "one token id"]),
+    ("dream-f32", &[("mask_token_id", "[1, 2]")], "mask_token_id", &["`[1,2]`", "one token id"]),
+    ("dream-f32", &[("eos_token_id", "[1, 333]")], "eos_token_id", &["`[1,333]`", "from 0 to 332"]),
+    ("dream-f32", &[("eos_token_id", "\"x\"")], "eos_token_id", &["`\"x\"`", "a token id"]),
+    ("dream-f32", &[("pad_token_id", "1.5")], "pad_token_id", &["`1.5`", "a token id"]),
+    ("dream-f32", &[("bos_token_id", "1e99")], "bos_token_id", &["`1e+99`", "a token id"]),
+    ("dream-f32", &[("layer_types", "{}")], "layer_types", &["`{}`", "a list of texts"]),
+];
+
+#[test]
+fn values_that_contradict_each_other() {
+    let mut table = Table::default();
+    for &(family, edits, key, fragments) in CONTRADICTIONS {
+        let key = format!("c.json: key `{key}`: ");
+        let fragments = [&[key.as_str()], fragments].concat();
+        table.row(&format!("{family}: {edits:?}"), read(family, edits), "Config", &fragments);
+    }
+    table.finish(33);
+}
+
+#[test]
+fn maths_that_the_engine_does_not_do() {
+    let mut table = Table::default();
+    let mut row = |family: &str, key: &str, value: &str, fragments: &[&str]| {
+        let fragments = [&["not supported: c.json: key `", key][..], fragments].concat();
+        table.row(
+            &format!("{family}: {key} = {value}"),
+            read(family, &[(key, value)]),
+            "Unsupported",
+            &fragments,
+        );
+    };
+    for family in ALL {
+        row(family, "alibi", "true", &["is `true`, only false or null"]);
+        row(family, "use_sliding_window", "true", &["is `true`"]);
+        row(family, "use_mrope", "true", &["is `true`"]);
+        row(family, "mlp_bias", "true", &["is `true`"]);
+        row(family, "num_experts", "8", &["is `8`, only false or null"]);
+        row(family, "quantization_config", r#"{"bits": 4}"#, &["is `{\"bits\":4}`"]);
+        row(family, "clip_qkv", "8.0", &["is `8.0`"]);
+        row(family, "final_logit_softcapping", "30.0", &["is `30.0`"]);
+        row(family, "attn_logit_softcapping", "50.0", &["is `50.0`"]);
+        row(family, "residual_multiplier", "0.22", &["is `0.22`, only 1 or null"]);
+        row(family, "embedding_multiplier", "12", &["is `12`, only 1 or null"]);
+        row(family, "partial_rotary_factor", "0.5", &["is `0.5`, only 1 or null"]);
+        row(family, "hidden_act", "\"gelu\"", &["is `\"gelu\"`, only \"silu\""]);
+        row(
+            family,
+            "layer_types",
+            r#"["full_attention", "sliding_attention"]"#,
+            &["`\"sliding_attention\"`"],
+        );
+        row(family, "rope_scaling", r#"{"type": "yarn", "factor": 4.0}"#, &["yarn", "only null or the type"]);
+        row(family, "rope_scaling", r#"{"rope_type": "llama3"}"#, &["llama3"]);
+        row(family, "rope_scaling", r#"{"factor": 4.0}"#, &["factor"]);
+    }
+    let dream = "dream-f32";
+    for (value, fragments) in [
+        (r#"{"rope_type": "yarn"}"#, &["rope_type", "\"yarn\""][..]),
+        (r#"{"partial_rotary_factor": 0.5}"#, &["partial_rotary_factor", "0.5"]),
+        (r#"{"mrope_section": [1]}"#, &["mrope_section", "rope_parameters"]),
+        (r#"{"full_attention": {"rope_theta": 1e6}}"#, &["full_attention", "rope_parameters"]),
+    ] {
+        let result = read(dream, &[("rope_parameters", value)]);
+        table.row(&format!("rope_parameters = {value}"), result, "Unsupported", fragments);
+    }
+    let mut row = |key: &str, value: &str, fragments: &[&str]| {
+        let fragments = [&["not supported: c.json: key `", key][..], fragments].concat();
+        table.row(
+            &format!("llada: {key} = {value}"),
+            read("llada-f32", &[(key, value)]),
+            "Unsupported",
+            &fragments,
+        );
+    };
+    row("scale_logits", "true", &["is `true`"]);
+    row("attention_layer_norm", "true", &["is `true`"]);
+    row("input_emb_norm", "true", &["is `true`"]);
+    row("bias_for_layer_norm", "true", &["is `true`"]);
+    row("rope", "false", &["is `false`, only true"]);
+    row("layer_norm_with_affine", "false", &["is `false`, only true"]);
+    row("block_type", "\"sequential\"", &["is `\"sequential\"`, only \"llama\""]);
+    row("layer_norm_type", "\"default\"", &["only \"rms\""]);
+    row("layer_norm_type", "\"gemma_rms\"", &["only \"rms\""]);
+    row("activation_type", "\"swiglu\"", &["only \"silu\""]);
+    row("block_group_size", "2", &["is `2`, only 1"]);
+    let biased = [("include_bias", "true"), ("bias_for_layer_norm", "null")];
+    table.row(
+        "bias of norms",
+        read("llada-f32", &biased),
+        "Unsupported",
+        &["`include_bias`", "without a bias"],
+    );
+    table.finish(4 * 17 + 4 + 12);
+}
+
+#[test]
+fn families_that_are_not_known() {
+    let mut table = Table::default();
+    let known = ["SDARForCausalLM / sdar", "Fast_dLLM_QwenForCausalLM", "DreamModel", "LLaDAModelLM / llada"];
+    for (edits, found) in [
+        (&[("architectures", "[\"Qwen3ForCausalLM\"]"), ("model_type", "\"qwen3\"")][..], "Qwen3ForCausalLM"),
+        (&[("architectures", "[\"Qwen3ForCausalLM\"]")], "Qwen3ForCausalLM with model_type Dream"),
+        (&[("model_type", "\"qwen2\"")], "DreamModel with model_type qwen2"),
+        (&[("architectures", "absent"), ("model_type", "\"dream\"")], "(none) with model_type dream"),
+        (&[("architectures", "absent"), ("model_type", "absent")], "(none) with model_type (none)"),
+    ] {
+        let fragments = [&["c.json: architecture ", found, "; known are "][..], &known].concat();
+        table.row(&format!("{edits:?}"), read("dream-f32", edits), "Unsupported", &fragments);
+    }
+    for text in ["[]", "7", "\"sdar\"", "null"] {
+        let json = Value::parse("c.json", text.as_bytes()).unwrap();
+        let result = Architecture::from_config("c.json", &json);
+        table.row(text, result, "Format", &["c.json: found `", text, "expected a JSON object"]);
+    }
+    table.finish(9);
+}
+
+#[test]
+fn a_long_value_does_not_flood_the_message() {
+    let long = format!("\"{}\"", "é".repeat(100_000));
+    let message = read("dream-f32", &[("vocab_size", &long)]).unwrap_err().to_string();
+    assert!(message.len() < 300 && message.contains("ééé...`, expected"), "{message}");
+}
+
+#[test]
+fn one_family_key_is_enough_and_neutral_values_are_harmless() {
+    for family in ALL {
+        let plain = read(family, &[]).unwrap();
+        for edits in [
+            &[("architectures", "absent")][..],
+            &[("model_type", "absent")],
+            &[("rope_scaling", r#"{"rope_type": "default"}"#)],
+            &[("rope_scaling", r#"{"type": "default"}"#)],
+            &[
+                ("quantization_config", "null"),
+                ("num_experts", "0"),
+                ("clip_qkv", "null"),
+                ("alibi", "false"),
+            ],
+            &[("partial_rotary_factor", "1.0"), ("residual_multiplier", "1")],
+            &[
+                ("rope_theta", "absent"),
+                ("rope_parameters", &format!("{{\"rope_theta\": {:?}}}", plain.rope_theta)),
+            ],
+            &[("rope_parameters", r#"{"rope_type": "default", "partial_rotary_factor": 1.0}"#)],
+        ] {
+            assert_eq!(read(family, edits).unwrap(), plain, "{family}: {edits:?}");
+        }
+    }
+}
+
+#[test]
+fn generation_configs_out_of_range() {
+    let mut table = Table::default();
+    for (key, values, expected) in [
+        ("temperature", &["-0.1", "101", "\"hot\"", "true", "[1]"][..], "a number from 0e0 to 1e2"),
+        ("top_p", &["0", "-1", "1.5", "{}"], "a number from 1e-9 to 1e0"),
+        ("top_k", &["-1", "2.5", "\"20\"", "1e9"], "a whole number from 1 to 16777216"),
+        ("repetition_penalty", &["0", "-1", "1e9"], "a number from 1e-2 to 1e2"),
+        ("do_sample", &["1", "\"yes\""], "true or false"),
+        ("eos_token_id", &["-1", "1.5", "\"</s>\"", "[1,[2]]", "4294967296"], "a token id"),
+    ] {
+        for value in values {
+            let json = Value::parse("g.json", format!("{{\"{key}\":{value}}}").as_bytes()).unwrap();
+            let fragments = [&format!("g.json: key `{key}`: found `{value}`"), "expected ", expected];
+            let result = GenerationConfig::from_json("g.json", &json);
+            table.row(&format!("{key} = {value}"), result, "Config", &fragments);
+        }
+    }
+    let list = Value::parse("g.json", b"[]").unwrap();
+    table.row("a list", GenerationConfig::from_json("g.json", &list), "Format", &["g.json: found `[]`"]);
+    table.finish(24);
+}
+
+#[test]
+fn config_files_that_cannot_be_read() {
+    let mut table = Table::default();
+    let dir = fixture::TempDir::new();
+    let file = |contents: &[u8]| dir.write("c.json", contents);
+    table.row("missing", Architecture::from_file(&dir.file("x.json")), "Io", &["x.json: "]);
+    table.row("directory", Architecture::from_file(dir.path()), "Format", &["not a regular file"]);
+    table.row("empty", Architecture::from_file(&file(b"")), "Json", &["c.json: malformed JSON at byte 0"]);
+    table.row(
+        "deep",
+        Architecture::from_file(&file(&[b'['; 1_000_000])),
+        "Json",
+        &["byte 127: nested deeper"],
+    );
+    let twice = Architecture::from_file(&file(br#"{"model_type":"sdar","model_type":"llada"}"#));
+    table.row("twice", twice, "Json", &["at byte 21: duplicate key `model_type`"]);
+    table.row("binary", Architecture::from_file(&file(b"{\"\xff\xfe")), "Json", &["at byte 2: not UTF-8"]);
+    std::fs::File::create(dir.file("big.json")).unwrap().set_len(100_000_001).unwrap();
+    let big = Architecture::from_file(&dir.file("big.json"));
+    table.row(
+        "big",
+        big,
+        "Format",
+        &["big.json: 100000001 bytes, expected a JSON file of at most 100000000"],
+    );
+    table.row("generation", GenerationConfig::from_file(&dir.file("g.json")), "Io", &["g.json: "]);
+    table.finish(8);
+}
+
+proptest! {
+    /// Whatever stands under one or two keys: an error, or sizes whose products can be computed.
+    #[test]
+    fn no_value_of_any_key_panics(
+        family in proptest::sample::select(&ALL[..]),
+        keys in proptest::collection::vec(any::<proptest::sample::Index>(), 1..=2),
+        value in proptest::sample::select(&[
+            "null", "0", "1", "2", "-1", "7", "4096", "1048576", "16777216", "1e300", "1e-300", "[]", "{}", "[[]]",
+            "true", "false", "\"\"", "\"silu\"", "18446744073709551615", "{\"rope_theta\":1e4}", "[0,1]",
+        ][..]),
+    ) {
+        let Value::Object(mut entries) = edited(family, &[]) else { unreachable!("a config is an object") };
+        for key in keys {
+            let key = key.index(entries.len());
+            entries[key].1 = Value::parse("value", value.as_bytes()).unwrap();
+        }
+        if let Ok(arch) = Architecture::from_config("c.json", &Value::Object(entries)) {
+            for (name, shape) in arch.expected_tensors() {
+                let bytes = shape.iter().try_fold(8usize, |product, &dim| product.checked_mul(dim));
+                prop_assert!(bytes.is_some() && !shape.contains(&0), "{}: {:?}", name, shape);
+            }
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Checkpoints that load: the recorded ones with their exact architecture, mapped and read.
+
+mod fixture;
+
+use diffulex::cache::Attention;
+use diffulex::model::arch::{Alignment, Architecture, Dims};
+use diffulex::model::generation_config::GenerationConfig;
+use diffulex::model::slots::check_checkpoint;
+use diffulex::weights::{Checkpoint, SafeTensors, Storage, TensorSource};
+use fixture::golden;
+
+const GOLDENS: [&str; 8] = [
+    "dream-f32",
+    "dream-bf16",
+    "llada-f32",
+    "llada-f16",
+    "sdar-f32",
+    "sdar-hd128-sharded",
+    "fastdllm2-f32",
+    "fastdllm2-untied",
+];
+
+fn load(name: &str, storage: Storage) -> (Architecture, SafeTensors) {
+    let checkpoint = Checkpoint::locate(&golden(name)).unwrap();
+    let arch = Architecture::from_file(checkpoint.config.as_ref().unwrap()).unwrap();
+    let weights = checkpoint.open(storage).unwrap();
+    check_checkpoint(&arch, &weights).unwrap_or_else(|error| panic!("{name}: {error}"));
+    (arch, weights)
+}
+
+#[test]
+fn recorded_checkpoints_have_their_architecture() {
+    // vocab, hidden, ffn, layers, heads, kv heads, head_dim, positions; tied; qkv bias; mask; eos
+    let rows = [
+        ("dream-f32", [333, 112, 101, 2, 7, 1, 16, 131_072], false, true, Some(304), 300),
+        ("dream-bf16", [304, 112, 96, 2, 7, 1, 16, 131_072], false, true, Some(294), 290),
+        ("llada-f32", [320, 64, 96, 3, 4, 4, 16, 4096], false, false, Some(303), 299),
+        ("llada-f16", [317, 96, 75, 2, 3, 3, 32, 4096], false, false, Some(315), 311),
+        ("sdar-f32", [301, 72, 90, 2, 4, 2, 32, 32_768], true, false, Some(299), 294),
+        ("sdar-hd128-sharded", [352, 44, 70, 2, 2, 1, 128, 32_768], false, false, Some(325), 320),
+        ("fastdllm2-f32", [350, 96, 75, 2, 6, 1, 16, 32_768], true, true, None, 332),
+        ("fastdllm2-untied", [288, 112, 60, 2, 7, 1, 16, 32_768], false, true, None, 282),
+    ];
+    for (name, [vocab, hidden, ffn, layers, n_heads, n_kv_heads, head_dim, max_pos], tied, bias, mask, eos) in
+        rows
+    {
+        let (arch, _) = load(name, Storage::Map);
+        let dims = Dims { vocab, hidden, ffn, layers, n_heads, n_kv_heads, head_dim, max_pos };
+        assert_eq!(arch.dims, dims, "{name}");
+        assert_eq!(
+            (arch.tied, arch.qkv_bias, arch.out_bias, arch.mlp_bias),
+            (tied, bias, false, false),
+            "{name}"
+        );
+        assert_eq!((arch.tokens.mask, &arch.tokens.eos[..]), (mask, &[eos][..]), "{name}");
+        let (family, policy, attention, alignment, theta, eps) = match name.split('-').next().unwrap() {
+            "dream" => ("Dream", "dream-entropy", Attention::Bidirectional, Alignment::Shifted, 1e6, 1e-6),
+            "llada" => ("LLaDA", "llada-low-confidence", Attention::Bidirectional, Alignment::Own, 5e5, 1e-5),
+            "sdar" => {
+                ("SDAR", "sdar-dynamic", Attention::BlockCausal { block: 4 }, Alignment::Own, 1e6, 1e-6)
+            }
+            _ => {
+                let attention = Attention::BlockCausal { block: 32 };
+                ("Fast-dLLM v2", "fast-dllm-v2", attention, Alignment::Shifted, 1e6, 1e-6)
+            }
+        };
+        assert_eq!((arch.family, arch.policy), (family, policy), "{name}");
+        assert_eq!((arch.attention, arch.alignment), (attention, alignment), "{name}");
+        assert_eq!((arch.rope_theta, arch.norm_eps), (theta, eps), "{name}");
+        assert_eq!(arch.qk_norm, family == "SDAR", "{name}");
+    }
+}
+
+#[test]
+fn mapped_and_read_weights_are_those_of_the_format_crate() {
+    for name in GOLDENS {
+        let (arch, mapped) = load(name, Storage::Map);
+        let (_, read) = load(name, Storage::Read);
+        let mut expected: Vec<String> = arch.expected_tensors().into_iter().map(|(name, _)| name).collect();
+        expected.sort();
+        assert_eq!((mapped.names(), read.names()), (expected.clone(), expected), "{name}");
+        for file in mapped.files() {
+            let bytes = std::fs::read(file).unwrap();
+            for (tensor, theirs) in safetensors::SafeTensors::deserialize(&bytes).unwrap().tensors() {
+                for ours in [mapped.tensor(&tensor).unwrap(), read.tensor(&tensor).unwrap()] {
+                    assert_eq!(ours.shape(), theirs.shape(), "{name}: {tensor}");
+                    assert_eq!(ours.dtype().name(), theirs.dtype().to_string(), "{name}: {tensor}");
+                    assert!(**ours.bytes() == *theirs.data(), "{name}: {tensor} has other bytes");
+                }
+                assert_eq!(&mapped.origin(&tensor), file);
+            }
+        }
+    }
+}
+
+#[test]
+fn files_are_found_beside_the_weights() {
+    let dir = golden("fastdllm2-f32");
+    let checkpoint = Checkpoint::locate(&dir).unwrap();
+    assert_eq!(checkpoint, Checkpoint::locate(&dir.join("model.safetensors")).unwrap());
+    assert_eq!(checkpoint.config, Some(dir.join("config.json")));
+    assert_eq!(checkpoint.tokenizer, Some(dir.join("tokenizer.json")));
+    assert_eq!(checkpoint.tokenizer_config, Some(dir.join("tokenizer_config.json")));
+    assert_eq!(checkpoint.chat_template, Some(dir.join("chat_template.jinja")));
+    assert_eq!(checkpoint.generation_config, Some(dir.join("generation_config.json")));
+    assert_eq!(checkpoint.special_tokens_map, None);
+    let sharded = golden("sdar-hd128-sharded");
+    let index = Checkpoint::locate(&sharded.join("model.safetensors.index.json")).unwrap();
+    assert_eq!(index, Checkpoint::locate(&sharded).unwrap());
+    assert_eq!((&index.chat_template, index.open(Storage::Map).unwrap().files().len()), (&None, 2));
+}
+
+#[test]
+fn generation_configs_are_read() {
+    let read = |name| GenerationConfig::from_file(&golden(name).join("generation_config.json")).unwrap();
+    let expected = GenerationConfig {
+        eos: vec![332, 330],
+        do_sample: Some(true),
+        temperature: Some(0.7),
+        top_k: Some(20),
+        top_p: Some(0.8),
+        repetition_penalty: Some(1.05),
+    };
+    assert_eq!(read("fastdllm2-f32"), expected);
+    let sdar = read("sdar-f32");
+    assert_eq!((sdar.eos, sdar.top_p, sdar.repetition_penalty), (vec![296, 294], Some(0.95), None));
+    let json = diffulex::json::Value::parse("g", br#"{"eos_token_id": 7, "top_k": 0, "temperature": null}"#)
+        .unwrap();
+    let expected = GenerationConfig { eos: vec![7], top_k: Some(0), ..GenerationConfig::default() };
+    assert_eq!(GenerationConfig::from_json("g", &json).unwrap(), expected);
+}
+
+#[test]
+fn defaults_of_keys_that_may_be_null() {
+    let read = |family: &str, edits: &[(&str, &str)]| {
+        let text = std::fs::read_to_string(golden(family).join("config.json")).unwrap();
+        let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        for (key, value) in edits {
+            json[*key] = serde_json::from_str(value).unwrap();
+        }
+        let json = diffulex::json::Value::parse("c", json.to_string().as_bytes()).unwrap();
+        Architecture::from_config("c", &json).unwrap()
+    };
+    assert_eq!(read("dream-f32", &[("num_key_value_heads", "null")]).dims.n_kv_heads, 7);
+    assert_eq!(read("sdar-f32", &[("head_dim", "null")]).dims.head_dim, 18);
+    let biased = read("sdar-f32", &[("attention_bias", "true"), ("block_size", "null")]);
+    assert_eq!((biased.qkv_bias, biased.out_bias, biased.mlp_bias), (true, true, false));
+    assert_eq!(biased.attention, Attention::BlockCausal { block: 4 });
+    let block = read("sdar-f32", &[("block_size", "16")]).attention;
+    assert_eq!(block, Attention::BlockCausal { block: 16 });
+    let block = read("fastdllm2-f32", &[("bd_size", "null")]).attention;
+    assert_eq!(block, Attention::BlockCausal { block: 32 });
+    let block = read("fastdllm2-f32", &[("bd_size", "8")]).attention;
+    assert_eq!(block, Attention::BlockCausal { block: 8 });
+    assert_eq!(read("llada-f32", &[("n_kv_heads", "null")]).dims.n_kv_heads, 4);
+    let multi = read("llada-f32", &[("n_kv_heads", "null"), ("multi_query_attention", "true")]);
+    assert_eq!(multi.dims.n_kv_heads, 1);
+    assert_eq!(read("llada-f32", &[("mlp_hidden_size", "null")]).dims.ffn, 256);
+    assert_eq!(read("llada-f32", &[("embedding_size", "null")]).dims.vocab, 320);
+    assert_eq!(read("llada-f32", &[("embedding_size", "384")]).dims.vocab, 384);
+    let qkv = read("llada-f32", &[("include_qkv_bias", "true")]);
+    assert_eq!((qkv.qkv_bias, qkv.out_bias, qkv.mlp_bias), (true, false, false));
+    let all = read("llada-f32", &[("include_bias", "true"), ("weight_tying", "true")]);
+    assert_eq!((all.qkv_bias, all.out_bias, all.mlp_bias, all.tied), (true, true, true, true));
+    let names: Vec<String> = all.expected_tensors().into_iter().map(|(name, _)| name).collect();
+    assert!(names.contains(&"model.transformer.blocks.2.ff_out.bias".to_string()), "{names:?}");
+    assert!(!names.contains(&"model.transformer.ff_out.weight".to_string()), "{names:?}");
+    let tokens = read("dream-f32", &[("eos_token_id", "[1, 2]"), ("pad_token_id", "null")]).tokens;
+    assert_eq!((tokens.eos, tokens.pad, tokens.bos), (vec![1, 2], None, Some(300)));
+}
+
+/// A sparse file far larger than the machine's memory opens at once, and its last bytes can be read.
+#[cfg(all(target_os = "linux", feature = "mmap"))]
+#[test]
+fn mapping_reads_only_what_is_touched() {
+    const BYTES: u64 = 1 << 38;
+    let dir = fixture::TempDir::new();
+    let header = format!(r#"{{"w":{{"dtype":"U8","shape":[{BYTES}],"data_offsets":[0,{BYTES}]}}}}"#);
+    let path = dir.write("model.safetensors", fixture::safetensors(&header, b""));
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_len(8 + header.len() as u64 + BYTES).unwrap();
+    let weights = Checkpoint::locate(dir.path()).unwrap().open(Storage::Map).unwrap();
+    let tensor = weights.tensor("w").unwrap();
+    assert_eq!(tensor.bytes().last(), Some(&0));
+    let address = tensor.bytes().as_ptr() as usize;
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let line = maps.lines().find(|line| line.ends_with(path.to_str().unwrap())).expect("the file is mapped");
+    let (start, end) = line.split(' ').next().unwrap().split_once('-').unwrap();
+    let hex = |text| usize::from_str_radix(text, 16).unwrap();
+    assert!((hex(start)..hex(end)).contains(&address), "{address:x} is not in {line}");
+    assert!(line.contains(" r--"), "the mapping can be written: {line}");
+}
