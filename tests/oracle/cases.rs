@@ -2,35 +2,35 @@
 #![allow(dead_code, reason = "every program that includes this file uses another part")]
 
 /// Rows of a product around the heights of the tiles and the block of rows.
-pub const GEMM_ROWS: [usize; 11] = [1, 2, 3, 4, 5, 7, 8, 9, 16, 65, 130];
+pub(crate) const GEMM_ROWS: [usize; 11] = [1, 2, 3, 4, 5, 7, 8, 9, 16, 65, 130];
 
 /// Outputs around the widths of the tiles and the panel.
-pub const GEMM_COLUMNS: [usize; 17] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 23, 24, 25, 61];
+pub(crate) const GEMM_COLUMNS: [usize; 17] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 23, 24, 25, 61];
 
 /// Reduction lengths around the vectors of every level and the block of k.
-pub const GEMM_DEPTHS: [usize; 14] = [1, 2, 7, 8, 9, 15, 16, 17, 75, 101, 255, 256, 257, 520];
+pub(crate) const GEMM_DEPTHS: [usize; 14] = [1, 2, 7, 8, 9, 15, 16, 17, 75, 101, 255, 256, 257, 520];
 
 /// Widths of rows around the vectors of every level.
-pub const WIDTHS: [usize; 15] = [1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 64, 65, 75, 101, 520];
+pub(crate) const WIDTHS: [usize; 15] = [1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 64, 65, 75, 101, 520];
 
 /// An attention call: query rows, heads, K/V heads, numbers in a head, keys.
 #[derive(Clone, Copy, Debug)]
-pub struct AttentionCase {
-    pub rows: usize,
-    pub n_heads: usize,
-    pub n_kv_heads: usize,
-    pub head_dim: usize,
-    pub keys: usize,
+pub(crate) struct AttentionCase {
+    pub(crate) rows: usize,
+    pub(crate) n_heads: usize,
+    pub(crate) n_kv_heads: usize,
+    pub(crate) head_dim: usize,
+    pub(crate) keys: usize,
 }
 
 /// `[rows, n_heads, n_kv_heads, head_dim, keys]` as an [`AttentionCase`].
-pub const fn attention(shape: [usize; 5]) -> AttentionCase {
+pub(crate) const fn attention(shape: [usize; 5]) -> AttentionCase {
     let [rows, n_heads, n_kv_heads, head_dim, keys] = shape;
     AttentionCase { rows, n_heads, n_kv_heads, head_dim, keys }
 }
 
 /// Heads and keys around the tiles: groups of 1 to 7, head sizes that are no multiple of a vector, keys around 48.
-pub const ATTENTION: [AttentionCase; 13] = [
+pub(crate) const ATTENTION: [AttentionCase; 13] = [
     attention([1, 1, 1, 8, 1]),
     attention([1, 1, 1, 16, 47]),
     attention([3, 4, 2, 16, 48]),
@@ -47,13 +47,13 @@ pub const ATTENTION: [AttentionCase; 13] = [
 ];
 
 /// `[n, k]` of SDAR-1.7B: gate, down, an eighth of the output matrix.
-pub const MODEL_GEMM: [(usize, usize); 3] = [(6144, 2048), (2048, 6144), (151_936 / 8, 2048)];
+pub(crate) const MODEL_GEMM: [(usize, usize); 3] = [(6144, 2048), (2048, 6144), (151_936 / 8, 2048)];
 
 /// Rows of a denoise step: one token, a block of SDAR, a block of Fast-dLLM v2, a prompt.
-pub const MODEL_ROWS: [usize; 5] = [1, 4, 16, 32, 128];
+pub(crate) const MODEL_ROWS: [usize; 5] = [1, 4, 16, 32, 128];
 
 /// One block over a cache: SDAR-1.7B, Dream-7B and LLaDA-8B.
-pub const MODEL_ATTENTION: [AttentionCase; 4] = [
+pub(crate) const MODEL_ATTENTION: [AttentionCase; 4] = [
     attention([4, 16, 8, 128, 512]),
     attention([32, 16, 8, 128, 512]),
     attention([32, 28, 4, 128, 512]),

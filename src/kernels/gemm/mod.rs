@@ -32,7 +32,7 @@ use std::mem::MaybeUninit;
 /// Rows up to which weights are decoded in registers.
 const DIRECT_ROWS: usize = 4;
 /// Elements of k that a decoded panel holds: with 12 rows 12 KiB, beside which the tile of x fits into an L1 of 32 KiB.
-const BLOCK_K: usize = 256;
+const BLOCK_K: usize = 512;
 /// Rows of x that pass over a decoded panel: decoding is a few percent of the work, and the accumulators stay in L2.
 const BLOCK_M: usize = 64;
 /// Tasks a thread: enough to even out threads that started late or run slower, few enough to stay in long streams.
