@@ -2,6 +2,8 @@
 
 pub mod bytes;
 pub mod cache;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod dtype;
 pub mod engine;
 pub mod error;

@@ -101,8 +101,15 @@ impl TestDir {
     }
 
     fn find(&self, explicit: Option<&Path>) -> Option<String> {
-        let template = ChatTemplate::find(explicit, &self.0).unwrap()?;
+        let template = self.open(explicit).unwrap()?;
         Some(template.render(&[], false).unwrap())
+    }
+
+    /// The template as a program finds it: the file that is asked for, else what lies in the directory.
+    fn open(&self, explicit: Option<&Path>) -> Result<Option<ChatTemplate>, diffulex::Error> {
+        let beside = |name: &str| Some(self.0.join(name)).filter(|path| path.is_file());
+        let (template, config) = (beside("chat_template.jinja"), beside("tokenizer_config.json"));
+        ChatTemplate::open(explicit.or(template.as_deref()), config.as_deref())
     }
 }
 
@@ -130,7 +137,7 @@ fn templates_are_found_in_order() {
     assert_eq!(dir.find(None).unwrap(), "beside </s>");
     let explicit = dir.write("mine.jinja", "mine {{ eos_token }}");
     assert_eq!(dir.find(Some(&explicit)).unwrap(), "mine </s>");
-    assert!(ChatTemplate::find(Some(&dir.0.join("absent.jinja")), &dir.0).is_err());
+    assert!(dir.open(Some(&dir.0.join("absent.jinja"))).is_err());
 }
 
 #[test]
@@ -138,7 +145,7 @@ fn a_malformed_entry_is_an_error() {
     let dir = TestDir::new("chat-bad");
     for template in ["3", "[]", r#"[{"name": "default"}]"#, r#"[{"name": "rag", "template": "x"}]"#, "{}"] {
         dir.write("tokenizer_config.json", &format!(r#"{{"chat_template": {template}}}"#));
-        let error = ChatTemplate::find(None, &dir.0).expect_err(template).to_string();
+        let error = dir.open(None).expect_err(template).to_string();
         assert!(error.contains("tokenizer_config.json: key `chat_template`: expected a text"), "{error}");
     }
 }

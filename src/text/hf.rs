@@ -17,7 +17,7 @@ use tokenizers::{AddedToken, SplitDelimiterBehavior};
 
 /// How Qwen2 cuts a text into words before BPE: contractions, words with one character before them, single digits,
 /// punctuation, line ends, spaces.
-const QWEN2_WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+pub const QWEN2_WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// Ids at and above this number are refused: no vocabulary is this large, and tables are sized by the highest id.
 const MAX_SIZE: usize = 1 << 24;

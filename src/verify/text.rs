@@ -9,6 +9,7 @@ use crate::tensor::TokenId;
 use crate::text::Tokenizer;
 use crate::text::chat::{ChatTemplate, Message};
 use crate::text::hf::HfTokenizer;
+use crate::weights::Checkpoint;
 use std::path::Path;
 
 type Check<T> = Result<T, String>;
@@ -25,7 +26,8 @@ pub(super) fn run(recording: &Recording, engine: &Engine, dir: &Path, outcomes: 
         return;
     }
     let opened = HfTokenizer::from_file(&dir.join("tokenizer.json")).and_then(|tokenizer| {
-        let template = ChatTemplate::find(None, dir)?;
+        let files = Checkpoint::locate(dir)?;
+        let template = ChatTemplate::open(files.chat_template.as_deref(), files.tokenizer_config.as_deref())?;
         Ok(Text { tokenizer, template })
     });
     let opened = opened.map_err(|error| error.to_string());

@@ -1,0 +1,162 @@
+//! From options, checkpoint defaults and the model's own policy to the policy in force.
+
+use crate::args::DecodingArgs;
+use diffulex::model::GenerationConfig;
+use diffulex::sampler::{FilterOrder, Floor, Pace, Score, Steps, Unmask};
+use diffulex::{Engine, Error, Policy, Result};
+use serde_json::{Value, json};
+
+/// The policy in force. Options win over generation_config.json, which wins over the model's own policy.
+///
+/// # Errors
+/// [`Error::Option`] for a value out of range, or an option that the chosen sampler has no use for.
+pub(crate) fn policy(args: &DecodingArgs, defaults: &GenerationConfig, engine: &Engine) -> Result<Policy> {
+    let mut policy = args.strategy.as_deref().map_or_else(|| Ok(engine.default_policy()), Policy::named)?;
+    drawing(args, defaults, &mut policy);
+    schedule(args, engine, &mut policy)?;
+    unmasking(args, &mut policy)?;
+    if let Some(confidence) = args.confidence {
+        policy.score = confidence.into();
+    }
+    if let Some(cache) = args.cache {
+        policy.cache = cache.into();
+    }
+    if let Some(guidance) = args.cfg {
+        policy.guidance = guidance;
+    }
+    policy.merge_commit &= !args.no_merge;
+    policy.validate()?;
+    Ok(policy)
+}
+
+fn drawing(args: &DecodingArgs, defaults: &GenerationConfig, policy: &mut Policy) {
+    let draw = &mut policy.draw;
+    let sampled = defaults.do_sample != Some(false);
+    let temperature = defaults.temperature.filter(|_| sampled);
+    draw.temperature = args.temperature.or(temperature).unwrap_or(draw.temperature);
+    draw.filters.top_k = args.top_k.or(defaults.top_k).unwrap_or(draw.filters.top_k);
+    draw.filters.top_p = args.top_p.or(defaults.top_p).unwrap_or(draw.filters.top_p);
+    draw.repetition_penalty =
+        args.repetition_penalty.or(defaults.repetition_penalty).unwrap_or(draw.repetition_penalty);
+}
+
+fn schedule(args: &DecodingArgs, engine: &Engine, policy: &mut Policy) -> Result<()> {
+    let schedule = &mut policy.schedule;
+    schedule.block = args.block.or(schedule.block);
+    schedule.sub_block = args.sub_block.or(schedule.sub_block);
+    if let (Some(block), None, Some(sub_block)) = (args.block, args.sub_block, schedule.sub_block) {
+        // A smaller block than the sampler's sub-block is one sub-block.
+        schedule.sub_block = Some(sub_block.min(block));
+    }
+    if let Some(steps) = args.steps {
+        let bidirectional = engine.arch().attention == diffulex::cache::Attention::Bidirectional;
+        schedule.steps = if bidirectional { Steps::Total(steps) } else { Steps::PerBlock(steps) };
+    }
+    if let Some(value) = args.eps {
+        let Pace::Timesteps { eps } = &mut schedule.pace else { return Err(useless("eps", "time steps")) };
+        *eps = value;
+    }
+    Ok(())
+}
+
+fn unmasking(args: &DecodingArgs, policy: &mut Policy) -> Result<()> {
+    if let Some(value) = args.threshold {
+        match &mut policy.unmask {
+            Unmask::Threshold { tau, .. } => *tau = value,
+            unmask => *unmask = Unmask::Threshold { tau: value, strict: false, floor: Floor::One, capped: false },
+        }
+        without_schedule(args, policy);
+    }
+    if let Some(factor) = args.factor {
+        policy.unmask = Unmask::Factor { factor };
+        without_schedule(args, policy);
+    }
+    if let Some(bound) = args.entropy_bound {
+        policy.unmask = Unmask::EntropyBudget { bound };
+        policy.score = Score::NegEntropy;
+        without_schedule(args, policy);
+    }
+    if let Some(value) = args.alg_temp {
+        let Unmask::TopK { alg_temp } = &mut policy.unmask else {
+            return Err(useless("alg-temp", "a fixed number of positions in each step"));
+        };
+        *alg_temp = value;
+    }
+    Ok(())
+}
+
+/// A rule that decides by itself how much a step reveals takes as many steps as it needs, unless the user limits them.
+fn without_schedule(args: &DecodingArgs, policy: &mut Policy) {
+    let floored = matches!(policy.unmask, Unmask::Threshold { floor: Floor::Quota, .. });
+    let carried = policy.schedule.pace == Pace::Carry;
+    if args.steps.is_none() && !floored && !carried {
+        policy.schedule.steps = Steps::Unlimited;
+    }
+}
+
+fn useless(name: &'static str, needs: &str) -> Error {
+    Error::option(name, format!("the chosen sampler does not use {needs}"))
+}
+
+/// Every setting in force, as JSON.
+pub(crate) fn describe(policy: &Policy, engine: &Engine) -> Value {
+    let Policy { schedule, draw, score, unmask, cache, guidance, .. } = policy;
+    let steps = match schedule.steps {
+        Steps::PerPosition => json!("one for each position of a block"),
+        Steps::PerBlock(n) => json!({ "per_block": n }),
+        Steps::Total(n) => json!({ "total": n }),
+        Steps::Unlimited => json!("as many as the rule takes"),
+    };
+    let block = match engine.arch().attention {
+        diffulex::cache::Attention::BlockCausal { block } => Some(schedule.block.unwrap_or(block)),
+        diffulex::cache::Attention::Bidirectional => schedule.block,
+    };
+    json!({
+        "block": block,
+        "sub_block": schedule.sub_block,
+        "steps": steps,
+        "pace": pace(schedule.pace),
+        "temperature": draw.temperature,
+        "top_k": draw.filters.top_k,
+        "top_p": draw.filters.top_p,
+        "filter_order": match draw.filters.order {
+            FilterOrder::TopKThenTopP => "top-k, top-p",
+            FilterOrder::TopPThenTopK => "top-p, top-k",
+        },
+        "repetition_penalty": draw.repetition_penalty,
+        "confidence": match score {
+            Score::Probability => "probability",
+            Score::Margin => "margin",
+            Score::NegEntropy => "entropy",
+            Score::Random => "random",
+        },
+        "unmask": unmask_name(unmask),
+        "cache": cache.name(),
+        "cfg": guidance,
+        "stop_ids": engine.stop(),
+        "mask_id": engine.mask().ok(),
+    })
+}
+
+fn pace(pace: Pace) -> Value {
+    match pace {
+        Pace::EvenMasks => json!("even over the masks"),
+        Pace::EvenBlock => json!("even over the block"),
+        Pace::Timesteps { eps } => json!({ "time_steps_to": eps }),
+        Pace::Carry => json!("even, what is rejected is carried on"),
+    }
+}
+
+fn unmask_name(unmask: &Unmask) -> Value {
+    match *unmask {
+        Unmask::TopK { alg_temp } => json!({ "rule": "top-k", "alg_temp": alg_temp }),
+        Unmask::Threshold { tau, strict, floor, capped } => json!({
+            "rule": "threshold", "threshold": tau, "strict": strict, "capped": capped,
+            "floor": if floor == Floor::One { "one" } else { "the schedule" },
+        }),
+        Unmask::Factor { factor } => json!({ "rule": "factor", "factor": factor }),
+        Unmask::LeftToRight => json!({ "rule": "left to right" }),
+        Unmask::EntropyBudget { bound } => json!({ "rule": "entropy budget", "bound": bound }),
+        Unmask::Independent => json!({ "rule": "every position for itself" }),
+    }
+}

@@ -1,0 +1,349 @@
+//! The files beside the weights: configurations and chat template of each family.
+//!
+//! Source: the `config.json`, `generation_config.json` and `tokenizer_config.json` of the published checkpoints. Keys that say
+//! nothing about shapes or behaviour are kept, because a reader has to cope with them.
+
+use crate::presets::{Family, Preset};
+use crate::vocabulary::Special;
+use serde_json::{Value, json};
+
+/// Qwen's special tokens up to 2.5, in id order. The tool and code tokens are not marked as special.
+const QWEN_SPECIALS: [(&str, bool); 22] = [
+    ("<|endoftext|>", true),
+    ("<|im_start|>", true),
+    ("<|im_end|>", true),
+    ("<|object_ref_start|>", true),
+    ("<|object_ref_end|>", true),
+    ("<|box_start|>", true),
+    ("<|box_end|>", true),
+    ("<|quad_start|>", true),
+    ("<|quad_end|>", true),
+    ("<|vision_start|>", true),
+    ("<|vision_end|>", true),
+    ("<|vision_pad|>", true),
+    ("<|image_pad|>", true),
+    ("<|video_pad|>", true),
+    ("<tool_call>", false),
+    ("</tool_call>", false),
+    ("<|fim_prefix|>", false),
+    ("<|fim_middle|>", false),
+    ("<|fim_suffix|>", false),
+    ("<|fim_pad|>", false),
+    ("<|repo_name|>", false),
+    ("<|file_sep|>", false),
+];
+
+/// LLaDA's special tokens by their distance from the first one; what lies between is reserved.
+const LLADA_SPECIALS: [(usize, &str); 6] = [
+    (0, "<|startoftext|>"),
+    (1, "<|endoftext|>"),
+    (256, "<|mdm_mask|>"),
+    (266, "<|start_header_id|>"),
+    (267, "<|end_header_id|>"),
+    (268, "<|eot_id|>"),
+];
+
+const CHATML: &str = "{%- for message in messages %}
+{{- '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}
+{{- '<|im_start|>assistant\\n' }}
+{%- endif %}";
+
+const CHATML_SYSTEM: &str = "{%- if messages[0]['role'] != 'system' %}
+{{- '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' }}
+{%- endif %}
+";
+
+const LLADA_TEMPLATE: &str = "{%- for message in messages %}
+{%- if loop.first %}
+{{- bos_token }}
+{%- endif %}
+{{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n' + (message['content'] | trim) + '<|eot_id|>' }}
+{%- endfor %}
+{%- if add_generation_prompt %}
+{{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}
+{%- endif %}";
+
+impl Preset {
+    /// The special tokens, ascending by id.
+    pub(crate) fn specials(&self) -> Vec<Special> {
+        let text = |(content, special): (&str, bool)| (content.to_owned(), special);
+        let mut tokens: Vec<(String, bool)> = QWEN_SPECIALS.map(text).into();
+        let own: &[(&str, bool)] = match self.family {
+            Family::Sdar => &[
+                ("<tool_response>", false),
+                ("</tool_response>", false),
+                ("<think>", false),
+                ("</think>", false),
+                ("<|MASK|>", false),
+            ],
+            Family::FastDllm => &[("|<MASK>|", true)],
+            Family::Dream => &[("<|beginoftext|>", true), ("<|mask|>", true)],
+            Family::Llada => {
+                tokens = self.llada_specials();
+                &[]
+            }
+        };
+        tokens.extend(own.iter().copied().map(text));
+        let ids = self.words..;
+        ids.zip(tokens).map(|(id, (content, special))| Special { id, content, special }).collect()
+    }
+
+    fn llada_specials(&self) -> Vec<(String, bool)> {
+        let named = |distance: usize| LLADA_SPECIALS.iter().find(|(d, _)| *d == distance);
+        if self.vocab - self.words <= LLADA_SPECIALS[5].0 {
+            return LLADA_SPECIALS.map(|(_, token)| (token.to_owned(), true)).into();
+        }
+        (0..=LLADA_SPECIALS[5].0)
+            .map(|distance| match named(distance) {
+                Some((_, token)) => ((*token).to_owned(), true),
+                None => (format!("<|reserved_token_{distance}|>"), true),
+            })
+            .collect()
+    }
+
+    /// Id of a special token.
+    pub(crate) fn id(&self, token: &str) -> usize {
+        let specials = self.specials();
+        let found = specials.iter().find(|special| special.content == token);
+        found.unwrap_or_else(|| panic!("the {} preset has no token {token}", self.name)).id
+    }
+
+    /// `config.json`, with the element type as `torch_dtype`.
+    pub(crate) fn config(&self, torch_dtype: &str) -> Value {
+        match self.family {
+            Family::Sdar => merged(self.qwen_config(torch_dtype), self.sdar_keys()),
+            Family::FastDllm => merged(self.qwen_config(torch_dtype), self.fast_dllm_keys()),
+            Family::Dream => merged(self.qwen_config(torch_dtype), self.dream_keys()),
+            Family::Llada => self.llada_config(torch_dtype),
+        }
+    }
+
+    /// The keys that the Qwen derivatives share.
+    fn qwen_config(&self, torch_dtype: &str) -> Value {
+        json!({
+            "attention_dropout": 0.0,
+            "hidden_act": "silu",
+            "hidden_size": self.hidden,
+            "initializer_range": 0.02,
+            "intermediate_size": self.ffn,
+            "max_position_embeddings": self.max_pos,
+            "max_window_layers": self.layers,
+            "num_attention_heads": self.n_heads,
+            "num_hidden_layers": self.layers,
+            "num_key_value_heads": self.n_kv_heads,
+            "rms_norm_eps": 1e-6,
+            "rope_scaling": null,
+            "rope_theta": 1_000_000.0,
+            "sliding_window": null,
+            "tie_word_embeddings": self.tied,
+            "torch_dtype": torch_dtype,
+            "use_sliding_window": false,
+            "vocab_size": self.vocab,
+        })
+    }
+
+    fn sdar_keys(&self) -> Value {
+        json!({
+            "architectures": ["SDARForCausalLM"],
+            "auto_map": {
+                "AutoConfig": "configuration_sdar.SDARConfig",
+                "AutoModel": "modeling_sdar.SDARModel",
+                "AutoModelForCausalLM": "modeling_sdar.SDARForCausalLM",
+            },
+            "attention_bias": false,
+            "attn_implementation": "flex_attention",
+            "block_size": 4,
+            "bos_token_id": self.id("<|endoftext|>"),
+            "debug": false,
+            "eos_token_id": self.id("<|endoftext|>"),
+            "ep_size": 1,
+            "fuse_cross_entropy": true,
+            "head_dim": self.head_dim,
+            "mask_token_id": self.id("<|MASK|>"),
+            "micro_forward": false,
+            "model_type": "sdar",
+            "skip_checkpoint": false,
+            "transformers_version": "4.52.4",
+            "use_cache": false,
+            "use_deepep": false,
+        })
+    }
+
+    fn fast_dllm_keys(&self) -> Value {
+        json!({
+            "architectures": ["Fast_dLLM_QwenForCausalLM"],
+            "auto_map": {
+                "AutoConfig": "configuration.Fast_dLLM_QwenConfig",
+                "AutoModel": "modeling.Fast_dLLM_QwenModel",
+                "AutoModelForCausalLM": "modeling.Fast_dLLM_QwenForCausalLM",
+            },
+            "bd_size": 32,
+            "bos_token_id": self.id("<|endoftext|>"),
+            "eos_token_id": self.id("<|im_end|>"),
+            "layer_types": vec!["full_attention"; self.layers],
+            "model_type": "Fast_dLLM_Qwen",
+            "pad_token_id": self.id("<|im_end|>"),
+            "transformers_version": "4.53.1",
+            "use_cache": true,
+        })
+    }
+
+    fn dream_keys(&self) -> Value {
+        json!({
+            "architectures": ["DreamModel"],
+            "auto_map": {
+                "AutoConfig": "configuration_dream.DreamConfig",
+                "AutoModel": "modeling_dream.DreamModel",
+            },
+            "bos_token_id": self.id("<|endoftext|>"),
+            "eos_token_id": self.id("<|endoftext|>"),
+            "mask_token_id": self.id("<|mask|>"),
+            "model_type": "Dream",
+            "pad_token_id": self.id("<|endoftext|>"),
+            "transformers_version": "4.46.2",
+            "use_cache": true,
+            "use_mrope": false,
+        })
+    }
+
+    fn llada_config(&self, torch_dtype: &str) -> Value {
+        let sizes = json!({
+            "d_model": self.hidden,
+            "embedding_size": self.vocab,
+            "eos_token_id": self.id("<|endoftext|>"),
+            "mask_token_id": self.id("<|mdm_mask|>"),
+            "max_sequence_length": self.max_pos,
+            "mlp_hidden_size": self.ffn,
+            "n_heads": self.n_heads,
+            "n_kv_heads": self.n_kv_heads,
+            "n_layers": self.layers,
+            "pad_token_id": self.id("<|endoftext|>"),
+            "torch_dtype": torch_dtype,
+            "vocab_size": self.vocab,
+            "weight_tying": self.tied,
+        });
+        merged(llada_maths(), sizes)
+    }
+
+    /// `generation_config.json`, where the family is published with one.
+    pub(crate) fn generation_config(&self) -> Option<Value> {
+        let (temperature, top_k, top_p) = match self.family {
+            Family::Sdar => (0.6, 20, 0.95),
+            Family::FastDllm => (0.7, 20, 0.8),
+            Family::Dream | Family::Llada => return None,
+        };
+        Some(json!({
+            "bos_token_id": self.id("<|endoftext|>"),
+            "do_sample": true,
+            "eos_token_id": [self.id("<|im_end|>"), self.id("<|endoftext|>")],
+            "pad_token_id": self.id("<|endoftext|>"),
+            "temperature": temperature,
+            "top_k": top_k,
+            "top_p": top_p,
+        }))
+    }
+
+    /// `tokenizer_config.json`.
+    pub(crate) fn tokenizer_config(&self) -> Value {
+        let flags = |special: &Special| {
+            json!({
+                "content": special.content, "lstrip": false, "normalized": false, "rstrip": false,
+                "single_word": false, "special": special.special,
+            })
+        };
+        let added: serde_json::Map<String, Value> =
+            self.specials().iter().map(|special| (special.id.to_string(), flags(special))).collect();
+        let (bos, eos, mask, class) = match self.family {
+            Family::Sdar => (None, "<|endoftext|>", Some("<|MASK|>"), "Qwen2Tokenizer"),
+            Family::FastDllm => (None, "<|im_end|>", None, "Qwen2Tokenizer"),
+            Family::Dream => (Some("<|beginoftext|>"), "<|endoftext|>", Some("<|mask|>"), "Qwen2Tokenizer"),
+            Family::Llada => {
+                (Some("<|startoftext|>"), "<|endoftext|>", Some("<|mdm_mask|>"), "PreTrainedTokenizerFast")
+            }
+        };
+        let mut config = json!({
+            "add_bos_token": false,
+            "add_prefix_space": false,
+            "added_tokens_decoder": added,
+            "bos_token": bos,
+            "clean_up_tokenization_spaces": false,
+            "eos_token": eos,
+            "model_max_length": 131_072,
+            "pad_token": "<|endoftext|>",
+            "tokenizer_class": class,
+            "unk_token": null,
+        });
+        if let Some(mask) = mask {
+            config["mask_token"] = mask.into();
+        }
+        if self.template_file().is_none() {
+            config["chat_template"] = self.template().into();
+        }
+        config
+    }
+
+    /// Contents of `chat_template.jinja`, for the family that keeps its template there and not in `tokenizer_config.json`.
+    pub(crate) fn template_file(&self) -> Option<String> {
+        (self.family == Family::FastDllm).then(|| self.template())
+    }
+
+    fn template(&self) -> String {
+        match self.family {
+            Family::Sdar => CHATML.to_owned(),
+            Family::FastDllm | Family::Dream => format!("{CHATML_SYSTEM}{CHATML}"),
+            Family::Llada => LLADA_TEMPLATE.to_owned(),
+        }
+    }
+}
+
+/// The keys of both objects.
+fn merged(mut base: Value, own: Value) -> Value {
+    if let (Value::Object(base), Value::Object(own)) = (&mut base, own) {
+        base.extend(own);
+    }
+    base
+}
+
+/// What LLaDA's configuration says beside sizes.
+fn llada_maths() -> Value {
+    json!({
+        "activation_type": "silu",
+        "alibi": false,
+        "alibi_bias_max": 8.0,
+        "architectures": ["LLaDAModelLM"],
+        "attention_dropout": 0.0,
+        "attention_layer_norm": false,
+        "attention_layer_norm_with_affine": true,
+        "auto_map": {
+            "AutoConfig": "configuration_llada.LLaDAConfig",
+            "AutoModelForCausalLM": "modeling_llada.LLaDAModelLM",
+            "AutoModel": "modeling_llada.LLaDAModelLM",
+        },
+        "bias_for_layer_norm": false,
+        "block_group_size": 1,
+        "block_type": "llama",
+        "embedding_dropout": 0.0,
+        "flash_attention": false,
+        "include_bias": false,
+        "include_qkv_bias": false,
+        "init_fn": "mitchell",
+        "init_std": 0.02,
+        "input_emb_norm": false,
+        "layer_norm_type": "rms",
+        "layer_norm_with_affine": true,
+        "mlp_ratio": 4,
+        "model_type": "llada",
+        "multi_query_attention": null,
+        "precision": "amp_bf16",
+        "residual_dropout": 0.0,
+        "rms_norm_eps": 1e-5,
+        "rope": true,
+        "rope_full_precision": true,
+        "rope_theta": 500_000.0,
+        "scale_logits": false,
+        "transformers_version": "4.46.3",
+        "use_cache": false,
+    })
+}

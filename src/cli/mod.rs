@@ -1,0 +1,43 @@
+//! What the programs share: options that name a model, and how a failure becomes an exit code.
+//!
+//! Exit codes: 0 success, 1 a comparison failed, 2 bad input, 130 interrupted.
+#![forbid(unsafe_code)]
+
+mod model;
+
+pub use model::{KvChoice, MachineArgs, ModelArgs, Opened};
+
+use std::io::{ErrorKind, Write};
+use std::process::ExitCode;
+
+/// Exit code for input that cannot be used.
+pub const BAD_INPUT: u8 = 2;
+/// Exit code after Ctrl-C, as shells report it.
+pub const INTERRUPTED: u8 = 130;
+
+/// Runs a program; prints its error as `error: ...` on stderr.
+pub fn run(program: impl FnOnce() -> crate::Result<ExitCode>) -> ExitCode {
+    program().unwrap_or_else(|error| {
+        // Nobody listens on a closed stderr, and there is no other place to say it.
+        let _ = writeln!(std::io::stderr(), "error: {error}");
+        ExitCode::from(BAD_INPUT)
+    })
+}
+
+/// Writes to stdout. A reader that went away (`| head`) is no error: returns whether somebody still reads.
+///
+/// # Errors
+/// [`crate::Error::Io`] for anything but a closed pipe, such as a full disk.
+pub fn print(text: &str) -> crate::Result<bool> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(crate::Error::io("standard output", error)),
+    }
+}
+
+/// Writes a line to stderr, for people.
+pub fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}

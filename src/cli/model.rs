@@ -1,0 +1,175 @@
+//! Options that name a model and the machine it runs on, and opening what they name.
+
+use crate::cache::KvDtype;
+use crate::engine::{Engine, EngineBuilder, ModelFiles};
+use crate::error::Result;
+use crate::json::Value;
+use crate::kernels::Level;
+use crate::model::GenerationConfig;
+use crate::tensor::TokenId;
+use crate::text::Tokenizer;
+use crate::text::chat::ChatTemplate;
+use crate::text::hf::HfTokenizer;
+use crate::weights::{Checkpoint, Storage};
+use clap::{Args, ValueEnum};
+use std::path::{Path, PathBuf};
+
+/// Element type of cached keys and values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum KvChoice {
+    /// Exact.
+    F32,
+    /// Half the memory.
+    F16,
+}
+
+impl From<KvChoice> for KvDtype {
+    fn from(choice: KvChoice) -> Self {
+        match choice {
+            KvChoice::F32 => Self::F32,
+            KvChoice::F16 => Self::F16,
+        }
+    }
+}
+
+/// The machine.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Machine")]
+pub struct MachineArgs {
+    /// Threads [default: one for each physical core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Instruction set: scalar, avx2, avx512 [default: the best of this CPU, or DIFFULEX_LEVEL]
+    #[arg(long, value_name = "LEVEL")]
+    pub level: Option<String>,
+}
+
+impl MachineArgs {
+    /// The level asked for.
+    ///
+    /// # Errors
+    /// [`crate::Error::Option`] if it is unknown or not on this CPU.
+    pub fn level(&self) -> Result<Level> {
+        self.level.as_deref().map_or_else(Level::from_env, Level::from_name)
+    }
+
+    /// Threads to use.
+    pub fn threads(&self) -> usize {
+        self.threads.map_or_else(crate::exec::physical_cores, usize::from)
+    }
+}
+
+/// The files of a model.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Model")]
+pub struct ModelArgs {
+    /// Checkpoint: a directory, model.safetensors or model.safetensors.index.json
+    #[arg(long, short, value_name = "PATH")]
+    pub weights: Option<PathBuf>,
+    /// config.json, if it is not beside the weights
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// tokenizer.json, if it is not beside the weights
+    #[arg(long, value_name = "FILE")]
+    pub tokenizer: Option<PathBuf>,
+    /// tokenizer_config.json, if it is not beside the weights
+    #[arg(long, value_name = "FILE")]
+    pub tokenizer_config: Option<PathBuf>,
+    /// chat_template.jinja, if it is not beside the weights
+    #[arg(long, value_name = "FILE")]
+    pub chat_template: Option<PathBuf>,
+    /// generation_config.json, if it is not beside the weights
+    #[arg(long, value_name = "FILE")]
+    pub generation_config: Option<PathBuf>,
+    /// Id of the mask token, if neither config.json nor the tokenizer names it
+    #[arg(long, value_name = "ID")]
+    pub mask_id: Option<TokenId>,
+    /// Read the weights instead of mapping them
+    #[arg(long)]
+    pub no_mmap: bool,
+    /// Positions of prompt and new tokens together [default: 4096, or what the model was made for]
+    #[arg(long, value_name = "N")]
+    pub context: Option<usize>,
+    /// Element type of cached keys and values
+    #[arg(long, value_enum, default_value = "f16")]
+    pub kv: Option<KvChoice>,
+}
+
+/// An opened model with its texts.
+pub struct Opened {
+    /// The engine.
+    pub engine: Engine,
+    /// Absent if the checkpoint has none: ids in, ids out.
+    pub tokenizer: Option<HfTokenizer>,
+    /// Absent if the checkpoint has none.
+    pub template: Option<ChatTemplate>,
+    /// Decoding defaults of the checkpoint.
+    pub generation: GenerationConfig,
+    /// Where the model came from.
+    pub origin: String,
+}
+
+impl ModelArgs {
+    /// The files of the checkpoint at `path`, with those replaced that have an option of their own.
+    ///
+    /// # Errors
+    /// If there is no checkpoint.
+    pub fn locate(&self, path: &Path) -> Result<Checkpoint> {
+        let mut files = Checkpoint::locate(path)?;
+        for (found, given) in [
+            (&mut files.config, &self.config),
+            (&mut files.tokenizer, &self.tokenizer),
+            (&mut files.tokenizer_config, &self.tokenizer_config),
+            (&mut files.chat_template, &self.chat_template),
+            (&mut files.generation_config, &self.generation_config),
+        ] {
+            if given.is_some() {
+                found.clone_from(given);
+            }
+        }
+        Ok(files)
+    }
+
+    /// Opens the checkpoint at `path`.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the files or the options.
+    pub fn open(&self, path: &Path, machine: &MachineArgs) -> Result<Opened> {
+        let files = self.locate(path)?;
+        let read = |path: &Option<PathBuf>| path.as_deref().map(Value::read).transpose();
+        let (config, special) = (read(&files.tokenizer_config)?, read(&files.special_tokens_map)?);
+        let tokenizer = files.tokenizer.as_deref().map(HfTokenizer::from_file).transpose()?;
+        let template = ChatTemplate::open(files.chat_template.as_deref(), files.tokenizer_config.as_deref())?;
+        let model = ModelFiles::read(&files)?;
+        let generation = model.generation.clone();
+        let mut builder = self.builder(machine)?;
+        if let Some(tokenizer) = &tokenizer {
+            // The config decides; only where it is silent does the tokenizer have to name one mask.
+            if self.mask_id.or(model.arch.tokens.mask).is_none() {
+                builder = builder.tokenizer_mask(tokenizer.mask_id(config.as_ref(), special.as_ref())?);
+            }
+            builder = builder.tokens(tokenizer.size(), tokenizer.holes().to_vec());
+        }
+        let storage = if self.no_mmap { Storage::Read } else { Storage::Map };
+        let engine = builder.load(model, &files.open(storage)?)?;
+        Ok(Opened { engine, tokenizer, template, generation, origin: path.display().to_string() })
+    }
+
+    /// Engine settings that these options name.
+    ///
+    /// # Errors
+    /// If the level is unknown or not on this CPU.
+    pub fn builder(&self, machine: &MachineArgs) -> Result<EngineBuilder> {
+        let mut builder = Engine::builder().level(machine.level()?).threads(machine.threads());
+        if let Some(id) = self.mask_id {
+            builder = builder.mask(id);
+        }
+        if let Some(context) = self.context {
+            builder = builder.context(context);
+        }
+        if let Some(kv) = self.kv {
+            builder = builder.kv(kv.into());
+        }
+        Ok(builder)
+    }
+}
