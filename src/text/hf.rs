@@ -1,7 +1,7 @@
 //! [`HfTokenizer`]: the tokenizer of a checkpoint, from `tokenizer.json` or from the older pair `vocab.json` and `merges.txt`.
 //!
 //! Published Dream checkpoints have only the pair, and code for another language that puts it together; what that code builds
-//! is Qwen2's byte-level BPE, written here in [`byte_level_bpe`].
+//! is Qwen2's byte-level BPE, written here in `byte_level_bpe`.
 
 use super::{Tokenizer, special_token};
 use crate::error::{Error, Result};

@@ -1,8 +1,8 @@
 //! Text to token ids and back: the [`Tokenizer`] that the caller brings, text as it becomes final ([`StreamDecoder`]) and
 //! the strings that end it ([`StopStrings`]).
 //!
-//! The engine itself works on ids. Reading `tokenizer.json` is the feature `tokenizers` ([`hf`]); rendering the chat template
-//! of a checkpoint is the feature `chat` ([`chat`]).
+//! The engine itself works on ids. Reading `tokenizer.json` is the feature `tokenizers` (`hf`); rendering the chat template
+//! of a checkpoint is the feature `chat` (`chat`).
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "chat")]

@@ -141,15 +141,24 @@ fn total_bytes(tensors: &[TensorSpec]) -> u64 {
     tensors.iter().map(|tensor| tensor.bytes() as u64).sum()
 }
 
+/// A number of bytes for people.
+fn readable(bytes: u64) -> String {
+    if bytes < 100_000_000 {
+        format!("{:.2} MB", bytes as f64 / 1e6)
+    } else {
+        format!("{:.2} GB", bytes as f64 / 1e9)
+    }
+}
+
 fn list() -> Result<()> {
     println!("{:<16} {:>11} {:>9}  layers, hidden, heads/kv, vocab", "preset", "parameters", "bf16");
     for preset in PRESETS {
         let bytes = total_bytes(&tensors(&architecture(&preset.config("bfloat16"))?, DType::Bf16));
         println!(
-            "{:<16} {:>9.1} M {:>6.2} GB  {}, {}, {}/{}, {}",
+            "{:<16} {:>9.1} M {:>9}  {}, {}, {}/{}, {}",
             preset.name,
             bytes as f64 / 2e6,
-            bytes as f64 / 1e9,
+            readable(bytes),
             preset.layers,
             preset.hidden,
             preset.n_heads,
@@ -178,7 +187,7 @@ fn generate(options: &Options, preset: &Preset, dir: &Path) -> Result<()> {
     progress.clear();
     let files = written.inspect_err(|error| {
         if matches!(error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull) {
-            eprintln!("diffulex-synth: the weights need {:.2} GB of free space", total as f64 / 1e9);
+            eprintln!("diffulex-synth: the weights need {} of free space", readable(total));
         }
     })?;
 
@@ -194,13 +203,7 @@ fn generate(options: &Options, preset: &Preset, dir: &Path) -> Result<()> {
     }
     // Last, so that a directory with a configuration is complete.
     write_json(dir, "config.json", &config)?;
-    println!(
-        "{}: {} tensors, {:.2} GB in {} file(s)",
-        dir.display(),
-        tensors.len(),
-        total as f64 / 1e9,
-        files.len()
-    );
+    println!("{}: {} tensors, {} in {} file(s)", dir.display(), tensors.len(), readable(total), files.len());
     Ok(())
 }
 
@@ -252,8 +255,7 @@ impl Progress {
         self.done += bytes as u64;
         self.count += 1;
         if self.shown {
-            let (done, total) = (self.done as f64 / 1e9, self.total as f64 / 1e9);
-            eprint!("\r{} tensors, {done:.2} of {total:.2} GB ", self.count);
+            eprint!("\r{} tensors, {} of {} ", self.count, readable(self.done), readable(self.total));
             // Progress that cannot be shown is no reason to stop.
             let _ = std::io::stderr().flush();
         }

@@ -1,0 +1,252 @@
+#!/usr/bin/env python3
+"""Records reference outputs of a checkpoint in the format of tests/golden/README.md, for diffulex-verify.
+
+    python tools/record_golden.py --model DIR --out DIR [--verify PROGRAM]
+
+Needs torch, safetensors, numpy and transformers (for the tokenizer). The forward pass is written out in plain PyTorch
+(diffusion_reference.py), because the code published with some checkpoints needs a GPU or an old library; `--cross-check`
+compares it with that code where it runs.
+
+What is recorded: logits of several lengths, the inside of one forward pass, RoPE rows, the family's usual greedy decoding,
+chat and text. `--compare` instead recomputes what an existing golden.json of the model holds, and reports the differences.
+"""
+
+import argparse
+import json
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from diffusion_reference import GENERATE, Model, run_trace
+
+TALKS = [
+    ([("user", "What is the capital of the country?")], True),
+    ([("user", "What is the capital of the country?")], False),
+    ([("system", "Answer in one word."), ("user", "naïve 🙂 <|im_end|> or not?\n"), ("assistant", "No."), ("user", "1+1=?")], True),
+]
+TEXTS = ["", " ", "hello", "The train leaves at 7:45.", "a\nb\n\nc", "tabs\tand  spaces   ", "naïve Café ½ 🙂", "語 x=1;y=22;333"]
+
+
+def usual_traces(model, mask, eos, new):
+    """The decoding that the family is published with: name, function, parameters."""
+    if model.family == "llada":
+        base = {"temperature": 0.0, "remasking": "low_confidence", "mask_id": mask, "gen_length": new}
+        yield "plain", "llada.generate (original repository)", {**base, "steps": new, "block_length": new}
+        yield "plain_block", "llada.generate (original repository)", {**base, "steps": new // 2, "block_length": new // 2}
+    elif model.family == "dream":
+        base = {"temperature": 0.0, "top_p": None, "top_k": None, "alg_temp": 0.0, "eps": 1e-3, "mask_token_id": mask}
+        for alg in ("entropy", "maskgit_plus"):
+            yield alg, "dream.diffusion_generate", {**base, "max_new_tokens": new, "steps": new // 2, "alg": alg}
+    elif model.family == "sdar":
+        base = {"temperature": 1.0, "top_k": 1, "top_p": 1.0, "remasking": "low_confidence", "mask_id": mask, "gen_length": new,
+                "block_length": model.block, "denoising_steps": model.block}
+        yield "eval_static", "sdar.block_diffusion_generate (evaluation version)", {**base, "threshold": 1.0}
+        yield "eval_threshold", "sdar.block_diffusion_generate (evaluation version)", {**base, "threshold": 0.9}
+    else:
+        yield "default", "fast_dllm_v2.generate", {
+            "mask_id": mask, "stop_token": eos, "temperature": 0, "max_new_tokens": -(-new // model.block) * model.block,
+            "block_size": model.block, "small_block_size": min(8, model.block), "threshold": 0.9}
+
+
+def mask_of(model, tokenizer):
+    """config.json, then the tokenizer's mask token, then an added token that is written like one."""
+    if model.config.get("mask_token_id") is not None:
+        return model.config["mask_token_id"]
+    if getattr(tokenizer, "mask_token_id", None) is not None:
+        return tokenizer.mask_token_id
+    found = [id for token, id in tokenizer.get_added_vocab().items() if "mask" in token.lower().strip("<>|[]").split("_")]
+    if len(found) != 1:
+        sys.exit(f"{model.dir}: {len(found)} added tokens look like a mask token, expected one")
+    return found[0]
+
+
+def margins(logits):
+    two = logits.topk(2, -1).values
+    margin = two[..., 0] - two[..., 1]
+    return {"min_top1_margin": float(margin.min()), "median_top1_margin": float(margin.median())}
+
+
+def record_forward(model, mask, limit, max_len, manifest, tensors):
+    generator = torch.Generator().manual_seed(0)
+
+    def ids(length):
+        plain = torch.randint(0, limit, (length,), generator=generator)
+        return torch.where(torch.rand(length, generator=generator) < 0.4, mask, plain)
+
+    cases = [(f"fwd.len{n}", ids(n), "own") for n in (1, 5, 17, 33) if n <= max_len]
+    cases.append(("fwd.len1mask", torch.tensor([mask]), "own"))
+    if model.family == "sdar" and max_len >= 17:
+        cases.append(("fwd.len17.full", ids(17), None))
+    for name, row, block in cases:
+        logits = model.forward(row, block)
+        own = model.block if model.causal and block == "own" else None
+        attention = f"block-causal, block {own}" if own else "full bidirectional"
+        manifest["forward"].append({"name": name, "len": len(row), **margins(logits), "attention": attention})
+        tensors[f"{name}.ids"], tensors[f"{name}.logits"] = row[None], logits[None]
+    inside, row = {}, ids(6)
+    model.forward(row, inside=inside)
+    tensors["hidden.ids"] = row[None]
+    tensors.update({f"hidden.{name}": value for name, value in inside.items()})
+    tensors["rope.positions"] = torch.tensor([0, 1, 2, 3, 7, 31, 100, 1000])
+    tensors["rope.cos"], tensors["rope.sin"] = model.rope_rows(tensors["rope.positions"])
+
+
+def record_text(tokenizer, manifest):
+    encode = lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]
+    decode = lambda ids, skip: tokenizer.decode(ids, skip_special_tokens=skip, clean_up_tokenization_spaces=False)
+    for text in TEXTS:
+        ids = encode(text)
+        manifest["encode"].append({"text": text, "token_ids": ids, "decoded": decode(ids, False)})
+    for turns, prompt in TALKS if tokenizer.chat_template else []:
+        messages = [{"role": role, "content": content} for role, content in turns]
+        rendered = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=prompt)
+        ids = encode(rendered)
+        manifest["chat"].append({
+            "messages": messages, "add_generation_prompt": prompt, "rendered": rendered, "token_ids": ids,
+            "decoded_skip_special": decode(ids, True), "decoded_keep_special": decode(ids, False)})
+
+
+def record(model, options):
+    import tokenizers
+    import transformers
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(model.dir, trust_remote_code=options.trust_remote_code)
+    mask, size = mask_of(model, tokenizer), max(tokenizer.get_vocab().values()) + 1
+    eos = model.config.get("eos_token_id")
+    eos = eos[0] if isinstance(eos, list) else eos
+    weights_dtype = str(model.weight(model.names["embed"]).dtype).removeprefix("torch.")
+    manifest = {
+        "format": 1, "family": model.family, "variant": options.name or model.dir.resolve().name,
+        "weights_dtype": weights_dtype, "compute_dtype": "float32",
+        "versions": {"python": platform.python_version(), "torch": torch.__version__,
+                     "transformers": transformers.__version__, "tokenizers": tokenizers.__version__},
+        "special_ids": tokenizer.get_added_vocab(), "mask_token_id": mask, "eos_token_id": eos,
+        "tokenizer_size": size, "vocab_size": model.vocab,
+        "forward": [], "traces": [], "cache_scripts": [], "chat": [], "encode": [], "end_to_end": [],
+        "provenance": "tools/record_golden.py: plain PyTorch forward pass and loops",
+    }
+    if model.causal:
+        manifest["forward_block"] = model.block
+    tensors = {}
+    record_text(tokenizer, manifest)
+    special = min(tokenizer.get_added_vocab().values(), default=size)
+    record_forward(model, mask, min(special, model.vocab), options.max_len, manifest, tensors)
+    prompt = manifest["chat"][0]["token_ids"] if manifest["chat"] else manifest["encode"][3]["token_ids"]
+    for name, function, params in usual_traces(model, mask, eos, options.new_tokens):
+        print(f"trace {name} ...", flush=True)
+        try:
+            trace, states = run_trace(model, function, params, prompt)
+        except ValueError as error:
+            print(f"trace {name} is left out: {error}")
+            continue
+        states_tensor = f"trace.{name}.states"
+        manifest["traces"].append({"name": name, "function": function, "params": params, "prompt_ids": [prompt],
+                                   "states_tensor": states_tensor, **trace})
+        tensors[states_tensor] = states
+    names = {torch.int64: "I64", torch.float32: "F32"}
+    manifest["tensors"] = {key: {"shape": list(t.shape), "dtype": names[t.dtype]} for key, t in sorted(tensors.items())}
+    return manifest, tensors
+
+
+def write(model, manifest, tensors, out):
+    out.mkdir(parents=True, exist_ok=True)
+    if out.resolve() != model.dir.resolve():
+        for path in model.dir.iterdir():
+            link = out / path.name
+            if path.is_file() and not path.name.startswith("golden.") and not link.exists():
+                try:
+                    link.symlink_to(path.resolve())
+                except OSError:  # A file system without links.
+                    shutil.copy(path, link)
+    save_file({key: t.contiguous() for key, t in tensors.items()}, out / "golden.safetensors")
+    (out / "golden.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+    print(f"{out}: {len(manifest['forward'])} forward passes, {len(manifest['traces'])} traces, {len(manifest['chat'])} chats")
+
+
+def compare(model):
+    """Recomputes an existing record. Returns whether everything agrees."""
+    manifest = json.loads((model.dir / "golden.json").read_text())
+    tensors, good = load_file(model.dir / "golden.safetensors"), True
+    if "forward_block" in manifest:
+        model.block = manifest["forward_block"]
+
+    def report(name, worst, limit=1e-4):
+        nonlocal good
+        good &= worst <= limit
+        print(f"{model.dir.name:22} {name:28} max difference {worst:.2e}{'' if worst <= limit else '  TOO LARGE'}")
+
+    for entry in manifest["forward"]:
+        ids, want = tensors[entry["name"] + ".ids"], tensors[entry["name"] + ".logits"]
+        if "leftpad" in entry["name"]:
+            continue
+        text = entry["attention"]
+        block = int(text.split("block ")[1].split()[0]) if text.startswith("block-causal") else None
+        rows = torch.stack([model.forward(row, block) for row in ids])
+        report(entry["name"], float((rows - want).abs().max()))
+    inside = {}
+    if "hidden.ids" in tensors:
+        model.forward(tensors["hidden.ids"][0], inside=inside)
+        wanted = [key for key in tensors if key.startswith("hidden.") and key != "hidden.ids"]
+        for key in wanted:
+            report(key, float((inside[key.removeprefix("hidden.")] - tensors[key]).abs().max()))
+    cos, sin = model.rope_rows(tensors["rope.positions"])
+    distance = torch.maximum((cos - tensors["rope.cos"]).abs(), (sin - tensors["rope.sin"]).abs()).max(-1).values
+    report("rope", float((distance - 1.2e-7 * tensors["rope.positions"]).max()), 1e-6)
+    for trace in manifest["traces"]:
+        params, known = trace["params"], GENERATE.get(trace["function"])
+        unusual = params.get("cfg_scale") or params.get("use_block_cache") or params.get("top_k") not in (None, 1)
+        if not known or unusual or len(trace["prompt_ids"]) > 1 or "stopping_criteria_idx" in params \
+                or params.get("alg") in ("origin", "confidence_threshold") or trace["name"] == "prompt_equals_block":
+            continue
+        found, states = run_trace(model, trace["function"], params, trace["prompt_ids"][0])
+        same = torch.equal(states, tensors[trace["states_tensor"]]) and all(found[key] == trace[key] for key in found)
+        good &= same
+        print(f"{model.dir.name:22} trace {trace['name']:22} {'equal' if same else 'DIFFERS'}")
+    return good
+
+
+def cross_check(model, options):
+    """Compares with the code published with the checkpoint. Only for families whose forward pass needs no block mask."""
+    if model.causal:
+        sys.exit("--cross-check: this family's published forward pass needs its own mask; only Dream and LLaDA can be checked")
+    import transformers
+
+    other = transformers.AutoModel.from_pretrained(model.dir, trust_remote_code=True, torch_dtype=torch.float32).eval()
+    ids = torch.randint(0, model.vocab, (17,), generator=torch.Generator().manual_seed(0))
+    difference = float((other(ids[None]).logits[0] - model.forward(ids)).abs().max())
+    print(f"published code: max difference {difference:.2e}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, type=Path, help="checkpoint directory")
+    parser.add_argument("--out", type=Path, help="where to write; the checkpoint's files are linked there (default: --model)")
+    parser.add_argument("--max-len", type=int, default=33, help="longest forward pass to record (default 33)")
+    parser.add_argument("--new-tokens", type=int, default=32, help="tokens that each trace generates (default 32)")
+    parser.add_argument("--name", help="name of the record (default: the directory's)")
+    parser.add_argument("--verify", help="path of diffulex-verify (default: the one on PATH, if any)")
+    parser.add_argument("--trust-remote-code", action="store_true", help="let the tokenizer run code from the checkpoint")
+    parser.add_argument("--compare", action="store_true", help="recompute the record in --model and report differences")
+    parser.add_argument("--cross-check", action="store_true", help="compare one pass with the checkpoint's own code (runs that code)")
+    options = parser.parse_args()
+    with torch.inference_mode():
+        model = Model(options.model)
+        if options.compare:
+            sys.exit(0 if compare(model) else 1)
+        if options.cross_check:
+            cross_check(model, options)
+        out = options.out or options.model
+        manifest, tensors = record(model, options)
+        write(model, manifest, tensors, out)
+    verify = options.verify or shutil.which("diffulex-verify")
+    if verify:
+        sys.exit(subprocess.run([verify, str(out)]).returncode)
+
+
+if __name__ == "__main__":
+    main()
