@@ -4,8 +4,8 @@
 mod fixture;
 
 use diffulex::json::Value;
-use diffulex::model::arch::Architecture;
-use diffulex::model::generation_config::GenerationConfig;
+use diffulex::model::Architecture;
+use diffulex::model::GenerationConfig;
 use fixture::{Table, golden};
 use proptest::prelude::*;
 use serde_json::Value as Json;

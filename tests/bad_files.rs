@@ -4,8 +4,8 @@
 mod fixture;
 
 use diffulex::bytes::Bytes;
-use diffulex::model::arch::Architecture;
-use diffulex::model::slots::check_checkpoint;
+use diffulex::model::Architecture;
+use diffulex::model::check_checkpoint;
 use diffulex::weights::{Checkpoint, SafeTensors, Storage, TensorSource, Weights};
 use diffulex::{Error, Result};
 use fixture::{Table, TempDir, golden, parts, safetensors};

@@ -3,9 +3,9 @@
 mod fixture;
 
 use diffulex::cache::Attention;
-use diffulex::model::arch::{Alignment, Architecture, Dims};
-use diffulex::model::generation_config::GenerationConfig;
-use diffulex::model::slots::check_checkpoint;
+use diffulex::model::GenerationConfig;
+use diffulex::model::check_checkpoint;
+use diffulex::model::{Alignment, Architecture, Dims};
 use diffulex::weights::{Checkpoint, SafeTensors, Storage, TensorSource};
 use fixture::golden;
 

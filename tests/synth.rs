@@ -1,9 +1,9 @@
 //! `diffulex-synth` from the outside: what it writes is a checkpoint, always the same one, and nothing is overwritten unasked.
 #![cfg(feature = "cli")]
 
-use diffulex::model::arch::Architecture;
-use diffulex::model::generation_config::GenerationConfig;
-use diffulex::model::slots::check_checkpoint;
+use diffulex::model::Architecture;
+use diffulex::model::GenerationConfig;
+use diffulex::model::check_checkpoint;
 use diffulex::text::Tokenizer;
 use diffulex::text::chat::{ChatTemplate, Message};
 use diffulex::text::hf::HfTokenizer;

@@ -43,7 +43,10 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<ExitCode> {
     if !(args.tolerance.is_finite() && args.tolerance > 0.0) {
-        return Err(Error::option("tolerance", format!("{} given, a number above 0 expected", args.tolerance)));
+        return Err(Error::option(
+            "tolerance",
+            format!("{} given, a number above 0 expected", args.tolerance),
+        ));
     }
     let options = Options {
         tolerance: args.tolerance,

@@ -138,7 +138,7 @@ impl ModelArgs {
         let files = self.locate(path)?;
         let read = |path: &Option<PathBuf>| path.as_deref().map(Value::read).transpose();
         let (config, special) = (read(&files.tokenizer_config)?, read(&files.special_tokens_map)?);
-        let tokenizer = files.tokenizer.as_deref().map(HfTokenizer::from_file).transpose()?;
+        let tokenizer = self.tokenizer(&files)?;
         let template = ChatTemplate::open(files.chat_template.as_deref(), files.tokenizer_config.as_deref())?;
         let model = ModelFiles::read(&files)?;
         let generation = model.generation.clone();
@@ -153,6 +153,17 @@ impl ModelArgs {
         let storage = if self.no_mmap { Storage::Read } else { Storage::Map };
         let engine = builder.load(model, &files.open(storage)?)?;
         Ok(Opened { engine, tokenizer, template, generation, origin: path.display().to_string() })
+    }
+
+    /// The tokenizer that was given, or what lies beside the weights: tokenizer.json, or vocab.json with merges.txt.
+    fn tokenizer(&self, files: &Checkpoint) -> Result<Option<HfTokenizer>> {
+        if let Some(path) = &self.tokenizer {
+            return HfTokenizer::from_file(path).map(Some);
+        }
+        let dir = files.directory();
+        let there = files.tokenizer.is_some()
+            || (dir.join("vocab.json").is_file() && dir.join("merges.txt").is_file());
+        there.then(|| HfTokenizer::from_dir(dir)).transpose()
     }
 
     /// Engine settings that these options name.

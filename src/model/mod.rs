@@ -32,7 +32,7 @@ use crate::cache::{KvCache, KvShape, Visible};
 use crate::error::{Error, Result};
 use crate::exec::Executor;
 use crate::kernels::{Kernels, RopeTable};
-use crate::quant::Matrix;
+use crate::quant::{Format, Matrix};
 use crate::tensor::{Rows, RowsMut, TokenId};
 
 /// Who computes: passed down to every layer.
@@ -154,6 +154,11 @@ impl Transformer {
     /// Parameters of the model, counted once where tied.
     pub fn parameters(&self) -> usize {
         self.arch.expected_tensors().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
+    }
+
+    /// Element format of the block matrices, which are the bulk of the weights.
+    pub fn weight_format(&self) -> Format {
+        self.blocks.first().map_or(self.embed.format(), |block| block.q.weight.format())
     }
 
     /// Bytes of the stored matrices, counted once where tied.

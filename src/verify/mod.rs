@@ -148,11 +148,11 @@ fn open_engine(dir: &Path, options: &Options) -> Result<Engine> {
         .kv(options.kv)
         .context(context)
         .storage(Storage::Map);
-    if let Some(path) = &checkpoint.tokenizer {
+    if checkpoint.tokenizer.is_some() {
         let json = |path: &Option<std::path::PathBuf>| path.as_deref().map(Value::read).transpose();
         let (special, config) = (json(&checkpoint.special_tokens_map)?, json(&checkpoint.tokenizer_config)?);
-        let tokenizer = HfTokenizer::from_file(path)?;
-        builder = builder.tokenizer_mask(tokenizer.mask_id(special.as_ref(), config.as_ref())?);
+        let tokenizer = HfTokenizer::from_dir(dir)?;
+        builder = builder.tokenizer_mask(tokenizer.mask_id(config.as_ref(), special.as_ref())?);
     }
     builder.load(files, &checkpoint.open(Storage::Map)?)
 }

@@ -25,7 +25,7 @@ pub(super) fn run(recording: &Recording, engine: &Engine, dir: &Path, outcomes: 
     if entries.iter().all(|(_, entries)| entries.is_empty()) {
         return;
     }
-    let opened = HfTokenizer::from_file(&dir.join("tokenizer.json")).and_then(|tokenizer| {
+    let opened = HfTokenizer::from_dir(dir).and_then(|tokenizer| {
         let files = Checkpoint::locate(dir)?;
         let template = ChatTemplate::open(files.chat_template.as_deref(), files.tokenizer_config.as_deref())?;
         Ok(Text { tokenizer, template })

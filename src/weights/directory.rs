@@ -86,6 +86,12 @@ impl Checkpoint {
         })
     }
 
+    /// The directory that holds the weights.
+    pub fn directory(&self) -> &Path {
+        let (Weights::File(path) | Weights::Index(path)) = &self.weights;
+        parent(path)
+    }
+
     /// Opens the weights.
     ///
     /// # Errors

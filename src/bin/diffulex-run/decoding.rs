@@ -63,7 +63,9 @@ fn unmasking(args: &DecodingArgs, policy: &mut Policy) -> Result<()> {
     if let Some(value) = args.threshold {
         match &mut policy.unmask {
             Unmask::Threshold { tau, .. } => *tau = value,
-            unmask => *unmask = Unmask::Threshold { tau: value, strict: false, floor: Floor::One, capped: false },
+            unmask => {
+                *unmask = Unmask::Threshold { tau: value, strict: false, floor: Floor::One, capped: false }
+            }
         }
         without_schedule(args, policy);
     }
@@ -116,14 +118,14 @@ pub(crate) fn describe(policy: &Policy, engine: &Engine) -> Value {
         "sub_block": schedule.sub_block,
         "steps": steps,
         "pace": pace(schedule.pace),
-        "temperature": draw.temperature,
+        "temperature": decimal(draw.temperature),
         "top_k": draw.filters.top_k,
-        "top_p": draw.filters.top_p,
+        "top_p": decimal(draw.filters.top_p),
         "filter_order": match draw.filters.order {
             FilterOrder::TopKThenTopP => "top-k, top-p",
             FilterOrder::TopPThenTopK => "top-p, top-k",
         },
-        "repetition_penalty": draw.repetition_penalty,
+        "repetition_penalty": decimal(draw.repetition_penalty),
         "confidence": match score {
             Score::Probability => "probability",
             Score::Margin => "margin",
@@ -132,17 +134,22 @@ pub(crate) fn describe(policy: &Policy, engine: &Engine) -> Value {
         },
         "unmask": unmask_name(unmask),
         "cache": cache.name(),
-        "cfg": guidance,
+        "cfg": decimal(*guidance),
         "stop_ids": engine.stop(),
         "mask_id": engine.mask().ok(),
     })
+}
+
+/// A number as a person would write it: 0.7, not the digits of the nearest f32.
+fn decimal(x: f32) -> f64 {
+    x.to_string().parse().unwrap_or(f64::from(x))
 }
 
 fn pace(pace: Pace) -> Value {
     match pace {
         Pace::EvenMasks => json!("even over the masks"),
         Pace::EvenBlock => json!("even over the block"),
-        Pace::Timesteps { eps } => json!({ "time_steps_to": eps }),
+        Pace::Timesteps { eps } => json!({ "time_steps_to": decimal(eps) }),
         Pace::Carry => json!("even, what is rejected is carried on"),
     }
 }

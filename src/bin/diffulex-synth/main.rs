@@ -11,7 +11,7 @@ mod weights;
 
 use clap::Parser;
 use diffulex::dtype::DType;
-use diffulex::model::arch::Architecture;
+use diffulex::model::Architecture;
 use diffulex::weights::writer::{TensorSpec, write_checkpoint};
 use diffulex::{Error, Result, json};
 use presets::{Family, PRESETS, Preset};

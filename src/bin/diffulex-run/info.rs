@@ -1,0 +1,80 @@
+//! `--info`: what a model is and what it needs.
+
+use crate::decoding;
+use diffulex::cache::{Attention, KvDtype};
+use diffulex::cli::Opened;
+use serde_json::{Value, json};
+
+/// The description, for people or as JSON.
+pub(crate) fn render(opened: &Opened, as_json: bool) -> String {
+    let info = describe(opened);
+    if as_json {
+        return format!("{info:#}\n");
+    }
+    let mut text = String::new();
+    lines(&info, 0, &mut text);
+    text
+}
+
+fn describe(opened: &Opened) -> Value {
+    let engine = &opened.engine;
+    let (arch, model) = (engine.arch(), engine.model());
+    let dims = arch.dims;
+    let kv = |dtype: KvDtype| model.kv_shape().bytes_per_token(dtype);
+    let attention = match arch.attention {
+        Attention::Bidirectional => json!("bidirectional"),
+        Attention::BlockCausal { block } => json!(format!("block-causal, block {block}")),
+    };
+    json!({
+        "model": opened.origin,
+        "family": arch.family,
+        "sizes": {
+            "vocab": dims.vocab, "hidden": dims.hidden, "ffn": dims.ffn, "layers": dims.layers,
+            "n_heads": dims.n_heads, "n_kv_heads": dims.n_kv_heads, "head_dim": dims.head_dim, "max_pos": dims.max_pos,
+        },
+        "attention": attention,
+        "parameters": model.parameters(),
+        "bytes": {
+            "weights": model.weight_bytes(),
+            "kv_per_token": kv(engine.kv()),
+            "kv_for_context": kv(engine.kv()) * engine.context(),
+        },
+        "context": engine.context(),
+        "kv": engine.kv().name(),
+        "mask_id": engine.mask().ok(),
+        "stop_ids": engine.stop(),
+        "tokenizer": opened.tokenizer.is_some(),
+        "chat_template": opened.template.is_some(),
+        "strategy": arch.policy,
+        "decoding": decoding::describe(&engine.default_policy(), engine),
+        "level": engine.kernels().level().name(),
+        "cpu": diffulex::kernels::Cpu::detect().to_string(),
+        "threads": engine.threads(),
+        "kernels": engine.kernels().names(),
+    })
+}
+
+/// A JSON object as indented lines.
+fn lines(value: &Value, depth: usize, text: &mut String) {
+    let Value::Object(entries) = value else { return };
+    for (key, value) in entries {
+        let indent = "  ".repeat(depth);
+        let key = key.replace('_', " ");
+        match value {
+            Value::Object(_) => {
+                *text += &format!("{indent}{key}\n");
+                lines(value, depth + 1, text);
+            }
+            Value::String(words) => *text += &format!("{indent}{key}: {words}\n"),
+            Value::Null => *text += &format!("{indent}{key}: none\n"),
+            Value::Array(items) => {
+                let words: Vec<_> = items
+                    .iter()
+                    .map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_string))
+                    .collect();
+                *text += &format!("{indent}{key}: {}\n", words.join(", "));
+            }
+            other => *text += &format!("{indent}{key}: {other}\n"),
+        }
+    }
+}

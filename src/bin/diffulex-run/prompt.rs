@@ -1,0 +1,178 @@
+//! Where the prompt comes from and what ids it becomes.
+
+use crate::args::PromptArgs;
+use diffulex::cli::Opened;
+use diffulex::tensor::TokenId;
+use diffulex::text::Tokenizer;
+use diffulex::text::chat::Message;
+use diffulex::{Error, Result};
+use std::io::{IsTerminal, Read};
+
+/// A prompt, ready to be decoded from.
+pub(crate) struct Prompt {
+    /// Token ids, masks included.
+    pub(crate) ids: Vec<TokenId>,
+    /// Whether the user gave ids and wants ids.
+    pub(crate) as_ids: bool,
+}
+
+impl Prompt {
+    /// Reads the prompt that the options name, else stdin, else `fallback`.
+    ///
+    /// # Errors
+    /// An empty prompt, ids that are no numbers, a text without a tokenizer.
+    pub(crate) fn read(args: &PromptArgs, opened: &Opened, fallback: Option<&str>) -> Result<Self> {
+        let prompt = if let Some(list) = &args.ids {
+            Self { ids: parse_ids(list)?, as_ids: true }
+        } else {
+            let text = text(args, fallback)?;
+            Self { ids: encode(&text, args, opened)?, as_ids: false }
+        };
+        if prompt.ids.is_empty() {
+            return Err(empty());
+        }
+        Ok(prompt)
+    }
+}
+
+fn empty() -> Error {
+    Error::option("prompt", "it is empty, at least one token expected")
+}
+
+fn text(args: &PromptArgs, fallback: Option<&str>) -> Result<String> {
+    let text = if let Some(text) = &args.prompt {
+        text.clone()
+    } else if let Some(path) = &args.prompt_file {
+        let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+        utf8(bytes, &path.display().to_string())?
+    } else {
+        stdin(fallback)?
+    };
+    if text.is_empty() { fallback.map(str::to_string).ok_or_else(empty) } else { Ok(text) }
+}
+
+/// What is piped in. A person at a terminal is not waited for without a word.
+fn stdin(fallback: Option<&str>) -> Result<String> {
+    let stdin = std::io::stdin();
+    if stdin.is_terminal() {
+        let missing =
+            || Error::option("prompt", "none given: use --prompt TEXT, --prompt-file FILE, --ids, or a pipe");
+        return fallback.map(str::to_string).ok_or_else(missing);
+    }
+    let mut bytes = Vec::new();
+    stdin.lock().read_to_end(&mut bytes).map_err(|e| Error::io("standard input", e))?;
+    let text = utf8(bytes, "standard input")?;
+    // The line end belongs to the pipe, not to the question.
+    Ok(text
+        .strip_suffix('\n')
+        .map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line))
+        .to_string())
+}
+
+fn utf8(bytes: Vec<u8>, file: &str) -> Result<String> {
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        Error::format(file, format!("not UTF-8 from byte {at} on"))
+    })
+}
+
+fn parse_ids(list: &str) -> Result<Vec<TokenId>> {
+    let id = |word: &str| {
+        let wrong = || Error::option("ids", format!("`{word}` given, a token id expected"));
+        word.parse::<TokenId>().map_err(|_| wrong())
+    };
+    list.split([',', ' ']).map(str::trim).filter(|word| !word.is_empty()).map(id).collect()
+}
+
+fn encode(text: &str, args: &PromptArgs, opened: &Opened) -> Result<Vec<TokenId>> {
+    let Some(tokenizer) = &opened.tokenizer else {
+        let what = "no tokenizer.json beside the weights, and none was given; ids work without: --ids 1,2,3";
+        return Err(Error::format(&opened.origin, what));
+    };
+    let rendered = match &opened.template {
+        _ if args.raw => text.to_string(),
+        Some(template) => {
+            let system = args.system.iter().map(|text| Message::new("system", text.as_str()));
+            let messages: Vec<_> = system.chain([Message::new("user", text)]).collect();
+            template.render(&messages, true)?
+        }
+        None if args.system.is_some() => {
+            let reason = "the checkpoint has no chat template to put it into";
+            return Err(Error::option("system", reason));
+        }
+        None => text.to_string(),
+    };
+    let mut ids = Vec::new();
+    for piece in pieces(&rendered, opened.engine.context())? {
+        match piece {
+            Piece::Text(text) => ids.extend(tokenizer.encode(text)?),
+            Piece::Masks(n) => ids.extend(std::iter::repeat_n(opened.engine.mask()?, n)),
+        }
+    }
+    Ok(ids)
+}
+
+/// A run of text, or of masks to fill in.
+#[derive(Debug, PartialEq)]
+enum Piece<'a> {
+    Text(&'a str),
+    Masks(usize),
+}
+
+/// Splits a text at every `<mask:N>`.
+fn pieces(text: &str, limit: usize) -> Result<Vec<Piece<'_>>> {
+    const OPEN: &str = "<mask:";
+    let (mut pieces, mut rest) = (Vec::new(), text);
+    while let Some(start) = rest.find(OPEN) {
+        let after = &rest[start + OPEN.len()..];
+        let digits = after.split('>').next().filter(|digits| digits.len() < after.len()).unwrap_or("");
+        let n = digits.parse().ok().filter(|n| (1..=limit).contains(n)).ok_or_else(|| {
+            Error::option(
+                "prompt",
+                format!("`{OPEN}{digits}` given, <mask:N> with N from 1 to {limit} expected"),
+            )
+        })?;
+        pieces.push(Piece::Text(&rest[..start]));
+        pieces.push(Piece::Masks(n));
+        rest = &after[digits.len() + 1..];
+    }
+    pieces.push(Piece::Text(rest));
+    pieces.retain(|piece| *piece != Piece::Text(""));
+    Ok(pieces)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn masks_are_split_out() {
+        let all = pieces("The <mask:6> home.<mask:1>", 10).unwrap();
+        assert_eq!(all, [Piece::Text("The "), Piece::Masks(6), Piece::Text(" home."), Piece::Masks(1)]);
+        assert_eq!(pieces("plain", 10).unwrap(), [Piece::Text("plain")]);
+    }
+
+    #[test]
+    fn malformed_masks_are_refused() {
+        for text in [
+            "<mask:>",
+            "<mask:0>",
+            "<mask:11>",
+            "<mask:-1>",
+            "<mask:x>",
+            "<mask:5",
+            "<mask:99999999999999999999>",
+        ] {
+            let error = pieces(text, 10).unwrap_err().to_string();
+            assert!(error.contains("<mask:N> with N from 1 to 10 expected"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn ids_are_numbers() {
+        assert_eq!(parse_ids("1, 2 3,").unwrap(), [1, 2, 3]);
+        for list in ["1,x", "-1", "4294967296", "1.5"] {
+            assert!(parse_ids(list).unwrap_err().to_string().contains("a token id expected"), "{list}");
+        }
+    }
+}

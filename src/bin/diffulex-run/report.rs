@@ -1,0 +1,113 @@
+//! What a run says about itself: a few lines on stderr, or one JSON object.
+
+use crate::decoding;
+use crate::prompt::Prompt;
+use diffulex::cli::{self, Opened};
+use diffulex::engine::StopReason;
+use diffulex::{Generation, Policy};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// A finished run.
+pub(crate) struct Answer {
+    pub(crate) text: String,
+    pub(crate) generation: Generation,
+    pub(crate) policy: Policy,
+    /// New tokens up to the end of the text, after every stop.
+    pub(crate) counted: usize,
+    pub(crate) stopped_by_string: bool,
+}
+
+impl Answer {
+    fn reason(&self) -> &'static str {
+        match self.generation.stop {
+            _ if self.stopped_by_string => "stop string",
+            StopReason::Stop(_) => "stop id",
+            StopReason::Length => "length",
+            StopReason::Cancelled => "cancelled",
+        }
+    }
+
+    /// Passes that made tokens, the prompt's own apart.
+    fn decode_passes(&self) -> usize {
+        self.generation.nfe - self.generation.prefill_passes
+    }
+
+    fn per_forward(&self) -> f64 {
+        self.counted as f64 / self.decode_passes().max(1) as f64
+    }
+
+    fn per_second(&self) -> f64 {
+        self.counted as f64 / self.generation.timings.decode.as_secs_f64().max(1e-9)
+    }
+}
+
+fn kernels(opened: &Opened) -> String {
+    let format = opened.engine.model().weight_format();
+    format!("{} weights, f32 activations, {}", format.name(), opened.engine.kernels().level().name())
+}
+
+fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e4).round() / 1e4
+}
+
+/// Prints the summary for people.
+pub(crate) fn summary(answer: &Answer, opened: &Opened, prompt: &Prompt, open: Duration, verbose: bool) {
+    let Answer { generation, policy, .. } = answer;
+    let timings = generation.timings;
+    let approximate = if generation.cache.is_approximate() { " (approximate)" } else { " (exact)" };
+    cli::note(&format!(
+        "\nprompt {} tokens, new {} tokens, ended by {}\n\
+         {} forward passes ({} for the prompt), {:.2} tokens per forward\n\
+         open {:.3} s, prefill {:.3} s, decode {:.3} s, {:.2} tokens/s\n\
+         cache: {}{approximate}, keys and values {}\n\
+         kernels: {}, {} threads",
+        prompt.ids.len(),
+        answer.counted,
+        answer.reason(),
+        generation.nfe,
+        generation.prefill_passes,
+        answer.per_forward(),
+        open.as_secs_f64(),
+        timings.prefill.as_secs_f64(),
+        timings.decode.as_secs_f64(),
+        answer.per_second(),
+        generation.cache.name(),
+        opened.engine.kv().name(),
+        kernels(opened),
+        opened.engine.threads(),
+    ));
+    if verbose {
+        cli::note(&format!("decoding: {:#}", decoding::describe(policy, &opened.engine)));
+    }
+}
+
+/// The same for programs.
+pub(crate) fn json(answer: &Answer, opened: &Opened, prompt: &Prompt, open: Duration) -> Value {
+    let Answer { generation, policy, .. } = answer;
+    let ids = |run: &std::ops::Range<usize>| json!(generation.canvas[run.clone()]);
+    json!({
+        "text": answer.text,
+        "ids": generation.tokens[..answer.counted.min(generation.tokens.len())],
+        "filled": generation.filled.iter().map(ids).collect::<Vec<_>>(),
+        "finish_reason": answer.reason(),
+        "model": opened.origin,
+        "family": opened.engine.arch().family,
+        "prompt_tokens": prompt.ids.len(),
+        "new_tokens": answer.counted,
+        "nfe": generation.nfe,
+        "prefill_passes": generation.prefill_passes,
+        "tokens_per_forward": answer.per_forward(),
+        "seconds": {
+            "open": seconds(open),
+            "prefill": seconds(generation.timings.prefill),
+            "decode": seconds(generation.timings.decode),
+        },
+        "tokens_per_second": answer.per_second(),
+        "cache": { "plan": generation.cache.name(), "approximate": generation.cache.is_approximate(),
+                   "kv": opened.engine.kv().name() },
+        "kernels": kernels(opened),
+        "threads": opened.engine.threads(),
+        "decoding": decoding::describe(policy, &opened.engine),
+    })
+}
