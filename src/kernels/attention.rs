@@ -285,12 +285,23 @@ where
         WeightRow::new(&self.keys[j * self.queries.head_dim..][..self.queries.head_dim])
     }
     #[inline(always)]
-    fn begin<S: Tile>(&self, s: S, _: usize, _: usize) -> S::V {
-        s.splat(0.0)
+    fn begin<S: Tile, const M: usize, const N: usize>(&self, s: S, _: usize, _: usize) -> [[S::V; N]; M] {
+        [[s.splat(0.0); N]; M]
     }
     #[inline(always)]
-    fn end<S: Tile>(&mut self, s: S, i: usize, j: usize, acc: S::V) {
-        self.scores[i][j] = s.sum(acc);
+    fn end<S: Tile, const M: usize, const N: usize>(
+        &mut self,
+        s: S,
+        i: usize,
+        j: usize,
+        acc: [[S::V; N]; M],
+    ) {
+        for a in 0..M {
+            let scores = &mut self.scores[i + a][j..][..N];
+            for b in 0..N {
+                scores[b] = s.sum(acc[a][b]);
+            }
+        }
     }
 }
 
