@@ -88,9 +88,9 @@ where
         while first < columns.end {
             let panel = Panel { first, n: PANEL.min(columns.end - first) };
             if self.x.len() <= DIRECT_ROWS {
-                self.direct(s, panel)
+                self.direct(s, panel);
             } else {
-                self.blocked(s, panel)
+                self.blocked(s, panel);
             }
             first += PANEL;
         }

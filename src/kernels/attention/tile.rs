@@ -1,211 +1,31 @@
-//! Attention with an online softmax over tiles of keys, and grouped queries.
+//! The loop over tiles of keys: scores, online softmax, `P V`.
 //!
 //! ```text
-//! out = softmax(q K^T / sqrt(head_dim)) V        query head j uses K/V head j / (n_heads / n_kv_heads)
+//! s = q K_t^T / sqrt(head_dim)      m' = max(m, s)      p = e^(s - m')      c = e^(m - m')
+//! sum = c sum + Σ p                 out = c out + p V_t                     at the end: out / sum
 //! ```
 //!
-//! A task takes one K/V head and up to [`QUERIES`] of the (row, query head) pairs that share it and see the same keys. Keys
-//! come in tiles of [`KEYS`]: scores by the tile loop of GEMM (K rows are the weights), then for each query the running
-//! maximum, the sum and the rescaling of what was accumulated, then `P V` with the accumulators in registers. Nothing of the
-//! size of the sequence is ever stored.
-//!
-//! A query's result depends on its key range alone: tiles start at its first key, and every score, sum and output element
-//! is one chain in the order of the keys.
-//!
-//! # Source
-//! Milakov, Gimelshein, "Online normalizer calculation for softmax", 2018; tiling as in Dao et al., "FlashAttention", 2022.
+//! Scores come from the tile loop of GEMM (K rows are the weights). Tiles start at the first key that the queries see, and
+//! every score, sum and output element is one chain in the order of the keys, so nothing depends on which queries share a
+//! task.
 
-use super::cpu::Level;
-use super::exp::exp;
-use super::gemm::{Decode, Product, WeightRow, sweep};
-use super::simd::{F32s, Tile, TileOp};
-use crate::dtype::F16;
-use crate::exec::Executor;
-use crate::tensor::{Rows, RowsMut};
-use std::ops::Range;
+use super::Queries;
+use crate::kernels::exp::exp;
+use crate::kernels::gemm::{Decode, Product, WeightRow, sweep};
+use crate::kernels::simd::{F32s, Tile, TileOp};
 
 /// Keys in a tile: a multiple of every vector length and tile width; K and V tiles of 128 f16 fit into L1 together.
 const KEYS: usize = 48;
 /// (row, query head) pairs in a task: their outputs fit into L1 beside a K/V tile.
-const QUERIES: usize = 16;
-
-/// K or V rows of one layer: head-major, `[n_kv_heads, capacity, head_dim]`, dense.
-#[derive(Clone, Copy, Debug)]
-pub enum KvRows<'a> {
-    /// Exact mode.
-    F32(&'a [f32]),
-    /// Half the memory.
-    F16(&'a [F16]),
-}
-
-impl KvRows<'_> {
-    fn len(self) -> usize {
-        match self {
-            Self::F32(x) => x.len(),
-            Self::F16(x) => x.len(),
-        }
-    }
-}
-
-/// Consecutive query rows that see the same keys.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeySpan {
-    /// Query rows, counted from the first row of the call.
-    pub rows: Range<usize>,
-    /// Visible keys, as positions in the K/V rows.
-    pub keys: Range<usize>,
-}
-
-/// The arguments of [`Kernels::attention`](super::Kernels::attention).
-pub struct Attention<'a> {
-    /// Queries after RoPE, `[rows, n_heads * head_dim]`.
-    pub q: Rows<'a>,
-    /// Keys after RoPE.
-    pub keys: KvRows<'a>,
-    /// Values.
-    pub values: KvRows<'a>,
-    /// Positions that `keys` and `values` have room for.
-    pub capacity: usize,
-    /// Query heads: a multiple of `n_kv_heads`.
-    pub n_heads: usize,
-    /// Key and value heads.
-    pub n_kv_heads: usize,
-    /// Numbers in a head.
-    pub head_dim: usize,
-    /// Runs of rows, in order and without gaps, that together cover all rows; each sees at least one key.
-    pub spans: &'a [KeySpan],
-    /// `[rows, n_heads * head_dim]`
-    pub out: RowsMut<'a>,
-}
-
-impl Attention<'_> {
-    fn check(&self) {
-        let Self { capacity, n_heads, n_kv_heads, head_dim, .. } = *self;
-        assert!(
-            n_kv_heads > 0 && n_heads.is_multiple_of(n_kv_heads),
-            "{n_heads} heads on {n_kv_heads} k/v heads"
-        );
-        assert_eq!(self.q.width(), n_heads * head_dim, "attention: width of q");
-        assert_eq!(self.out.width(), n_heads * head_dim, "attention: width of out");
-        assert_eq!(self.q.len(), self.out.len(), "attention: rows of q and rows of out");
-        assert_eq!(self.keys.len(), n_kv_heads * capacity * head_dim, "attention: size of keys");
-        assert_eq!(self.values.len(), n_kv_heads * capacity * head_dim, "attention: size of values");
-        let mut next = 0;
-        for KeySpan { rows, keys } in self.spans {
-            assert!(rows.start == next && rows.end >= next, "attention: spans have a gap before {rows:?}");
-            assert!(keys.start < keys.end && keys.end <= capacity, "attention: keys {keys:?} of {capacity}");
-            next = rows.end;
-        }
-        assert_eq!(next, self.q.len(), "attention: spans cover all rows");
-    }
-}
-
-/// The output, shared by tasks that each write other (row, head) segments of it.
-struct Output(*mut f32);
-
-// SAFETY: `attention` gives every (row, head) pair to one task only.
-unsafe impl Sync for Output {}
-
-/// Runs attention on `exec`.
-pub(crate) fn attention(level: Level, exec: &dyn Executor, mut args: Attention<'_>) {
-    args.check();
-    let output = Output(args.out.data_mut().as_mut_ptr());
-    let Attention { q, keys, values, capacity, n_heads, n_kv_heads, head_dim, spans, .. } = args;
-    let group = n_heads / n_kv_heads;
-    let tasks_of = |span: &KeySpan| (span.rows.len() * group).div_ceil(QUERIES);
-    let tasks_per_head: usize = spans.iter().map(tasks_of).sum();
-    exec.run(n_kv_heads * tasks_per_head, &|task| {
-        // Tasks of one head come one after the other, while its keys are in the cache.
-        let (kv_head, mut rest) = (task / tasks_per_head, task % tasks_per_head);
-        let mut span = spans.iter();
-        let span = loop {
-            let span = span.next().expect("the tasks of all spans were counted above");
-            if rest < tasks_of(span) {
-                break span;
-            }
-            rest -= tasks_of(span);
-        };
-        let queries = rest * QUERIES..(span.rows.len() * group).min((rest + 1) * QUERIES);
-        let head = kv_head * capacity * head_dim;
-        let seen = head + span.keys.start * head_dim..head + span.keys.end * head_dim;
-        let queries = Queries {
-            q,
-            output: &output,
-            group,
-            head: kv_head * group,
-            row: span.rows.start,
-            queries,
-            head_dim,
-        };
-        match (keys, values) {
-            (KvRows::F32(k), KvRows::F32(v)) => {
-                level.run_tile(Task { queries, keys: &k[seen.clone()], values: &v[seen] });
-            }
-            (KvRows::F16(k), KvRows::F16(v)) => {
-                level.run_tile(Task { queries, keys: &k[seen.clone()], values: &v[seen] });
-            }
-            (KvRows::F32(k), KvRows::F16(v)) => {
-                level.run_tile(Task { queries, keys: &k[seen.clone()], values: &v[seen] });
-            }
-            (KvRows::F16(k), KvRows::F32(v)) => {
-                level.run_tile(Task { queries, keys: &k[seen.clone()], values: &v[seen] });
-            }
-        }
-    });
-}
-
-/// The (row, query head) pairs of a task. Pair `p` of a span is row `p / group`, head `p % group`.
-struct Queries<'a> {
-    q: Rows<'a>,
-    output: &'a Output,
-    group: usize,
-    /// First query head of the group.
-    head: usize,
-    /// First row of the span.
-    row: usize,
-    /// Pairs, relative to the span.
-    queries: Range<usize>,
-    head_dim: usize,
-}
-
-impl Queries<'_> {
-    /// Number of pairs.
-    #[inline(always)]
-    fn len(&self) -> usize {
-        self.queries.len()
-    }
-
-    /// The row of pair `i`, and where its head starts in it.
-    #[inline(always)]
-    fn place(&self, i: usize) -> (usize, usize) {
-        let pair = self.queries.start + i;
-        (self.row + pair / self.group, (self.head + pair % self.group) * self.head_dim)
-    }
-
-    /// The query of pair `i`.
-    #[inline(always)]
-    fn q(&self, i: usize) -> &[f32] {
-        let (row, at) = self.place(i);
-        &self.q.row(row)[at..][..self.head_dim]
-    }
-
-    /// The output of pair `i`: `head_dim` numbers that no other task touches.
-    #[inline(always)]
-    fn out(&self, i: usize) -> *mut f32 {
-        assert!(i < self.queries.len(), "pair outside the task");
-        let (row, at) = self.place(i);
-        // SAFETY: `q` and the output have the same shape (`check`), and `q(i)` lies inside the former.
-        unsafe { self.output.0.add(row * self.q.width() + at) }
-    }
-}
+pub(super) const QUERIES: usize = 16;
 
 /// Some queries against all the keys that they see.
-struct Task<'a, K, V> {
-    queries: Queries<'a>,
+pub(super) struct Task<'a, K, V> {
+    pub(super) queries: Queries<'a>,
     /// `[keys, head_dim]`
-    keys: &'a [K],
+    pub(super) keys: &'a [K],
     /// `[keys, head_dim]`
-    values: &'a [V],
+    pub(super) values: &'a [V],
 }
 
 /// The state of the online softmax, and the scores of one tile of keys.
@@ -356,9 +176,9 @@ where
         let mut i = 0;
         while i + 4 <= self.queries.len() {
             if S::WIDE {
-                self.columns::<S, 4, 4>(s, i)
+                self.columns::<S, 4, 4>(s, i);
             } else {
-                self.columns::<S, 4, 2>(s, i)
+                self.columns::<S, 4, 2>(s, i);
             }
             i += 4;
         }
