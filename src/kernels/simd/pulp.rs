@@ -133,7 +133,7 @@ mod tests {
     }
 
     fn pick<O: Op>(level: Level, own: bool, op: O) -> O::Out {
-        if own { level.run_own(op) } else { super::run(level, op) }
+        if own { level.run_own(op) } else { run(level, op) }
     }
 
     fn same_zip<F: Lanewise>(level: Level, x: &[f32], y: &[f32], f: F) {
