@@ -30,7 +30,7 @@ impl Visible {
 
     /// What `attention` lets rows at the absolute positions `rows` see of the positions `first..end`.
     ///
-    /// Rows before `first` (padding) see the same keys as the others; their output means nothing.
+    /// Rows before `first` (padding) see something too, because a softmax over nothing is undefined; their output means nothing.
     pub fn by_rule(attention: Attention, rows: Range<usize>, first: usize, end: usize) -> Self {
         let Attention::BlockCausal { block } = attention else {
             return Self::all(rows, first..end);
