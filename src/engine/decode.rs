@@ -33,6 +33,9 @@ pub(super) struct Decoder<'s, 'e, 'r> {
     /// How many of the recorded uniform numbers were used.
     replayed: usize,
     nfe: usize,
+    /// Denoise passes made. Random numbers hang on this count, because what was in the cache already and how blocks are committed
+    /// change the number of all passes but must not change the text.
+    steps: usize,
     prefill_passes: usize,
     cancelled: bool,
     carried: Option<TokenId>,
@@ -74,6 +77,7 @@ impl<'s, 'e, 'r> Decoder<'s, 'e, 'r> {
             rng,
             replayed: 0,
             nfe: 0,
+            steps: 0,
             prefill_passes: 0,
             cancelled: false,
             carried: None,
@@ -214,6 +218,9 @@ impl<'s, 'e, 'r> Decoder<'s, 'e, 'r> {
             let quota =
                 Quota::new(schedule.pace, schedule.steps.for_block(range.len(), blocks), masks, range.len());
             self.denoise_range(&range, quota)?;
+            if self.cancelled {
+                break;
+            }
             self.cancelled |=
                 (self.on_event)(Event::Block { range: &range, canvas: &self.canvas }) == Control::Stop;
             if self.cancelled || self.stop_in(self.canvas.prompt()..range.end) {
@@ -290,7 +297,7 @@ impl<'s, 'e, 'r> Decoder<'s, 'e, 'r> {
             if want.last {
                 return Ok((0..candidates.len()).collect());
             }
-            let mut uniform = from_stream(self.rng.stream(self.nfe, self.canvas.len()));
+            let mut uniform = from_stream(self.rng.stream(self.steps, self.canvas.len()));
             self.policy.unmask.choose(candidates, want, &mut uniform, &mut chosen);
             if chosen.is_empty() {
                 // Every step makes progress, whatever the rule says.
@@ -333,6 +340,7 @@ impl<'s, 'e, 'r> Decoder<'s, 'e, 'r> {
         let pass = Pass { ids, first: rows.start, visible };
         engine.model.forward(&ctx, conditional, &engine.rope, cache, &pass, &mut Probe::none())?;
         self.nfe += 1;
+        self.steps += usize::from(kind == PassKind::Denoise);
         Ok(())
     }
 
@@ -397,11 +405,11 @@ impl<'s, 'e, 'r> Decoder<'s, 'e, 'r> {
                 engine.ban(row);
             }
         });
-        let (logits, policy, rng, nfe) = (&buffers.logits, self.policy, self.rng, self.nfe);
+        let (logits, policy, rng, step) = (&buffers.logits, self.policy, self.rng, self.steps);
         let mut drawn = vec![None; wanted.len()];
         exec::split(ctx.exec, &mut drawn, 1, |i, slot| {
             let row = &logits[i * vocab..][..vocab];
-            slot[0] = policy.draw.draw(ctx.kernels, row, policy.score, &mut rng.stream(nfe, positions[i]));
+            slot[0] = policy.draw.draw(ctx.kernels, row, policy.score, &mut rng.stream(step, positions[i]));
         });
         drawn
     }
