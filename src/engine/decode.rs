@@ -59,7 +59,7 @@ impl<'s, 'e, 'r> Decoder<'s, 'e, 'r> {
             None => wanted,
         };
         if len > engine.context {
-            let what = "positions of prompt and new tokens (whole blocks) in the context";
+            let what = "positions of prompt and new tokens, in whole blocks (option `context`)";
             return Err(Error::Capacity { what, limit: engine.context, asked: len });
         }
         let canvas = Canvas::new(request.prompt, len, mask);

@@ -22,7 +22,11 @@ pub(crate) struct Printer<'a> {
     streams: bool,
     /// Tokens taken in.
     taken: usize,
+    /// Bytes of text after each token taken in, before any stop string is cut off.
+    ends: Vec<usize>,
     text: String,
+    /// Bytes of `text`.
+    kept: usize,
     stopped: bool,
 }
 
@@ -46,7 +50,9 @@ impl<'a> Printer<'a> {
             max_new,
             streams,
             taken: 0,
+            ends: Vec::new(),
             text: String::new(),
+            kept: 0,
             stopped: false,
         }
     }
@@ -65,7 +71,11 @@ impl<'a> Printer<'a> {
             let id = tokens[self.taken];
             self.taken += 1;
             let piece = match &mut self.decoder {
-                Some(decoder) => self.stops.push(&decoder.push(&[id])?),
+                Some(decoder) => {
+                    let piece = decoder.push(&[id])?;
+                    self.ends.push(self.ends.last().unwrap_or(&0) + piece.len());
+                    self.stops.push(&piece)
+                }
                 None => format!("{}{id}", if self.taken > 1 { "," } else { "" }),
             };
             self.stopped = self.stops.stopped();
@@ -79,6 +89,7 @@ impl<'a> Printer<'a> {
     /// Returns whether somebody still reads.
     fn show(&mut self, piece: &str) -> Result<bool> {
         self.text.push_str(piece);
+        self.kept += piece.len();
         if self.streams && !piece.is_empty() { cli::print(piece) } else { Ok(true) }
     }
 
@@ -111,13 +122,16 @@ impl<'a> Printer<'a> {
             None => ids.iter().map(TokenId::to_string).collect::<Vec<_>>().join(","),
         };
         self.taken = generation.new_tokens();
-        cli::print(&format!("{text}\n"))?;
         Ok(text)
     }
 
-    /// New tokens up to the end of the text.
+    /// New tokens up to the end of the text. Of those that a stop string cut off, only the one it cut into counts.
     pub(crate) fn counted(&self) -> usize {
-        self.taken
+        match (self.stopped, self.kept) {
+            (true, 0) => 0,
+            (true, kept) => self.ends.partition_point(|&end| end < kept) + 1,
+            (false, _) => self.taken,
+        }
     }
 
     /// Whether a stop string ended the text.
