@@ -71,8 +71,7 @@ impl Quota {
             Pace::EvenBlock => (even(self.block), 1.0 / (steps - step.min(steps - 1)) as f32),
             Pace::Timesteps { .. } if last => (masks, 1.0),
             Pace::Timesteps { eps } => {
-                let points = timesteps(steps, eps);
-                let fraction = 1.0 - points[step + 1] / points[step];
+                let fraction = 1.0 - timestep(step + 1, steps, eps) / timestep(step, steps, eps);
                 ((masks as f32 * fraction) as usize, fraction)
             }
             Pace::Carry => (even(self.masks) + std::mem::take(&mut self.carry), 1.0),
@@ -96,9 +95,32 @@ impl Quota {
 
 /// `steps + 1` points from 1 to `eps`, in f32, symmetric as a line drawn from both ends.
 pub fn timesteps(steps: usize, eps: f32) -> Vec<f32> {
+    (0..=steps).map(|i| timestep(i, steps, eps)).collect()
+}
+
+/// Point `i` of [`timesteps`]. A budget without a limit is a line of `usize::MAX` steps, which no memory holds.
+fn timestep(i: usize, steps: usize, eps: f32) -> f32 {
     let step = (eps - 1.0) / steps as f32;
-    let point = |i: usize| {
-        if i < steps.div_ceil(2) { 1.0 + step * i as f32 } else { eps - step * (steps - i) as f32 }
-    };
-    (0..=steps).map(point).collect()
+    if i < steps.div_ceil(2) { 1.0 + step * i as f32 } else { eps - step * (steps - i) as f32 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_steps_without_a_limit_leave_the_number_to_the_rule() {
+        let mut quota = Quota::new(Pace::Timesteps { eps: 1e-3 }, usize::MAX, 32, 32);
+        for masks in (1..=32).rev() {
+            let want = quota.next(masks);
+            assert!(!want.last && want.count <= 1 && want.fraction < 1e-6, "{want:?}");
+        }
+    }
+
+    #[test]
+    fn time_steps_run_from_one_to_eps() {
+        let points = timesteps(7, 0.25);
+        assert_eq!((points.len(), points[0], points[7]), (8, 1.0, 0.25));
+        assert!(points.windows(2).all(|pair| pair[0] > pair[1]), "{points:?}");
+    }
 }

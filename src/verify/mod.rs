@@ -21,7 +21,7 @@ use crate::exec::Executor;
 use crate::json::Value;
 use crate::kernels::Level;
 use crate::text::hf::HfTokenizer;
-use crate::weights::{Checkpoint, Storage};
+use crate::weights::{Checkpoint, Storage, Weights};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -152,6 +152,9 @@ fn check_model(recording: &Recording, dir: &Path) -> Result<()> {
 
 fn open_engine(dir: &Path, options: &Options) -> Result<Engine> {
     let checkpoint = Checkpoint::locate(dir)?;
+    if checkpoint.weights == Weights::File(dir.join("golden.safetensors")) {
+        return Err(Error::format(dir.display(), "no weights of the model beside golden.safetensors"));
+    }
     let files = ModelFiles::read(&checkpoint)?;
     // A context for recordings; the real limit of the models would only cost memory.
     let context = files.arch.dims.max_pos.min(4096);

@@ -78,11 +78,15 @@ fn unmasking_options_decide_how_many_passes_it_takes() {
     assert_eq!(passes(&["--steps", "4"]), 4);
     assert_eq!(passes(&["--threshold", "0"]), 2, "a block in each pass");
     assert_eq!(passes(&["--threshold", "1"]), 16, "nothing is that sure");
-    assert_eq!(passes(&["--factor", "1000"]), 16);
+    assert_eq!(passes(&["--factor", "1000"]), 2, "any rank is sure enough");
+    assert_eq!(passes(&["--factor", "1e-9"]), 14, "one in each pass, the last two of a block together");
     assert_eq!(passes(&["--entropy-bound", "0"]), 16);
     assert_eq!(passes(&["--entropy-bound", "1e9"]), 2);
-    let (sure, bold) = (passes(&["--factor", "2"]), passes(&["--factor", "0.01"]));
-    assert!(bold <= sure && sure <= 16, "{bold} {sure}");
+    // Dream's time steps mean nothing to a rule that takes as many steps as it needs.
+    let dream = |more: &[&str]| nfe(&generate("dream-f32", &[&["--block", "8"], more].concat()));
+    assert_eq!((dream(&["--threshold", "0"]), dream(&["--threshold", "1"])), (2, 16));
+    assert_eq!((dream(&["--factor", "1000"]), dream(&["--entropy-bound", "0"])), (2, 16));
+    assert_eq!(dream(&["--strategy", "dream-block-threshold", "--threshold", "0", "--cache", "dual"]), 4);
     let sdar = |more: &[&str]| nfe(&generate_after("sdar-f32", "5,6,7,8", more));
     assert_eq!(sdar(&["--threshold", "0", "--no-merge"]), 4 + 3, "four blocks, three of them committed");
     assert_eq!(sdar(&["--threshold", "0"]), 4, "commits ride along");
@@ -110,18 +114,26 @@ fn drawing_depends_on_the_seed_and_on_nothing_else() {
         assert_eq!(first, of(&["--seed", "7"]), "{name}: again");
         assert_eq!(first, of(&["--seed", "7", "--no-mmap"]), "{name}: weights read instead of mapped");
         assert_ne!(first, of(&["--seed", "8"]), "{name}: another seed");
-        assert_ne!(first, of(&["--temperature=0"]), "{name}: the most probable tokens");
-        assert_eq!(of(&["--top-k", "1"]), of(&["--top-k", "1", "--seed", "8"]), "{name}: one token to draw from");
+        assert_ne!(
+            first,
+            ids(&generate(name, &["--temperature", "0"])["ids"]),
+            "{name}: the likeliest tokens"
+        );
+        assert_eq!(
+            of(&["--top-k", "1"]),
+            of(&["--top-k", "1", "--seed", "8"]),
+            "{name}: one token to draw from"
+        );
     }
 }
 
-/// `generate`'s options may be given once only; this one runs with the machine options of the caller.
 #[test]
 fn the_number_of_threads_changes_nothing() {
     for name in MODELS {
         let model = model(name);
         let of = |threads: &str| {
-            let fixed = ["-w", &model, "--ids", "5,6,7", "--max-tokens", "16", "--temperature", "1", "--quiet"];
+            let fixed =
+                ["-w", &model, "--ids", "5,6,7", "--max-tokens", "16", "--temperature", "1", "--quiet"];
             run(&[&fixed[..], &["--threads", threads]].concat()).text().to_string()
         };
         let one = of("1");
@@ -139,9 +151,15 @@ fn keys_and_values_are_kept_in_the_type_asked_for() {
         };
         let (half, exact, default) = (of(&["--kv", "f16"]), of(&["--kv", "f32"]), of(&[]));
         let kv = |json: &Value| json["cache"]["kv"].clone();
-        assert_eq!((kv(&half), kv(&exact), kv(&default)), (json!("f16"), json!("f32"), json!("f16")), "{name}");
+        assert_eq!(
+            (kv(&half), kv(&exact), kv(&default)),
+            (json!("f16"), json!("f32"), json!("f16")),
+            "{name}"
+        );
         assert_eq!(half["ids"], default["ids"], "{name}");
-        let bytes = |kv: &str| run(&["-w", &model, "--info", "--json", "--kv", kv]).json()["bytes"]["kv_per_token"].clone();
+        let bytes = |kv: &str| {
+            run(&["-w", &model, "--info", "--json", "--kv", kv]).json()["bytes"]["kv_per_token"].clone()
+        };
         assert_eq!(bytes("f32").as_u64().unwrap(), 2 * bytes("f16").as_u64().unwrap(), "{name}");
     }
 }
@@ -164,7 +182,18 @@ fn max_tokens_is_how_many_come() {
 }
 
 /// The recorded answer of sdar-f32 is `????&22??MMMM?2/`, where `?` is a byte that is no character by itself.
-const RECORDED: &[&str] = &["--strategy", "sdar-dynamic", "--threshold", "0.5", "--max-tokens", "16", "--kv", "f32"];
+const RECORDED: &[&str] = &[
+    "--strategy",
+    "sdar-dynamic",
+    "--threshold",
+    "0.5",
+    "--max-tokens",
+    "16",
+    "--kv",
+    "f32",
+    "--temperature",
+    "0",
+];
 
 fn recorded(more: &[&str]) -> Value {
     let model = model("sdar-f32");
@@ -195,7 +224,8 @@ fn a_stop_string_cuts_the_text_and_the_count() {
         assert_eq!(json["finish_reason"], reason, "{stops:?}");
         assert!(tokens > 6 || nfe(&json) < 16, "{stops:?}: the rest is not computed");
         let model = model("sdar-f32");
-        let plain = [&["-w", &model, "--prompt", "What is the capital of the country?"], RECORDED, &options].concat();
+        let plain =
+            [&["-w", &model, "--prompt", "What is the capital of the country?"], RECORDED, &options].concat();
         assert_eq!(run(&plain).text(), format!("{kept}\n"), "{stops:?}: streamed");
     }
 }
@@ -227,10 +257,24 @@ fn masks_in_the_prompt_are_filled_in() {
         let json = output.json();
         let text = json["text"].as_str().unwrap();
         assert!(text.starts_with("The ") && text.ends_with(" home"), "{name}: {text}");
-        assert_eq!((ids(&json["filled"][0]).len(), json["filled"].as_array().unwrap().len()), (3, 1), "{name}");
+        assert_eq!(
+            (ids(&json["filled"][0]).len(), json["filled"].as_array().unwrap().len()),
+            (3, 1),
+            "{name}"
+        );
         assert_eq!((&json["new_tokens"], &json["ids"]), (&json!(3), &json!([])), "{name}");
         assert_eq!(run(&fixed).text(), format!("{text}\n"), "{name}: printed once");
-        let two = ["-w", &model, "--raw", "--prompt", "<mask:2>a<mask:1>b", "--max-tokens", "4", "--json", "--ignore-eos"];
+        let two = [
+            "-w",
+            &model,
+            "--raw",
+            "--prompt",
+            "<mask:2>a<mask:1>b",
+            "--max-tokens",
+            "4",
+            "--json",
+            "--ignore-eos",
+        ];
         let json = run(&two).json();
         let filled: Vec<_> = json["filled"].as_array().unwrap().iter().map(|run| ids(run).len()).collect();
         assert_eq!((filled, ids(&json["ids"]).len()), (vec![2, 1], 4), "{name}");

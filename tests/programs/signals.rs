@@ -13,7 +13,10 @@ fn piped(mut command: Command) -> Child {
 fn endless(more: &[&str]) -> Command {
     let model = model("sdar-f32");
     let fixed = ["-w", &model, "--prompt", "Hello", "--level", "scalar", "--threads", "1", "--ignore-eos"];
-    command(&[&fixed[..], &["--context", "32768", "--max-tokens", "30000", "--strategy", "sdar-static"], more].concat())
+    command(
+        &[&fixed[..], &["--context", "32768", "--max-tokens", "30000", "--strategy", "sdar-static"], more]
+            .concat(),
+    )
 }
 
 /// Reads the first bytes of the text, then closes the pipe. What remains is stderr and the exit code.

@@ -63,7 +63,10 @@ fn the_tolerance_counts() {
         let output = verify(&[&dir, "--tolerance", wrong]);
         assert_eq!((output.code, output.stdout.as_str()), (Some(2), ""), "{wrong}");
         let message = "option `tolerance`: ";
-        assert!(output.stderr.contains(message) && output.stderr.contains("a number above 0 expected"), "{wrong}");
+        assert!(
+            output.stderr.contains(message) && output.stderr.contains("a number above 0 expected"),
+            "{wrong}"
+        );
     }
 }
 
@@ -74,7 +77,8 @@ fn rounded_keys_and_values_need_a_looser_tolerance() {
     let rows = |tolerance: &str| {
         let output = verify(&[&dir, "--kv", "f16", "--tolerance", tolerance, "--json"]);
         let rows: Value = serde_json::from_str(&output.stdout).unwrap();
-        let failed = |row: &&Value| row["passed"] == false && row["kind"] != "trace" && row["kind"] != "end_to_end";
+        let failed =
+            |row: &&Value| row["passed"] == false && row["kind"] != "trace" && row["kind"] != "end_to_end";
         rows.as_array().unwrap().iter().filter(failed).count()
     };
     assert!(rows("1e-6") > 0);
@@ -114,7 +118,9 @@ fn tampering_is_found_and_named() {
             });
         }),
         ("a logit that is no number", "fwd.len5", |dir| {
-            edit_tensor(dir, "fwd.len5.logits", |bytes| bytes[40..44].copy_from_slice(&f32::NAN.to_le_bytes()));
+            edit_tensor(dir, "fwd.len5.logits", |bytes| {
+                bytes[40..44].copy_from_slice(&f32::NAN.to_le_bytes())
+            });
         }),
         ("a state in the middle of a trace", "plain_block", |dir| {
             edit_tensor(dir, "trace.plain_block.states", |bytes| {
@@ -152,7 +158,11 @@ fn tampering_is_found_and_named() {
         let rows: Value = serde_json::from_str(&verify(&[&dir.argument(), "--json"]).stdout).unwrap();
         let failed: Vec<_> = rows.as_array().unwrap().iter().filter(|row| row["passed"] == false).collect();
         assert_eq!((failed.len(), &failed[0]["entry"]), (1, &json!(entry)), "{what}");
-        assert!(failed[0]["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{what}: {}", failed[0]);
+        assert!(
+            failed[0]["reason"].as_str().is_some_and(|reason| !reason.is_empty()),
+            "{what}: {}",
+            failed[0]
+        );
     }
 }
 
@@ -172,13 +182,17 @@ fn what_cannot_be_read_is_no_verdict() {
     let table: [(&[&str], Damage); 9] = [
         (&["golden.json"], |dir| std::fs::remove_file(dir.file("golden.json")).unwrap()),
         (&["golden.json", "malformed JSON at byte 1"], |dir| drop(dir.write("golden.json", "{"))),
-        (&["golden.json", "key `format`", "1 expected"], |dir| edit_manifest(dir, |m| m["format"] = json!(2))),
+        (&["golden.json", "key `format`", "1 expected"], |dir| {
+            edit_manifest(dir, |m| m["format"] = json!(2))
+        }),
         (&["golden.safetensors"], |dir| std::fs::remove_file(dir.file("golden.safetensors")).unwrap()),
         (&["golden.safetensors", "truncated"], |dir| {
             let bytes = std::fs::read(dir.file("golden.safetensors")).unwrap();
             dir.write("golden.safetensors", &bytes[..bytes.len() - 1]);
         }),
-        (&["no config.json", "`forward` is recorded"], |dir| std::fs::remove_file(dir.file("config.json")).unwrap()),
+        (&["no config.json", "`forward` is recorded"], |dir| {
+            std::fs::remove_file(dir.file("config.json")).unwrap()
+        }),
         (&["config.json", "malformed JSON"], |dir| drop(dir.write("config.json", "x"))),
         (&["no weights"], |dir| std::fs::remove_file(dir.file("model.safetensors")).unwrap()),
         (&["the recording holds no entry"], |dir| {
@@ -192,7 +206,11 @@ fn what_cannot_be_read_is_no_verdict() {
         damage(&dir);
         let output = verify(&[&dir.argument()]);
         assert_eq!((output.code, output.stdout.as_str()), (Some(2), ""), "{fragments:?}: {}", output.stderr);
-        assert!(output.stderr.starts_with("error: ") && output.stderr.contains(&dir.argument()), "{}", output.stderr);
+        assert!(
+            output.stderr.starts_with("error: ") && output.stderr.contains(&dir.argument()),
+            "{}",
+            output.stderr
+        );
         for fragment in fragments {
             assert!(output.stderr.contains(fragment), "{fragment}: {}", output.stderr);
         }

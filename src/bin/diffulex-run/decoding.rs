@@ -82,10 +82,12 @@ fn unmasking(args: &DecodingArgs, policy: &mut Policy) -> Result<()> {
                 *unmask = Unmask::Threshold { tau: value, strict: false, floor: Floor::One, capped: false }
             }
         }
+        comparable(policy);
         without_schedule(args, policy);
     }
     if let Some(factor) = args.factor {
         policy.unmask = Unmask::Factor { factor };
+        comparable(policy);
         without_schedule(args, policy);
     }
     if let Some(bound) = args.entropy_bound {
@@ -100,6 +102,13 @@ fn unmasking(args: &DecodingArgs, policy: &mut Policy) -> Result<()> {
         *alg_temp = value;
     }
     Ok(())
+}
+
+/// A rule that compares with a number from 0 to 1 does so with probabilities where the sampler ranks by entropy.
+fn comparable(policy: &mut Policy) {
+    if policy.score == Score::NegEntropy {
+        policy.score = Score::Probability;
+    }
 }
 
 /// A rule that decides by itself how much a step reveals takes as many steps as it needs, unless the user limits them.

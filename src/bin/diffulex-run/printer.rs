@@ -22,11 +22,7 @@ pub(crate) struct Printer<'a> {
     streams: bool,
     /// Tokens taken in.
     taken: usize,
-    /// Bytes of text after each token taken in, before any stop string is cut off.
-    ends: Vec<usize>,
     text: String,
-    /// Bytes of `text`.
-    kept: usize,
     stopped: bool,
 }
 
@@ -50,9 +46,7 @@ impl<'a> Printer<'a> {
             max_new,
             streams,
             taken: 0,
-            ends: Vec::new(),
             text: String::new(),
-            kept: 0,
             stopped: false,
         }
     }
@@ -71,11 +65,7 @@ impl<'a> Printer<'a> {
             let id = tokens[self.taken];
             self.taken += 1;
             let piece = match &mut self.decoder {
-                Some(decoder) => {
-                    let piece = decoder.push(&[id])?;
-                    self.ends.push(self.ends.last().unwrap_or(&0) + piece.len());
-                    self.stops.push(&piece)
-                }
+                Some(decoder) => self.stops.push(&decoder.push(&[id])?),
                 None => format!("{}{id}", if self.taken > 1 { "," } else { "" }),
             };
             self.stopped = self.stops.stopped();
@@ -89,7 +79,6 @@ impl<'a> Printer<'a> {
     /// Returns whether somebody still reads.
     fn show(&mut self, piece: &str) -> Result<bool> {
         self.text.push_str(piece);
-        self.kept += piece.len();
         if self.streams && !piece.is_empty() { cli::print(piece) } else { Ok(true) }
     }
 
@@ -110,7 +99,21 @@ impl<'a> Printer<'a> {
         if self.streams {
             cli::print("\n")?;
         }
+        if self.stopped {
+            self.taken = self.tokens_of_text(&generation.tokens)?;
+        }
         Ok(std::mem::take(&mut self.text))
+    }
+
+    /// How many tokens the text needs. A stop string may begin in the middle of one, which then counts, and may have held back
+    /// any number of them.
+    fn tokens_of_text(&self, tokens: &[TokenId]) -> Result<usize> {
+        let Some(tokenizer) = self.tokenizer else { return Ok(self.taken) };
+        let mut needed = self.taken;
+        while needed > 0 && tokenizer.decode(&tokens[..needed - 1], true)?.starts_with(&self.text) {
+            needed -= 1;
+        }
+        Ok(needed)
     }
 
     /// The whole sequence with its gaps filled in.
@@ -125,13 +128,9 @@ impl<'a> Printer<'a> {
         Ok(text)
     }
 
-    /// New tokens up to the end of the text. Of those that a stop string cut off, only the one it cut into counts.
+    /// New tokens up to the end of the text.
     pub(crate) fn counted(&self) -> usize {
-        match (self.stopped, self.kept) {
-            (true, 0) => 0,
-            (true, kept) => self.ends.partition_point(|&end| end < kept) + 1,
-            (false, _) => self.taken,
-        }
+        self.taken
     }
 
     /// Whether a stop string ended the text.
