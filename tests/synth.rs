@@ -78,7 +78,10 @@ fn tiny_presets_are_complete_checkpoints() {
             let mask = tokenizer.mask_id(Some(&config), None).unwrap();
             assert!(mask.is_some(), "{preset} has no mask token");
             assert!(architecture.tokens.mask.is_none_or(|id| Some(id) == mask), "{preset}");
-            let template = ChatTemplate::find(None, &out).unwrap().expect("a template");
+            let files = Checkpoint::locate(&out).unwrap();
+            let template =
+                ChatTemplate::open(files.chat_template.as_deref(), files.tokenizer_config.as_deref());
+            let template = template.unwrap().expect("a template");
             let text = template.render(&[Message::new("user", "kalo mi")], true).unwrap();
             let ids = tokenizer.encode(&text).unwrap();
             assert_eq!(tokenizer.decode(&ids, false).unwrap(), text);

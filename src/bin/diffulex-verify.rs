@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// Every DIR holds golden.json and golden.safetensors, and the model that they were recorded from (config.json, weights,
 /// tokenizer). Exit code: 0 if every entry agrees, 1 if any does not or is not understood, 2 for input that cannot be read.
 #[derive(Parser)]
-#[command(name = "diffulex-verify", version)]
+#[command(name = "diffulex-verify", version = cli::version(), allow_negative_numbers = true)]
 struct Args {
     /// Golden directories
     #[arg(required = true, value_name = "DIR")]
@@ -26,7 +26,8 @@ struct Args {
     /// Element type of cached keys and values
     #[arg(long, value_enum, default_value = "f32")]
     kv: KvChoice,
-    /// Print one JSON array of {entry, kind, passed, max_abs, top1}
+    /// Print one JSON array of {entry, kind, passed, max_abs, top1}; `reason` (why it failed), `skipped` (why) and `directory`
+    /// (if several DIRs are given) are there where they apply
     #[arg(long)]
     json: bool,
     /// Print failures and the summary only

@@ -7,13 +7,24 @@ mod model;
 
 pub use model::{KvChoice, MachineArgs, ModelArgs, Opened};
 
+use crate::kernels::Level;
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 /// Exit code for input that cannot be used.
 pub const BAD_INPUT: u8 = 2;
 /// Exit code after Ctrl-C, as shells report it.
 pub const INTERRUPTED: u8 = 130;
+
+/// The version, and which instruction sets of this program the CPU runs.
+pub fn version() -> &'static str {
+    static VERSION: LazyLock<String> = LazyLock::new(|| {
+        let levels: Vec<_> = Level::available().into_iter().map(Level::name).collect();
+        format!("{} (levels on this cpu: {})", env!("CARGO_PKG_VERSION"), levels.join(", "))
+    });
+    &VERSION
+}
 
 /// Runs a program; prints its error as `error: ...` on stderr.
 pub fn run(program: impl FnOnce() -> crate::Result<ExitCode>) -> ExitCode {

@@ -148,7 +148,8 @@ impl EngineBuilder {
         }
         let mask = self.mask.or(arch.tokens.mask).or(self.tokenizer_mask);
         if let Some(id) = mask.filter(|&id| id as usize >= arch.dims.vocab) {
-            return Err(Error::TokenId { id: i64::from(id), vocab: arch.dims.vocab });
+            let reason = format!("{id} given, a token id from 0 to {} expected", arch.dims.vocab - 1);
+            return Err(Error::option("mask-id", reason));
         }
         let stop = self.stop.unwrap_or_else(|| {
             let mut stop = arch.tokens.eos.clone();
@@ -162,10 +163,27 @@ impl EngineBuilder {
         });
         let model = Transformer::load(arch, source)?;
         let kv = self.kv.unwrap_or(KvDtype::F16);
+        check_memory(&model, kv, context)?;
         let kernels = Kernels::new(level);
         let rope = model.rope_table(context);
         Ok(Engine { model, rope, kernels, exec, kv, context, mask, stop, token_limit, banned: self.banned })
     }
+}
+
+/// Asks once for all memory that grows with the context: more than the system has is a wrong option, not a crash later.
+fn check_memory(model: &Transformer, kv: KvDtype, context: usize) -> Result<()> {
+    // Cosines and sines of half a head each.
+    let rope = model.arch().dims.head_dim * size_of::<f32>();
+    let each = model.kv_shape().bytes_per_token(kv) + rope;
+    let mut memory = Vec::<u8>::new();
+    let granted = each.checked_mul(context).is_some_and(|all| memory.try_reserve_exact(all).is_ok());
+    // An allocation that nobody looks at may be optimized away, and its failure with it.
+    std::hint::black_box(&memory);
+    if granted {
+        return Ok(());
+    }
+    let reason = format!("{context} positions given, they need {each} bytes each, more memory than there is");
+    Err(Error::option("context", reason))
 }
 
 impl ModelFiles {

@@ -43,8 +43,9 @@ pub(super) fn block_of(arch: &Architecture, policy: &Policy) -> Result<Option<us
 /// # Errors
 /// [`Error::Option`] or [`Error::Unsupported`].
 pub(super) fn check(arch: &Architecture, request: &Request<'_>, canvas: &Canvas) -> Result<()> {
-    let len = canvas.len();
-    if canvas.first_mask(0..len) == len {
+    let prompt = canvas.prompt();
+    // The rest of the last block is no reason to compute it.
+    if request.max_new == 0 && canvas.first_mask(0..prompt) == prompt {
         return Err(Error::option(
             "max-tokens",
             "0 given and no mask in the prompt: there is nothing to generate",

@@ -55,11 +55,16 @@ impl Level {
     /// # Errors
     /// [`Error::Option`] if the name is unknown or this CPU does not have the level.
     pub fn from_name(name: &str) -> Result<Self> {
+        Self::from_named("level", name)
+    }
+
+    /// `option` is what the name was given as.
+    fn from_named(option: &'static str, name: &str) -> Result<Self> {
         let levels = Self::available();
         levels.iter().copied().find(|level| level.name() == name).ok_or_else(|| {
             let names: Vec<_> = levels.iter().map(|level| level.name()).collect();
             Error::option(
-                "level",
+                option,
                 format!("`{name}` is not a level of this cpu, which has {}", names.join(", ")),
             )
         })
@@ -72,7 +77,7 @@ impl Level {
     pub fn from_env() -> Result<Self> {
         match std::env::var_os(LEVEL_VARIABLE) {
             None => Ok(Self::detect()),
-            Some(name) => Self::from_name(&name.to_string_lossy()),
+            Some(name) => Self::from_named(LEVEL_VARIABLE, &name.to_string_lossy()),
         }
     }
 }

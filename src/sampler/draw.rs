@@ -116,6 +116,8 @@ impl Draw {
             if filtered { Distribution::Sparse(self.filters.apply(row, inv_t)) } else { dense(inv_t) };
         let token = match self.kind {
             _ if greedy => scan.argmax as TokenId,
+            // The largest of logits with Gumbel noise is a draw from their softmax, so after filters it is that draw.
+            DrawKind::Gumbel if filtered => drawn_from.sample(kernels, stream.uniform()),
             DrawKind::Multinomial => drawn_from.sample(kernels, stream.uniform()),
             DrawKind::Gumbel => gumbel_argmax(row, self.temperature, &mut || stream.uniform()),
         };

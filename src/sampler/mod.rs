@@ -140,21 +140,31 @@ impl Policy {
         match self.unmask {
             Unmask::TopK { alg_temp } => range("alg-temp", alg_temp, alg_temp >= 0.0, "at least 0")?,
             Unmask::Threshold { tau, .. } => {
-                range("threshold", tau, (0.0..=1.0).contains(&tau), "from 0 to 1")?
+                range("threshold", tau, (0.0..=1.0).contains(&tau), "from 0 to 1")?;
+                self.needs_probability("a threshold")?;
             }
-            Unmask::Factor { factor } => range("factor", factor, factor > 0.0, "above 0")?,
+            Unmask::Factor { factor } => {
+                range("factor", factor, factor > 0.0, "above 0")?;
+                self.needs_probability("the factor rule")?;
+            }
             Unmask::EntropyBudget { bound } => {
                 range("entropy-bound", bound, bound >= 0.0, "at least 0")?;
                 if self.score != Score::NegEntropy {
-                    return Err(Error::option(
-                        "confidence",
-                        "an entropy budget needs the entropy as confidence",
-                    ));
+                    return Err(Error::option("confidence", "an entropy budget needs entropy"));
                 }
             }
             Unmask::LeftToRight | Unmask::Independent => {}
         }
         self.draw.validate()
+    }
+
+    /// Refuses rules that compare a score with a number from 0 to 1 if the score is a negative entropy, which none reaches.
+    fn needs_probability(&self, rule: &str) -> Result<()> {
+        if self.score != Score::NegEntropy {
+            return Ok(());
+        }
+        let reason = format!("entropy given, {rule} needs probability or margin");
+        Err(Error::option("confidence", reason))
     }
 }
 

@@ -16,12 +16,12 @@ pub use recording::Recording;
 
 use crate::cache::KvDtype;
 use crate::engine::{Engine, ModelFiles};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::exec::Executor;
 use crate::json::Value;
 use crate::kernels::Level;
 use crate::text::hf::HfTokenizer;
-use crate::weights::{Checkpoint, Storage};
+use crate::weights::{Checkpoint, Storage, Weights};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -110,6 +110,7 @@ const DESCRIPTIONS: [&str; 16] = [
 /// If the recording or the model cannot be opened. What merely disagrees is an [`Outcome`].
 pub fn run(dir: &Path, options: &Options) -> Result<Vec<Outcome>> {
     let recording = Recording::open(dir)?;
+    check_model(&recording, dir)?;
     let mut outcomes = Vec::new();
     if recording.has_model() {
         let engine = open_engine(dir, options)?;
@@ -137,8 +138,23 @@ pub fn run(dir: &Path, options: &Options) -> Result<Vec<Outcome>> {
     Ok(outcomes)
 }
 
+/// Without its model, a recording of one is input that cannot be read, not one that disagrees.
+fn check_model(recording: &Recording, dir: &Path) -> Result<()> {
+    let needs = ["forward", "cache_scripts", "traces", "end_to_end"];
+    match needs.iter().find(|key| recording.manifest().get(key).is_some()) {
+        Some(key) if !recording.has_model() => Err(Error::format(
+            dir.display(),
+            format!("`{key}` is recorded, but there is no config.json of the model beside golden.json"),
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn open_engine(dir: &Path, options: &Options) -> Result<Engine> {
     let checkpoint = Checkpoint::locate(dir)?;
+    if checkpoint.weights == Weights::File(dir.join("golden.safetensors")) {
+        return Err(Error::format(dir.display(), "no weights of the model beside golden.safetensors"));
+    }
     let files = ModelFiles::read(&checkpoint)?;
     // A context for recordings; the real limit of the models would only cost memory.
     let context = files.arch.dims.max_pos.min(4096);

@@ -23,8 +23,11 @@ impl Index {
     pub(super) fn read(path: &Path) -> Result<Self> {
         let file = path.display();
         let json = Value::read(path)?;
-        let entries = json.get("weight_map").and_then(Value::entries).ok_or_else(|| {
-            Error::config(&file, "weight_map", "expected an object of tensor names and shards")
+        let map = json.get("weight_map");
+        let entries = map.and_then(Value::entries).ok_or_else(|| {
+            let found = map.map_or_else(|| "nothing".to_string(), |value| format!("`{value}`"));
+            let reason = format!("found {found}, expected an object of tensor names and shards");
+            Error::config(&file, "weight_map", reason)
         })?;
         let mut map = Vec::with_capacity(entries.len());
         for (name, shard) in entries {

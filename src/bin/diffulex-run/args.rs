@@ -1,7 +1,7 @@
 //! The command line.
 
 use clap::{Args, Parser, ValueEnum};
-use diffulex::cli::{MachineArgs, ModelArgs};
+use diffulex::cli::{self, MachineArgs, ModelArgs};
 use diffulex::sampler::{CachePlan, Score};
 use diffulex::tensor::TokenId;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 ///
 /// Text goes to stdout, everything else to stderr. Without --weights the built-in demo model runs.
 #[derive(Parser)]
-#[command(name = "diffulex-run", version)]
+#[command(name = "diffulex-run", version = cli::version(), allow_negative_numbers = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) model: ModelArgs,

@@ -1,8 +1,9 @@
 //! From options, checkpoint defaults and the model's own policy to the policy in force.
 
 use crate::args::DecodingArgs;
+use diffulex::cache::Attention;
 use diffulex::model::GenerationConfig;
-use diffulex::sampler::{FilterOrder, Floor, Pace, Score, Steps, Unmask};
+use diffulex::sampler::{CachePlan, FilterOrder, Floor, Pace, Score, Steps, Unmask};
 use diffulex::{Engine, Error, Policy, Result};
 use serde_json::{Value, json};
 
@@ -26,7 +27,21 @@ pub(crate) fn policy(args: &DecodingArgs, defaults: &GenerationConfig, engine: &
     }
     policy.merge_commit &= !args.no_merge;
     policy.validate()?;
+    fits(args, engine, &policy)?;
     Ok(policy)
+}
+
+/// Refuses a sampler of the other kind of model by the option that the user gave, which is not its cache plan.
+fn fits(args: &DecodingArgs, engine: &Engine, policy: &Policy) -> Result<()> {
+    let Some(name) = args.strategy.as_deref().filter(|_| args.cache.is_none()) else { return Ok(()) };
+    let finished_blocks = matches!(policy.cache, CachePlan::Block | CachePlan::SubBlock);
+    let family = engine.arch().family;
+    let reason = match engine.arch().attention {
+        Attention::BlockCausal { .. } if !finished_blocks => "block-causal (SDAR, Fast-dLLM v2)",
+        Attention::Bidirectional if finished_blocks => "bidirectional (Dream, LLaDA)",
+        _ => return Ok(()),
+    };
+    Err(Error::option("strategy", format!("`{name}` given, {family} models need one for {reason} models")))
 }
 
 fn drawing(args: &DecodingArgs, defaults: &GenerationConfig, policy: &mut Policy) {
@@ -49,7 +64,7 @@ fn schedule(args: &DecodingArgs, engine: &Engine, policy: &mut Policy) -> Result
         schedule.sub_block = Some(sub_block.min(block));
     }
     if let Some(steps) = args.steps {
-        let bidirectional = engine.arch().attention == diffulex::cache::Attention::Bidirectional;
+        let bidirectional = engine.arch().attention == Attention::Bidirectional;
         schedule.steps = if bidirectional { Steps::Total(steps) } else { Steps::PerBlock(steps) };
     }
     if let Some(value) = args.eps {
@@ -67,10 +82,12 @@ fn unmasking(args: &DecodingArgs, policy: &mut Policy) -> Result<()> {
                 *unmask = Unmask::Threshold { tau: value, strict: false, floor: Floor::One, capped: false }
             }
         }
+        comparable(policy);
         without_schedule(args, policy);
     }
     if let Some(factor) = args.factor {
         policy.unmask = Unmask::Factor { factor };
+        comparable(policy);
         without_schedule(args, policy);
     }
     if let Some(bound) = args.entropy_bound {
@@ -85,6 +102,13 @@ fn unmasking(args: &DecodingArgs, policy: &mut Policy) -> Result<()> {
         *alg_temp = value;
     }
     Ok(())
+}
+
+/// A rule that compares with a number from 0 to 1 does so with probabilities where the sampler ranks by entropy.
+fn comparable(policy: &mut Policy) {
+    if policy.score == Score::NegEntropy {
+        policy.score = Score::Probability;
+    }
 }
 
 /// A rule that decides by itself how much a step reveals takes as many steps as it needs, unless the user limits them.
@@ -110,8 +134,8 @@ pub(crate) fn describe(policy: &Policy, engine: &Engine) -> Value {
         Steps::Unlimited => json!("as many as the rule takes"),
     };
     let block = match engine.arch().attention {
-        diffulex::cache::Attention::BlockCausal { block } => Some(schedule.block.unwrap_or(block)),
-        diffulex::cache::Attention::Bidirectional => schedule.block,
+        Attention::BlockCausal { block } => Some(schedule.block.unwrap_or(block)),
+        Attention::Bidirectional => schedule.block,
     };
     json!({
         "block": block,

@@ -65,6 +65,7 @@ fn generate(args: &Cli, opened: &Opened, prompt: &Prompt) -> Result<report::Answ
         ([], false) => engine.stop(),
         (ids, false) => ids,
     };
+    prompt::check_ids("stop-id", stop, engine)?;
     let infills = prompt.ids.contains(&engine.mask()?);
     let max_new = args.decoding.max_tokens.unwrap_or(if infills { 0 } else { DEFAULT_MAX_TOKENS });
     let request = Request { stop, seed: args.decoding.seed, ..Request::new(&prompt.ids, max_new, &policy) };
@@ -92,6 +93,9 @@ fn generate(args: &Cli, opened: &Opened, prompt: &Prompt) -> Result<report::Answ
         return Err(error);
     }
     let text = if infills { printer.whole(&generation)? } else { printer.finish(&generation)? };
+    if infills && !args.output.json {
+        cli::print(&format!("{text}\n"))?;
+    }
     Ok(report::Answer {
         text,
         generation,

@@ -99,7 +99,21 @@ impl<'a> Printer<'a> {
         if self.streams {
             cli::print("\n")?;
         }
+        if self.stopped {
+            self.taken = self.tokens_of_text(&generation.tokens)?;
+        }
         Ok(std::mem::take(&mut self.text))
+    }
+
+    /// How many tokens the text needs. A stop string may begin in the middle of one, which then counts, and may have held back
+    /// any number of them.
+    fn tokens_of_text(&self, tokens: &[TokenId]) -> Result<usize> {
+        let Some(tokenizer) = self.tokenizer else { return Ok(self.taken) };
+        let mut needed = self.taken;
+        while needed > 0 && tokenizer.decode(&tokens[..needed - 1], true)?.starts_with(&self.text) {
+            needed -= 1;
+        }
+        Ok(needed)
     }
 
     /// The whole sequence with its gaps filled in.
@@ -111,7 +125,6 @@ impl<'a> Printer<'a> {
             None => ids.iter().map(TokenId::to_string).collect::<Vec<_>>().join(","),
         };
         self.taken = generation.new_tokens();
-        cli::print(&format!("{text}\n"))?;
         Ok(text)
     }
 

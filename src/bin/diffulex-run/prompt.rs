@@ -5,7 +5,7 @@ use diffulex::cli::Opened;
 use diffulex::tensor::TokenId;
 use diffulex::text::Tokenizer;
 use diffulex::text::chat::Message;
-use diffulex::{Error, Result};
+use diffulex::{Engine, Error, Result};
 use std::io::{IsTerminal, Read};
 
 /// A prompt, ready to be decoded from.
@@ -23,7 +23,9 @@ impl Prompt {
     /// An empty prompt, ids that are no numbers, a text without a tokenizer.
     pub(crate) fn read(args: &PromptArgs, opened: &Opened, fallback: Option<&str>) -> Result<Self> {
         let prompt = if let Some(list) = &args.ids {
-            Self { ids: parse_ids(list)?, as_ids: true }
+            let ids = parse_ids(list)?;
+            check_ids("ids", &ids, &opened.engine)?;
+            Self { ids, as_ids: true }
         } else {
             let text = text(args, fallback)?;
             Self { ids: encode(&text, args, opened)?, as_ids: false }
@@ -82,6 +84,18 @@ fn parse_ids(list: &str) -> Result<Vec<TokenId>> {
         word.parse::<TokenId>().map_err(|_| wrong())
     };
     list.split([',', ' ']).map(str::trim).filter(|word| !word.is_empty()).map(id).collect()
+}
+
+/// Refuses ids that the model has no row for, under the name of the option that they came from.
+///
+/// # Errors
+/// [`Error::Option`] for the first such id.
+pub(crate) fn check_ids(option: &'static str, ids: &[TokenId], engine: &Engine) -> Result<()> {
+    let vocab = engine.arch().dims.vocab;
+    let outside = ids.iter().find(|&&id| id as usize >= vocab);
+    outside.map_or(Ok(()), |id| {
+        Err(Error::option(option, format!("{id} given, a token id from 0 to {} expected", vocab - 1)))
+    })
 }
 
 fn encode(text: &str, args: &PromptArgs, opened: &Opened) -> Result<Vec<TokenId>> {

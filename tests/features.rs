@@ -1,0 +1,53 @@
+//! Cargo features change what the crate depends on, and no bit of what it computes.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+#[path = "../examples/fingerprint.rs"]
+mod fingerprint;
+
+/// Standard output of a cargo command in this package, without the network.
+fn cargo(arguments: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO"));
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).args(arguments).arg("--offline");
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "cargo {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_core_depends_on_nothing() {
+    let tree = cargo(&["tree", "--no-default-features", "-e", "normal"]);
+    let lines: Vec<_> = tree.lines().collect();
+    assert_eq!(lines.len(), 1, "{tree}");
+    assert!(lines[0].starts_with(&format!("diffulex v{}", env!("CARGO_PKG_VERSION"))), "{tree}");
+}
+
+/// Rounding could hide a difference behind equal tokens, but not behind equal bits of all logits.
+#[test]
+fn no_feature_changes_a_bit() {
+    let ours = fingerprint::lines().unwrap();
+    // A directory of its own: the build that runs this test holds the lock of the usual one.
+    let target = concat!(env!("CARGO_MANIFEST_DIR"), "/target/core");
+    let run = [
+        "run",
+        "--quiet",
+        "--release",
+        "--no-default-features",
+        "--example",
+        "fingerprint",
+        "--target-dir",
+        target,
+    ];
+    let core = cargo(&run);
+    let core: Vec<_> = core.lines().collect();
+    let levels = diffulex::kernels::Level::available().len();
+    assert_eq!(core.len(), 8 * levels, "eight checkpoints at {levels} levels");
+    assert_eq!(ours, core);
+    // What is compared depends on its input: no two checkpoints, and no two of the six hashes of one, are equal.
+    for line in &ours {
+        let hashes: BTreeSet<_> = line.split(' ').skip(2).collect();
+        assert!(hashes.len() >= 3, "{line}");
+    }
+    assert_eq!(ours.iter().collect::<BTreeSet<_>>().len(), ours.len());
+}

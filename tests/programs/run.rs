@@ -1,0 +1,236 @@
+//! `diffulex-run`: where the prompt comes from, and what goes to stdout and to stderr.
+
+use crate::fixture::{TempDir, golden, parts};
+use crate::program::{command, finish, program, run, run_with_stdin};
+use crate::{MODELS, ids, list, manifest, model};
+use diffulex::Policy;
+use serde_json::{Value, json};
+
+const QUESTION: &str = "What is the capital of the country?";
+
+/// Arguments of a short exact run, and more.
+fn short<'a>(model: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let mut arguments = vec!["--weights", model, "--max-tokens", "12", "--threads", "1", "--kv", "f32"];
+    arguments.extend(more);
+    arguments
+}
+
+#[test]
+fn a_prompt_is_the_same_from_an_option_a_file_and_a_pipe() {
+    let dir = TempDir::new();
+    let file = dir.write("prompt.txt", QUESTION).display().to_string();
+    for name in MODELS {
+        let model = model(name);
+        let answer = run(&short(&model, &["--prompt", QUESTION]));
+        let text = answer.text();
+        assert!(text.ends_with('\n') && text.len() > 1, "{name}: {text:?}");
+        assert!(!text.contains("forward passes") && !text.contains("tokens/s"), "{name}: {text}");
+        for line in ["prompt ", "forward passes", "tokens per forward", "cache: ", "kernels: ", ", 1 threads"]
+        {
+            assert!(answer.stderr.contains(line), "{name}: `{line}` is not in {}", answer.stderr);
+        }
+        assert_eq!(run(&short(&model, &["--prompt-file", &file])).text(), text, "{name}: from a file");
+        for end in ["", "\n", "\r\n"] {
+            let piped = run_with_stdin(&short(&model, &[]), format!("{QUESTION}{end}").as_bytes());
+            assert_eq!(piped.text(), text, "{name}: from a pipe");
+        }
+    }
+}
+
+#[test]
+fn chat_templates_apply_unless_the_prompt_is_raw_or_ids() {
+    for name in MODELS {
+        let (model, manifest) = (model(name), manifest(name));
+        let recorded = &manifest["end_to_end"][0];
+        assert_eq!(recorded["text"], QUESTION, "{name}");
+        let prompt = ids(&recorded["prompt_ids"]);
+        let chat = run(&short(&model, &["--prompt", QUESTION, "--json"])).json();
+        assert_eq!(chat["prompt_tokens"], prompt.len(), "{name}: the rendered question");
+        let raw = run(&short(&model, &["--prompt", QUESTION, "--json", "--raw"])).json();
+        assert!(raw["prompt_tokens"].as_u64().unwrap() < prompt.len() as u64, "{name}: the bare question");
+        // What the template renders, given raw, is the same prompt.
+        let rendered = recorded["rendered"].as_str().unwrap();
+        let again = run(&short(&model, &["--prompt", rendered, "--json", "--raw"])).json();
+        assert_eq!((&again["ids"], &again["text"]), (&chat["ids"], &chat["text"]), "{name}: rendered");
+        // And so are its ids, but ids come back for ids.
+        let from_ids = run(&short(&model, &["--ids", &list(&prompt)]));
+        assert_eq!(from_ids.text(), format!("{}\n", list(&ids(&chat["ids"]))), "{name}: ids");
+        assert!(from_ids.stderr.contains("forward passes"), "{name}: {}", from_ids.stderr);
+    }
+}
+
+#[test]
+fn a_system_text_is_part_of_the_prompt() {
+    let model = model("llada-f32");
+    let tokens = |more: &[&str]| {
+        let arguments = [&["--prompt", "Hello", "--json"], more].concat();
+        run(&short(&model, &arguments)).json()["prompt_tokens"].as_u64().unwrap()
+    };
+    assert!(tokens(&["--system", "Be brief."]) > tokens(&[]) + 3, "the system's words and its markers");
+}
+
+#[test]
+fn json_is_one_object_whose_numbers_agree() {
+    for name in MODELS {
+        let model = model(name);
+        let plain = run(&short(&model, &["--prompt", QUESTION]));
+        let answer = run(&short(&model, &["--prompt", QUESTION, "--json"]));
+        assert_eq!(answer.stderr, "", "{name}");
+        let json = answer.json();
+        let keys: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
+        let expected = [
+            "text",
+            "ids",
+            "filled",
+            "finish_reason",
+            "model",
+            "family",
+            "prompt_tokens",
+            "new_tokens",
+            "nfe",
+            "prefill_passes",
+            "tokens_per_forward",
+            "seconds",
+            "tokens_per_second",
+            "cache",
+            "kernels",
+            "threads",
+            "decoding",
+        ];
+        assert_eq!(keys, expected, "{name}");
+        let number = |key: &str| json[key].as_f64().unwrap();
+        assert_eq!(json["new_tokens"], ids(&json["ids"]).len(), "{name}");
+        assert!(number("new_tokens") > 0.0 && number("new_tokens") <= 12.0, "{name}");
+        assert!(number("nfe") > number("prefill_passes"), "{name}");
+        let per_forward = number("new_tokens") / (number("nfe") - number("prefill_passes"));
+        assert!((number("tokens_per_forward") - per_forward).abs() < 1e-9, "{name}: {per_forward}");
+        assert!(json["seconds"]["decode"].as_f64().unwrap() > 0.0, "{name}");
+        assert_eq!((&json["threads"], &json["model"]), (&json!(1), &json!(model)), "{name}");
+        assert_eq!(plain.text(), format!("{}\n", json["text"].as_str().unwrap()), "{name}");
+        let summary = format!("prompt {} tokens, new {} tokens", json["prompt_tokens"], json["new_tokens"]);
+        assert!(plain.stderr.contains(&summary), "{name}: {} without {summary}", plain.stderr);
+    }
+}
+
+#[test]
+fn quiet_and_verbose_change_stderr_only() {
+    let model = model("sdar-f32");
+    let of = |more: &[&str]| run(&short(&model, &[&["--prompt", QUESTION], more].concat()));
+    let (normal, quiet, verbose) = (of(&[]), of(&["--quiet"]), of(&["--verbose"]));
+    assert_eq!(normal.text(), quiet.text());
+    assert_eq!(normal.text(), verbose.text());
+    assert_eq!(quiet.stderr, "");
+    assert!(!normal.stderr.contains("\"unmask\""), "{}", normal.stderr);
+    assert!(verbose.stderr.contains("\"unmask\"") && verbose.stderr.contains("\"temperature\": "));
+}
+
+/// Elements of every tensor in the weights of a golden directory.
+fn elements(name: &str) -> u64 {
+    let weights =
+        std::fs::read_dir(golden(name)).unwrap().map(|entry| entry.unwrap().path()).filter(|path| {
+            let file = path.file_name().unwrap().to_str().unwrap();
+            file.starts_with("model") && file.ends_with(".safetensors")
+        });
+    let of_file = |path| {
+        let header: Value = serde_json::from_str(&parts(&std::fs::read(path).unwrap()).0).unwrap();
+        let tensors = header.as_object().unwrap().iter().filter(|(name, _)| *name != "__metadata__");
+        tensors.map(|(_, tensor)| ids(&tensor["shape"]).iter().product::<u64>()).sum::<u64>()
+    };
+    weights.map(of_file).sum()
+}
+
+#[test]
+fn info_describes_the_model_as_text_and_as_json() {
+    for name in MODELS {
+        let (model, manifest) = (model(name), manifest(name));
+        let json = run(&["-w", &model, "--info", "--json", "--context", "100"]).json();
+        assert_eq!(json["parameters"], elements(name), "{name}");
+        assert_eq!(json["mask_id"], manifest["mask_token_id"], "{name}");
+        assert_eq!(json["sizes"]["vocab"], manifest["vocab_size"], "{name}");
+        let bytes = &json["bytes"];
+        let for_context = bytes["kv_per_token"].as_u64().unwrap() * 100;
+        assert_eq!(
+            (&json["context"], &bytes["kv_for_context"]),
+            (&json!(100), &json!(for_context)),
+            "{name}"
+        );
+        let info = run(&["-w", &model, "--info", "--context", "100"]);
+        assert_eq!(info.stderr, "", "{name}");
+        for line in [
+            format!("family: {}\n", json["family"].as_str().unwrap()),
+            format!("parameters: {}\n", json["parameters"]),
+            format!("  kv for context: {for_context}\n"),
+            format!("mask id: {}\n", json["mask_id"]),
+            format!("level: {}\n", json["level"].as_str().unwrap()),
+            format!("strategy: {}\n", json["strategy"].as_str().unwrap()),
+        ] {
+            assert!(info.text().contains(&line), "{name}: no {line} in {}", info.stdout);
+        }
+    }
+}
+
+#[test]
+fn strategies_are_listed_with_a_line_of_help() {
+    let listed = run(&["--list-strategies"]);
+    let lines: Vec<_> = listed.text().lines().collect();
+    assert_eq!(lines.len(), Policy::names().count());
+    for (line, (name, help)) in lines.iter().zip(Policy::names()) {
+        assert!(line.starts_with(name) && line.ends_with(help), "{line}");
+    }
+}
+
+#[test]
+fn without_arguments_the_demo_says_what_it_is() {
+    let demo = run(&[]);
+    assert!(demo.text().len() > 20, "{}", demo.stdout);
+    for words in ["no --weights given", "built-in test model", "gibberish", "new 128 tokens"] {
+        assert!(demo.stderr.contains(words), "{words}: {}", demo.stderr);
+    }
+    let binary = env!("CARGO_BIN_EXE_diffulex-run");
+    #[cfg(unix)]
+    {
+        let closed = finish(program("sh", &["-c", "exec \"$0\" <&-", binary]));
+        assert_eq!(closed.text(), demo.text(), "closed stdin");
+    }
+    let quiet = run(&["--quiet"]);
+    assert_eq!((quiet.text(), quiet.stderr.as_str()), (demo.text(), ""));
+    let json = run(&["--json"]);
+    assert_eq!(format!("{}\n", json.json()["text"].as_str().unwrap()), demo.text());
+    assert_eq!(json.stderr, "");
+    // It answers questions, too.
+    let piped = run_with_stdin(&[], QUESTION.as_bytes());
+    assert_ne!(piped.text(), demo.text());
+    assert_eq!(run(&["--prompt", QUESTION]).text(), piped.text());
+}
+
+#[test]
+fn help_and_version_are_no_errors() {
+    let help = run(&["--help"]);
+    for option in ["--weights", "--prompt-file", "--strategy", "--level", "--json"] {
+        assert!(help.text().contains(option), "{option}");
+    }
+    for binary in [env!("CARGO_BIN_EXE_diffulex-run"), env!("CARGO_BIN_EXE_diffulex-verify")] {
+        let version = finish(program(binary, &["--version"]));
+        let words = format!("{} (levels on this cpu: scalar", env!("CARGO_PKG_VERSION"));
+        assert!(version.text().contains(&words), "{}", version.stdout);
+    }
+}
+
+#[test]
+fn the_level_comes_from_the_option_else_the_environment_else_the_cpu() {
+    let model = model("dream-bf16");
+    let level = |option: &[&str], variable: Option<&str>| {
+        let arguments = [&["-w", &model, "--ids", "1,2", "--max-tokens", "2", "--json"], option].concat();
+        let mut command = command(&arguments);
+        if let Some(level) = variable {
+            command.env("DIFFULEX_LEVEL", level);
+        }
+        let kernels = finish(command).json()["kernels"].as_str().unwrap().to_string();
+        kernels.rsplit(' ').next().unwrap().to_string()
+    };
+    let best = diffulex::kernels::Level::detect().name();
+    assert_eq!(level(&[], None), best);
+    assert_eq!(level(&[], Some("scalar")), "scalar");
+    assert_eq!(level(&["--level", best], Some("scalar")), best);
+    assert_eq!(level(&["--level", "scalar"], None), "scalar");
+}

@@ -1,0 +1,98 @@
+//! Readers that go away, and Ctrl-C.
+
+use crate::program::{command, program};
+use crate::{MODELS, model};
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
+
+fn piped(mut command: Command) -> Child {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// A generation that takes much longer than this test.
+fn endless(more: &[&str]) -> Command {
+    let model = model("sdar-f32");
+    let fixed = ["-w", &model, "--prompt", "Hello", "--level", "scalar", "--threads", "1", "--ignore-eos"];
+    command(
+        &[&fixed[..], &["--context", "32768", "--max-tokens", "30000", "--strategy", "sdar-static"], more]
+            .concat(),
+    )
+}
+
+/// Reads the first bytes of the text, then closes the pipe. What remains is stderr and the exit code.
+fn close_after(mut child: Child, bytes: usize) -> (String, Option<i32>) {
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_exact(&mut vec![0; bytes]).unwrap();
+    drop(stdout);
+    let output = child.wait_with_output().unwrap();
+    (String::from_utf8(output.stderr).unwrap(), output.status.code())
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_the_generation_quietly() {
+    let (stderr, code) = close_after(piped(endless(&[])), 4);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stderr.contains("ended by cancelled") && !stderr.contains("panicked"), "{stderr}");
+    assert!(!stderr.contains("error"), "{stderr}");
+    let (stderr, code) = close_after(piped(endless(&["--quiet"])), 4);
+    assert_eq!((stderr.as_str(), code), ("", Some(0)));
+}
+
+#[test]
+fn a_reader_that_never_was_is_no_error_either() {
+    let verify = env!("CARGO_BIN_EXE_diffulex-verify");
+    let (model, sampler) = (model(MODELS[0]), model("sampler"));
+    for command in [
+        command(&["-w", &model, "--info"]),
+        command(&["-w", &model, "--info", "--json"]),
+        command(&["-w", &model, "--ids", "1,2", "--max-tokens", "2", "--json"]),
+        command(&["--list-strategies"]),
+        command(&["--help"]),
+        program(verify, &[&sampler]),
+        program(verify, &[&sampler, "--json"]),
+    ] {
+        let (stderr, code) = close_after(piped(command), 0);
+        assert_eq!((stderr.as_str(), code), ("", Some(0)));
+    }
+}
+
+fn interrupt(child: &Child) {
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+#[test]
+fn an_interrupt_ends_the_generation_with_the_text_so_far() {
+    let mut child = piped(endless(&[]));
+    let mut first = [0; 4];
+    child.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
+    interrupt(&child);
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{stderr}");
+    assert_eq!(output.stdout.last(), Some(&b'\n'), "the line is ended");
+    assert!(stderr.contains("ended by cancelled") && stderr.contains("tokens per forward"), "{stderr}");
+    let words: Vec<_> = stderr.split_whitespace().collect();
+    let new = words.windows(2).find(|pair| pair[0] == "new").unwrap()[1].parse::<usize>().unwrap();
+    assert!((1..30_000).contains(&new), "{stderr}");
+}
+
+#[test]
+fn an_interrupted_json_run_still_prints_its_object() {
+    let mut child = piped(endless(&["--json"]));
+    // Nothing is printed before the end, so the handler is given time to be there; a loaded machine may take a while, and
+    // then the signal ends the program without a word.
+    let json = (1..=5).find_map(|seconds| {
+        std::thread::sleep(std::time::Duration::from_secs(seconds));
+        interrupt(&child);
+        let done = std::mem::replace(&mut child, piped(endless(&["--json"])));
+        let output = done.wait_with_output().unwrap();
+        let caught = output.status.code() == Some(130);
+        caught.then(|| serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap())
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let json = json.expect("the interrupt was caught within five runs");
+    assert_eq!(json["finish_reason"], "cancelled");
+    assert_eq!(json["new_tokens"].as_u64().unwrap(), json["ids"].as_array().unwrap().len() as u64);
+}
