@@ -140,7 +140,7 @@ impl Policy {
         match self.unmask {
             Unmask::TopK { alg_temp } => range("alg-temp", alg_temp, alg_temp >= 0.0, "at least 0")?,
             Unmask::Threshold { tau, .. } => {
-                range("threshold", tau, (0.0..=1.0).contains(&tau), "from 0 to 1")?
+                range("threshold", tau, (0.0..=1.0).contains(&tau), "from 0 to 1")?;
             }
             Unmask::Factor { factor } => range("factor", factor, factor > 0.0, "above 0")?,
             Unmask::EntropyBudget { bound } => {
