@@ -106,13 +106,13 @@ fn paths(tokens: &[String]) -> Vec<(Vec<String>, usize)> {
                 }
                 depth -= 1;
             }
-            "crate" | "super" | "diffulex" if i == 0 || tokens[i - 1] != "::" => {
-                if tokens.get(i + 1).is_some_and(|next| next == "::") {
-                    let mut all = Vec::new();
-                    i = path(tokens, i, &[], &mut all);
-                    found.extend(all.into_iter().map(|path| (path, modules.len())));
-                    continue;
-                }
+            "crate" | "super" | "diffulex"
+                if (i == 0 || tokens[i - 1] != "::") && tokens.get(i + 1).is_some_and(|next| next == "::") =>
+            {
+                let mut all = Vec::new();
+                i = path(tokens, i, &[], &mut all);
+                found.extend(all.into_iter().map(|path| (path, modules.len())));
+                continue;
             }
             _ => {}
         }

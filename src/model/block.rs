@@ -17,6 +17,15 @@ use crate::cache::KvCache;
 use crate::kernels::{Attention, RopeTable};
 use crate::tensor::{Rows, RowsMut};
 
+/// Weights of the per-head norms before RoPE.
+#[derive(Clone, Debug)]
+pub struct QkNorm {
+    /// `[head_dim]`.
+    pub q: Box<[f32]>,
+    /// `[head_dim]`.
+    pub k: Box<[f32]>,
+}
+
 /// Weights of one block.
 #[derive(Clone, Debug)]
 pub struct Block {
@@ -28,8 +37,8 @@ pub struct Block {
     pub k: Linear,
     /// `[n_kv_heads * head_dim, hidden]`.
     pub v: Linear,
-    /// Norms of every query and every key head, `[head_dim]` each.
-    pub qk_norm: Option<(Box<[f32]>, Box<[f32]>)>,
+    /// Norms of every query and every key head, if the family has them.
+    pub qk_norm: Option<QkNorm>,
     /// `[hidden, n_heads * head_dim]`.
     pub out: Linear,
     /// `[hidden]`.
@@ -88,9 +97,9 @@ impl Block {
         see(Stage::K, Rows::new(k, kv_width));
         see(Stage::V, Rows::new(v, kv_width));
 
-        if let Some((q_norm, k_norm)) = &self.qk_norm {
-            kernels.rms_norm_heads(exec, RowsMut::new(q, q_width), q_norm, at.norm_eps);
-            kernels.rms_norm_heads(exec, RowsMut::new(k, kv_width), k_norm, at.norm_eps);
+        if let Some(norm) = &self.qk_norm {
+            kernels.rms_norm_heads(exec, RowsMut::new(q, q_width), &norm.q, at.norm_eps);
+            kernels.rms_norm_heads(exec, RowsMut::new(k, kv_width), &norm.k, at.norm_eps);
             see(Stage::QNorm, Rows::new(q, q_width));
             see(Stage::KNorm, Rows::new(k, kv_width));
         }

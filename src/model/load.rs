@@ -1,7 +1,7 @@
 //! From a checkpoint to a [`Transformer`]. What the checkpoint holds is checked first, completely; then the matrices are taken
 //! where they lie, and norms and biases are widened.
 
-use super::{Architecture, Block, Linear, Transformer, check_checkpoint};
+use super::{Architecture, Block, Linear, QkNorm, Transformer, check_checkpoint};
 use crate::dtype::{Bf16, DType, F16};
 use crate::error::Result;
 use crate::quant::Matrix;
@@ -43,17 +43,13 @@ impl Loader<'_> {
 
     fn block(&self, i: usize) -> Result<Block> {
         let (arch, names) = (self.arch, self.arch.names);
-        let qk_norm = if arch.qk_norm {
-            Some((self.norm(i, names.q_norm)?, self.norm(i, names.k_norm)?))
-        } else {
-            None
-        };
+        let qk_norm = || Ok(QkNorm { q: self.norm(i, names.q_norm)?, k: self.norm(i, names.k_norm)? });
         Ok(Block {
             attn_norm: self.norm(i, names.attn_norm)?,
             q: self.linear(i, names.q, arch.qkv_bias)?,
             k: self.linear(i, names.k, arch.qkv_bias)?,
             v: self.linear(i, names.v, arch.qkv_bias)?,
-            qk_norm,
+            qk_norm: arch.qk_norm.then(qk_norm).transpose()?,
             out: self.linear(i, names.out, arch.out_bias)?,
             mlp_norm: self.norm(i, names.mlp_norm)?,
             gate: self.linear(i, names.gate, arch.mlp_bias)?,

@@ -21,7 +21,7 @@ mod scratch;
 mod slots;
 
 pub use arch::{Alignment, Architecture, Dims, Names, Special};
-pub use block::Block;
+pub use block::{Block, QkNorm};
 pub use generation_config::GenerationConfig;
 pub use linear::Linear;
 pub use probe::{Place, Probe, Stage, Watcher};
