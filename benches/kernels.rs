@@ -128,7 +128,7 @@ fn rows(c: &mut Criterion) {
         group.bench_function(format!("rms_norm/{name}/r{rows}_w{width}"), |b| {
             let weight = &y[..width];
             b.iter(|| {
-                kernels.rms_norm(&Serial, Rows::new(&x, width), weight, 1e-6, RowsMut::new(&mut out, width))
+                kernels.rms_norm(&Serial, Rows::new(&x, width), weight, 1e-6, RowsMut::new(&mut out, width));
             });
         });
         group.bench_function(format!("rope/{name}/r{rows}_w{width}"), |b| {

@@ -1,4 +1,12 @@
-//! SIMD inference for diffusion language models on ordinary CPUs.
+//! SIMD inference for diffusion language models (SDAR, Fast-dLLM v2, Dream, LLaDA) on ordinary CPUs.
+//!
+//! Without default features the crate depends on nothing but std. Open a checkpoint with [`Engine::open`], decode with
+//! [`Session::generate`], or bring a loop of your own on top of [`Session::forward`] and [`Session::logits`].
+//!
+//! From the bottom up: [`dtype`], [`bytes`] and [`exec`] are plain storage and threads; [`tensor`] and [`json`] give them
+//! shape; [`quant`] says how weights are stored; [`kernels`] compute on slices and [`weights`] reads files; [`cache`] keeps keys
+//! and values; [`model`] is the transformer and [`sampler`] the decoding policies, neither of which sees the other; [`engine`]
+//! brings them together, and [`text`] turns ids into words. A module uses only what stands before it in this list.
 
 pub mod bytes;
 pub mod cache;
@@ -25,3 +33,8 @@ pub use exec::Executor;
 pub use model::Architecture;
 pub use sampler::Policy;
 pub use weights::TensorSource;
+
+#[cfg(not(all(target_endian = "little", target_pointer_width = "64")))]
+compile_error!(
+    "diffulex reads little-endian files in place and addresses more than 4 GB: it needs a little-endian 64-bit target"
+);

@@ -19,8 +19,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import torch
-from safetensors.torch import load_file, save_file
+try:
+    import torch
+    import transformers  # noqa: F401 (needed later, for the tokenizer)
+    from safetensors.torch import load_file, save_file
+except ImportError as error:
+    sys.exit(f"{error}\nneeded: pip install torch safetensors numpy transformers")
 
 from diffusion_reference import GENERATE, Model, run_trace
 

@@ -30,7 +30,8 @@ impl Visible {
 
     /// What `attention` lets rows at the absolute positions `rows` see of the positions `first..end`.
     ///
-    /// Rows before `first` (padding) see the same keys as the others; their output means nothing.
+    /// Rows before `first` (padding) see the same keys as the others, or those of their own block if it holds nothing else;
+    /// their output means nothing.
     pub fn by_rule(attention: Attention, rows: Range<usize>, first: usize, end: usize) -> Self {
         let Attention::BlockCausal { block } = attention else {
             return Self::all(rows, first..end);
@@ -40,8 +41,9 @@ impl Visible {
         while pos < rows.end {
             let block_end = (pos / block + 1) * block;
             let next = block_end.min(rows.end);
-            spans
-                .push(KeySpan { rows: pos - rows.start..next - rows.start, keys: first..block_end.min(end) });
+            let keys_end = block_end.min(end);
+            let keys = if first < keys_end { first } else { pos }..keys_end;
+            spans.push(KeySpan { rows: pos - rows.start..next - rows.start, keys });
             pos = next;
         }
         Self(spans)
@@ -66,6 +68,18 @@ impl Visible {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn padding_is_seen_by_blocks_of_padding_only() {
+        let rule = Attention::BlockCausal { block: 4 };
+        for first in 0..10 {
+            for span in Visible::by_rule(rule, 0..12, first, 12).spans() {
+                let inside = span.rows.end <= first;
+                let expected = if inside { span.rows.clone() } else { first..span.rows.end };
+                assert_eq!(span.keys, expected, "padding {first}, rows {:?}", span.rows);
+            }
+        }
+    }
 
     #[test]
     fn block_causal_spans_follow_the_rule_for_every_pair() {

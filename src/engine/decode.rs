@@ -33,6 +33,9 @@ pub(super) struct Decoder<'s, 'e, 'r> {
     /// How many of the recorded uniform numbers were used.
     replayed: usize,
     nfe: usize,
+    /// Denoise passes made. Random numbers hang on this count, because what was in the cache already and how blocks are committed
+    /// change the number of all passes but must not change the text.
+    steps: usize,
     prefill_passes: usize,
     cancelled: bool,
     carried: Option<TokenId>,
@@ -74,6 +77,7 @@ impl<'s, 'e, 'r> Decoder<'s, 'e, 'r> {
             rng,
             replayed: 0,
             nfe: 0,
+            steps: 0,
             prefill_passes: 0,
             cancelled: false,
             carried: None,
@@ -90,7 +94,9 @@ impl<'s, 'e, 'r> Decoder<'s, 'e, 'r> {
             let first = open / block * block;
             self.prefill(first, block)?;
             timings.prefill = start.elapsed();
-            self.block_causal(first, block)?;
+            if !self.cancelled {
+                self.block_causal(first, block)?;
+            }
         } else {
             self.session.reuse(&[], Attention::Bidirectional, self.request.padding, 0);
             self.bidirectional(open)?;
@@ -110,14 +116,11 @@ impl<'s, 'e, 'r> Decoder<'s, 'e, 'r> {
         let mut at = self.session.cache.committed();
         while at < until && !self.cancelled {
             let rows = at..(at + piece).min(until);
-            self.pass(
-                PassKind::Prefill,
-                rows.clone(),
-                &Visible::by_rule(rule, rows.clone(), padding, rows.end),
-            )?;
+            let visible = Visible::by_rule(rule, rows.clone(), padding, rows.end);
+            self.pass(PassKind::Prefill, rows.clone(), &visible)?;
             self.prefill_passes += 1;
             if carries && rows.end == until {
-                self.carry(&rows)?;
+                self.carry(&rows, &visible)?;
             }
             self.commit_to(rows.end);
             at = rows.end;
@@ -128,15 +131,16 @@ impl<'s, 'e, 'r> Decoder<'s, 'e, 'r> {
     fn block_causal(&mut self, first: usize, block: usize) -> Result<()> {
         let len = self.canvas.len();
         let (prompt, replay) = (self.canvas.prompt(), self.request.replay.is_some());
+        let blocks = (len - first) / block;
         for start in (first..len).step_by(block) {
             let range = start..start + block;
             if let Some(token) = self.carried.take().filter(|_| self.canvas.is_mask(start)) {
                 self.reveal(&[Candidate { pos: start, token, score: 1.0 }]);
-                if self.stop_in(prompt..start + 1) {
+                if self.cancelled || self.stop_in(prompt..start + 1) {
                     return Ok(());
                 }
             }
-            let stopped_inside = self.denoise_block(&range)?;
+            let stopped_inside = self.denoise_block(&range, blocks)?;
             if self.cancelled || stopped_inside {
                 return Ok(());
             }
@@ -154,8 +158,8 @@ impl<'s, 'e, 'r> Decoder<'s, 'e, 'r> {
         Ok(())
     }
 
-    /// Denoises a block of a block-causal model. Returns whether the text ends inside it.
-    fn denoise_block(&mut self, range: &Range<usize>) -> Result<bool> {
+    /// Denoises one of the `blocks` blocks of a block-causal model. Returns whether the text ends inside it.
+    fn denoise_block(&mut self, range: &Range<usize>, blocks: usize) -> Result<bool> {
         let rule = Attention::BlockCausal { block: range.len() };
         let schedule = self.policy.schedule;
         let sub_block = schedule.sub_block.unwrap_or(range.len()).min(range.len());
@@ -164,10 +168,10 @@ impl<'s, 'e, 'r> Decoder<'s, 'e, 'r> {
         for start in range.clone().step_by(sub_block) {
             let sub = start..(start + sub_block).min(range.end);
             let masks = self.canvas.masks(sub.clone()).count();
-            let steps = schedule.steps.for_block(sub.len(), 1);
+            let steps = schedule.steps.for_block(sub.len(), blocks * range.len().div_ceil(sub_block));
             let mut quota = Quota::new(schedule.pace, steps, masks, sub.len());
             while self.canvas.first_mask(sub.clone()) < sub.end {
-                if self.policy.stop_inside_block && self.stop_in(known..range.end) {
+                if self.policy.stop_inside_block && self.stops_inside(known..range.end) {
                     return Ok(true);
                 }
                 let only_sub = self.policy.cache == CachePlan::SubBlock
@@ -197,7 +201,7 @@ impl<'s, 'e, 'r> Decoder<'s, 'e, 'r> {
         let visible = Visible::by_rule(rule, rows.clone(), self.request.padding, range.end);
         self.pass(PassKind::Commit, rows.clone(), &visible)?;
         if self.carries() {
-            self.carry(&rows)?;
+            self.carry(&rows, &visible)?;
         }
         self.commit_to(range.end);
         Ok(())
@@ -214,6 +218,9 @@ impl<'s, 'e, 'r> Decoder<'s, 'e, 'r> {
             let quota =
                 Quota::new(schedule.pace, schedule.steps.for_block(range.len(), blocks), masks, range.len());
             self.denoise_range(&range, quota)?;
+            if self.cancelled {
+                break;
+            }
             self.cancelled |=
                 (self.on_event)(Event::Block { range: &range, canvas: &self.canvas }) == Control::Stop;
             if self.cancelled || self.stop_in(self.canvas.prompt()..range.end) {
@@ -242,7 +249,7 @@ impl<'s, 'e, 'r> Decoder<'s, 'e, 'r> {
                 _ => 0..len,
             };
             let visible = Visible::all(rows.clone(), padding..len);
-            if first_step && cached && shifted {
+            if first_step && cached && shifted && self.canvas.is_mask(range.start) {
                 // The row that predicts the block's first position stands before the block: only this pass computes it.
                 self.lead(rows, &visible, range.start)?;
                 quota = quota.skip();
@@ -259,10 +266,8 @@ impl<'s, 'e, 'r> Decoder<'s, 'e, 'r> {
     /// A full pass that reveals nothing but the first position of a block.
     fn lead(&mut self, rows: Range<usize>, visible: &Visible, pos: usize) -> Result<()> {
         self.pass(PassKind::Denoise, rows.clone(), visible)?;
-        if self.canvas.is_mask(pos) {
-            let candidates = self.candidates(&rows, visible, &[pos])?;
-            self.reveal(&candidates);
-        }
+        let candidates = self.candidates(&rows, visible, &[pos])?;
+        self.reveal(&candidates);
         Ok(())
     }
 
@@ -292,7 +297,7 @@ impl<'s, 'e, 'r> Decoder<'s, 'e, 'r> {
             if want.last {
                 return Ok((0..candidates.len()).collect());
             }
-            let mut uniform = from_stream(self.rng.stream(self.nfe, self.canvas.len()));
+            let mut uniform = from_stream(self.rng.stream(self.steps, self.canvas.len()));
             self.policy.unmask.choose(candidates, want, &mut uniform, &mut chosen);
             if chosen.is_empty() {
                 // Every step makes progress, whatever the rule says.
@@ -335,6 +340,7 @@ impl<'s, 'e, 'r> Decoder<'s, 'e, 'r> {
         let pass = Pass { ids, first: rows.start, visible };
         engine.model.forward(&ctx, conditional, &engine.rope, cache, &pass, &mut Probe::none())?;
         self.nfe += 1;
+        self.steps += usize::from(kind == PassKind::Denoise);
         Ok(())
     }
 
@@ -399,11 +405,11 @@ impl<'s, 'e, 'r> Decoder<'s, 'e, 'r> {
                 engine.ban(row);
             }
         });
-        let (logits, policy, rng, nfe) = (&buffers.logits, self.policy, self.rng, self.nfe);
+        let (logits, policy, rng, step) = (&buffers.logits, self.policy, self.rng, self.steps);
         let mut drawn = vec![None; wanted.len()];
         exec::split(ctx.exec, &mut drawn, 1, |i, slot| {
             let row = &logits[i * vocab..][..vocab];
-            slot[0] = policy.draw.draw(ctx.kernels, row, policy.score, &mut rng.stream(nfe, positions[i]));
+            slot[0] = policy.draw.draw(ctx.kernels, row, policy.score, &mut rng.stream(step, positions[i]));
         });
         drawn
     }
@@ -438,11 +444,12 @@ impl<'s, 'e, 'r> Decoder<'s, 'e, 'r> {
     }
 
     /// Takes the most probable token of the last row of the latest pass for the position after it.
-    fn carry(&mut self, rows: &Range<usize>) -> Result<()> {
+    fn carry(&mut self, rows: &Range<usize>, visible: &Visible) -> Result<()> {
         let drawn = self.draw(&[rows.len() - 1], &[rows.end], &[]);
-        let place = || Error::NotFinite { place: format!("logits of position {}", rows.end - 1) };
+        if drawn[0].is_none() {
+            return Err(self.session.locate_not_finite(self.canvas.ids(), rows.clone(), visible));
+        }
         // Greedy at any temperature: this is how the model was trained to go on.
-        let Some(_) = drawn[0] else { return Err(place()) };
         let vocab = self.session.engine.arch().dims.vocab;
         let row = &self.session.buffers[0].logits[..vocab];
         self.carried = Some(self.session.engine.kernels.scan(row).argmax as TokenId);
@@ -461,6 +468,12 @@ impl<'s, 'e, 'r> Decoder<'s, 'e, 'r> {
     /// Whether a stop id stands in the range with no mask before it.
     fn stop_in(&self, range: Range<usize>) -> bool {
         self.canvas.settled_stop(range, self.request.stop).is_some()
+    }
+
+    /// As [`Self::stop_in`], for generated ids only: a stop id of the prompt ends nothing.
+    fn stops_inside(&self, range: Range<usize>) -> bool {
+        let generated = self.canvas.prompt().max(range.start);
+        self.canvas.first_mask(range.start..generated) == generated && self.stop_in(generated..range.end)
     }
 
     fn finish(self, filled: Vec<Range<usize>>, timings: Timings) -> Generation {

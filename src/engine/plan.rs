@@ -62,10 +62,13 @@ pub(super) fn check(arch: &Architecture, request: &Request<'_>, canvas: &Canvas)
             format!("{} given, at most the prompt's {} expected", request.padding, request.prompt.len());
         return Err(Error::option("padding", reason));
     }
+    if canvas.first_mask(0..request.padding) < request.padding {
+        return Err(Error::option("padding", "a mask stands in the padding, only known ids expected"));
+    }
     let Some(block) = block_of(arch, request.policy)? else { return Ok(()) };
-    let last_masked_block = masked_runs(canvas).last().map_or(0, |run| (run.end - 1) / block);
-    let known_after = (last_masked_block + 1) * block < canvas.prompt();
-    if !masked_runs(canvas).is_empty() && known_after {
+    // Where the prompt holds no mask, this is past its end.
+    let after_first_mask = (canvas.first_mask(0..canvas.prompt()) / block + 1) * block;
+    if (after_first_mask..canvas.prompt()).any(|pos| !canvas.is_mask(pos)) {
         return Err(Error::unsupported(format!(
             "infilling with known text after the block of the mask: {} models see only the blocks up to their own \
              ({block} positions each)",

@@ -84,9 +84,9 @@ mod tests {
             for own in [false, true] {
                 let mut y = x.clone();
                 if own {
-                    level.run_own(Exp(&mut y))
+                    level.run_own(Exp(&mut y));
                 } else {
-                    level.run(Exp(&mut y))
+                    level.run(Exp(&mut y));
                 }
                 let mut worst = (0.0, 0.0);
                 for (&x, &y) in x.iter().zip(&y) {

@@ -7,6 +7,11 @@
 //! - the bits of an output row do not depend on the other rows of the call, nor on their number;
 //! - they do not depend on the executor, nor on the Cargo features.
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "tiles index several arrays of registers by one constant range; iterator adaptors would put calls between the vectors"
+)]
+
 mod arch;
 mod attention;
 mod cpu;

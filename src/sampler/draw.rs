@@ -100,6 +100,9 @@ impl Draw {
     /// Draws a token from a row of logits and scores it. Banned tokens are negative infinity in `row`.
     ///
     /// `None` if the row holds a NaN, positive infinity, or nothing but banned tokens.
+    ///
+    /// # Panics
+    /// If the row is empty.
     pub fn draw(&self, kernels: &Kernels, row: &[f32], score: Score, stream: &mut Stream) -> Option<Drawn> {
         let scan = kernels.scan(row);
         if scan.bad || scan.max == f32::NEG_INFINITY {

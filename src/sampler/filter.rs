@@ -93,7 +93,9 @@ impl<'a> Descending<'a> {
             return;
         }
         let row = self.row;
-        let order = |a: &TokenId, b: &TokenId| row[*b as usize].total_cmp(&row[*a as usize]).then(a.cmp(b));
+        // Adding 0 makes one zero of the two: they are a tie.
+        let key = |id: &TokenId| row[*id as usize] + 0.0;
+        let order = |a: &TokenId, b: &TokenId| key(b).total_cmp(&key(a)).then(a.cmp(b));
         let rest = &mut self.ids[self.sorted..];
         let wanted = len - self.sorted;
         if wanted < rest.len() {
@@ -110,15 +112,16 @@ impl<'a> Descending<'a> {
         }
         self.sort(k);
         let kth = self.row[self.ids[k - 1] as usize];
-        // Sorting on, a few at a time, until the ties end.
+        // One sweep gathers the ties behind the k-th. What is sorted already has them there in order, so nothing moves in it.
         let mut end = k;
-        while end < len {
-            self.sort(end + 1);
-            if self.row[self.ids[end] as usize] < kth {
-                break;
+        for i in k..len {
+            if self.row[self.ids[i] as usize] == kth {
+                self.ids.swap(i, end);
+                end += 1;
             }
-            end += 1;
         }
+        self.ids[k..end].sort_unstable();
+        self.sorted = self.sorted.max(end);
         end
     }
 

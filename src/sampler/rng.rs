@@ -1,4 +1,4 @@
-//! Random numbers that depend only on (seed, forward pass, position), never on the order in which threads ask for them.
+//! Random numbers that depend only on (seed, denoise step, position), never on the order in which threads ask for them.
 
 /// A source of streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -6,7 +6,7 @@ pub struct Rng {
     seed: u64,
 }
 
-/// Uniform numbers of one (pass, position).
+/// Uniform numbers of one (step, position).
 #[derive(Clone, Debug)]
 pub struct Stream {
     state: u64,
@@ -28,10 +28,10 @@ impl Rng {
         Self { seed }
     }
 
-    /// The stream of position `pos` in forward pass `pass`.
-    pub fn stream(&self, pass: usize, pos: usize) -> Stream {
-        let pass = mix(self.seed ^ mix((pass as u64).wrapping_add(STEP)));
-        Stream { state: mix(pass ^ mix((pos as u64).wrapping_mul(STEP).wrapping_add(1))) }
+    /// The stream of position `pos` in denoise step `step`.
+    pub fn stream(&self, step: usize, pos: usize) -> Stream {
+        let step = mix(self.seed ^ mix((step as u64).wrapping_add(STEP)));
+        Stream { state: mix(step ^ mix((pos as u64).wrapping_mul(STEP).wrapping_add(1))) }
     }
 }
 

@@ -98,29 +98,8 @@ pub fn timesteps(steps: usize, eps: f32) -> Vec<f32> {
     (0..=steps).map(|i| timestep(i, steps, eps)).collect()
 }
 
-/// Point `i` of [`timesteps`]. A budget without a limit is a line of `usize::MAX` steps, which no memory holds.
+/// Point `i` of [`timesteps`], without the others: an unlimited budget has a point for every `usize`.
 fn timestep(i: usize, steps: usize, eps: f32) -> f32 {
     let step = (eps - 1.0) / steps as f32;
     if i < steps.div_ceil(2) { 1.0 + step * i as f32 } else { eps - step * (steps - i) as f32 }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn time_steps_without_a_limit_leave_the_number_to_the_rule() {
-        let mut quota = Quota::new(Pace::Timesteps { eps: 1e-3 }, usize::MAX, 32, 32);
-        for masks in (1..=32).rev() {
-            let want = quota.next(masks);
-            assert!(!want.last && want.count <= 1 && want.fraction < 1e-6, "{want:?}");
-        }
-    }
-
-    #[test]
-    fn time_steps_run_from_one_to_eps() {
-        let points = timesteps(7, 0.25);
-        assert_eq!((points.len(), points[0], points[7]), (8, 1.0, 0.25));
-        assert!(points.windows(2).all(|pair| pair[0] > pair[1]), "{points:?}");
-    }
 }

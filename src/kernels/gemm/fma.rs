@@ -22,26 +22,28 @@ pub(crate) unsafe trait Product {
     fn x(&self, i: usize) -> WeightRow<f32>;
     /// Row `j` of the weights.
     fn w(&self, j: usize) -> Self::Row;
-    /// The accumulator of output `(i, j)` before the first element of k.
-    fn begin<S: Tile>(&self, s: S, i: usize, j: usize) -> S::V;
-    /// Takes the accumulator of output `(i, j)` after the last element of k.
-    fn end<S: Tile>(&mut self, s: S, i: usize, j: usize, acc: S::V);
+    /// The accumulators of outputs `(i .. i + M, j .. j + N)` before the first element of k.
+    fn begin<S: Tile, const M: usize, const N: usize>(&self, s: S, i: usize, j: usize) -> [[S::V; N]; M];
+    /// Takes them after the last element of k.
+    fn end<S: Tile, const M: usize, const N: usize>(&mut self, s: S, i: usize, j: usize, acc: [[S::V; N]; M]);
 }
 
 /// Accumulates all `m * n` outputs over `k` elements.
 ///
-/// Tiles have 12 accumulators where there are 16 registers, 12 to 24 where there are 32; few rows take more columns, since 8
-/// chains are needed to keep two FMA units busy over a latency of 4 cycles.
+/// Tiles have 8 to 12 accumulators where there are 16 registers (one more constant of the decoder, and an accumulator would
+/// be spilled), up to 24 where there are 32: 8 chains keep two FMA units busy over a latency of 4 cycles. A single row waits for memory, and reads no more than 6 rows of weights at once: rows lie a multiple
+/// of 4 KiB apart in most models, so all streams fall into one set of L1, which has 8 or 12 ways.
 #[inline(always)]
 pub(crate) fn sweep<S: Tile, P: Product>(s: S, product: &mut P, m: usize, n: usize, k: usize) {
     let mut i = 0;
     while i < m {
         match (m - i, S::WIDE) {
-            (1, _) => row_of_tiles::<S, P, 1, 12>(s, product, i, n, k),
-            (2, false) => row_of_tiles::<S, P, 2, 6>(s, product, i, n, k),
-            (2, true) => row_of_tiles::<S, P, 2, 12>(s, product, i, n, k),
-            (3, false) => row_of_tiles::<S, P, 3, 4>(s, product, i, n, k),
+            (1, _) => row_of_tiles::<S, P, 1, 6>(s, product, i, n, k),
+            (2, false) => row_of_tiles::<S, P, 2, 4>(s, product, i, n, k),
+            (2, true) => row_of_tiles::<S, P, 2, 6>(s, product, i, n, k),
+            (3, false) => row_of_tiles::<S, P, 3, 3>(s, product, i, n, k),
             (3, true) => row_of_tiles::<S, P, 3, 6>(s, product, i, n, k),
+            (_, false) if P::Row::CONSTANTS > 0 => row_of_tiles::<S, P, 4, 2>(s, product, i, n, k),
             (_, false) => row_of_tiles::<S, P, 4, 3>(s, product, i, n, k),
             (_, true) => row_of_tiles::<S, P, 4, 6>(s, product, i, n, k),
         }
@@ -80,23 +82,16 @@ fn tile<S: Tile, P: Product, const M: usize, const N: usize>(
 ) {
     let mut x = [product.x(i); M];
     let mut w = [product.w(j); N];
-    let mut acc = [[s.splat(0.0); N]; M];
-    for a in 0..M {
+    for a in 1..M {
         x[a] = product.x(i + a);
-        for b in 0..N {
-            acc[a][b] = product.begin(s, i + a, j + b);
-        }
     }
     for b in 1..N {
         w[b] = product.w(j + b);
     }
+    let mut acc = product.begin(s, i, j);
     // SAFETY: `Product` promises k elements behind every row of x and w.
     unsafe { fma_tile(s, x, w, k, &mut acc) };
-    for a in 0..M {
-        for b in 0..N {
-            product.end(s, i + a, j + b, acc[a][b]);
-        }
-    }
+    product.end(s, i, j, acc);
 }
 
 /// `acc[a][b] += x[a] · w[b]` over `k` elements, lane by lane.

@@ -105,3 +105,96 @@ impl<S: Simd> F32s for Pulp<S> {
         simd.transmute_f32s_u32s(simd.add_u32s(bits, simd.splat_u32s(1.0f32.to_bits())))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::rms_norm::RmsNorm;
+    use crate::kernels::rope::{Rope, RopeTable};
+    use crate::kernels::rows::{Add, Guide, Lanewise, ScanRow, Zip};
+    use crate::kernels::softmax::{Softmax, SumExp};
+    use crate::kernels::swiglu::SwiGlu;
+
+    const WIDTHS: [usize; 14] = [1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 64, 75, 520, 5001];
+
+    fn noise(len: usize, factor: f32) -> Vec<f32> {
+        let unit = |i: u32| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / 8_388_608.0 - 1.0;
+        (1..=len as u32).map(|i| factor * unit(i)).collect()
+    }
+
+    /// Runs `op` on a copy of `x` with both providers and compares the bits.
+    fn same(level: Level, x: &[f32], op: impl Fn(&mut [f32], bool)) {
+        let (mut theirs, mut ours) = (x.to_vec(), x.to_vec());
+        op(&mut theirs, false);
+        op(&mut ours, true);
+        let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&theirs), bits(&ours), "level {}, {} elements", level.name(), x.len());
+        assert_ne!(bits(&ours), bits(x), "the operation did nothing to {} elements", x.len());
+    }
+
+    fn pick<O: Op>(level: Level, own: bool, op: O) -> O::Out {
+        if own { level.run_own(op) } else { run(level, op) }
+    }
+
+    fn same_zip<F: Lanewise>(level: Level, x: &[f32], y: &[f32], f: F) {
+        same(level, x, |x, own| pick(level, own, Zip { x, y, f }));
+    }
+
+    #[test]
+    fn pulp_runs_at_every_level_of_this_cpu() {
+        #[cfg(target_arch = "x86_64")]
+        for level in Level::available() {
+            let runs = match level {
+                Level::Scalar(_) => true,
+                Level::Avx2(_) => ::pulp::x86::V3::try_new().is_some(),
+                Level::Avx512(_) => ::pulp::x86::V4::try_new().is_some(),
+            };
+            assert!(runs, "pulp has no token for {}: the comparisons below compare nothing", level.name());
+        }
+    }
+
+    #[test]
+    fn row_kernels_agree_bit_for_bit_with_our_own_tokens() {
+        for level in Level::available() {
+            for len in WIDTHS {
+                // Gates beyond the range of exp on both sides.
+                let (x, y) = (noise(len, 120.0), noise(len, 2.0));
+                same_zip(level, &x, &y, Add);
+                same_zip(level, &x, &y, Guide { scale: 1.7 });
+                same_zip(level, &x, &y, SwiGlu);
+                same(level, &x, |x, own| pick(level, own, RmsNorm { x, weight: &y, eps: 1e-6 }));
+                same(level, &x, |row, own| {
+                    pick(level, own, Softmax { row, max: 120.0, inv_t: 0.7, sum: 3.0 });
+                });
+                let table = RopeTable::new(1e4, 2 * len, 4);
+                let head = noise(2 * len, 1.0);
+                same(level, &head, |x, own| {
+                    pick(level, own, Rope { x, width: 2 * len, table: &table, first: 3 });
+                });
+            }
+        }
+    }
+
+    #[test]
+    fn row_scans_agree_bit_for_bit_with_our_own_tokens() {
+        for level in Level::available() {
+            for len in WIDTHS {
+                let mut row = noise(len, 20.0);
+                for value in [1.0, f32::NEG_INFINITY] {
+                    row[len / 2] = value;
+                    let max = 20.0;
+                    let sums =
+                        [false, true].map(|own| pick(level, own, SumExp { row: &row, max, inv_t: 0.9 }));
+                    assert_eq!(sums[0], sums[1], "level {}, {len} elements", level.name());
+                    let scans = [false, true].map(|own| pick(level, own, ScanRow(&row)));
+                    assert_eq!(scans[0], scans[1], "level {}, {len} elements", level.name());
+                }
+                row[len - 1] = f32::NAN;
+                assert!(
+                    [false, true].map(|own| pick(level, own, ScanRow(&row)).bad) == [true, true],
+                    "NaN was lost"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Attention with an online softmax over tiles of keys, and grouped queries.
+//!
+//! ```text
+//! out = softmax(q K^T / sqrt(head_dim)) V        query head j uses K/V head j / (n_heads / n_kv_heads)
+//! ```
+//!
+//! A task takes one K/V head and up to [`QUERIES`] of the (row, query head) pairs that share it and see the same keys; the
+//! tile loop is in `tile.rs`. Nothing of the size of the sequence is ever stored, and a query's result depends on its key
+//! range alone.
+//!
+//! # Source
+//! Milakov, Gimelshein, "Online normalizer calculation for softmax", 2018; tiling as in Dao et al., "FlashAttention", 2022.
+
+mod tile;
+
+use super::cpu::Level;
+use crate::dtype::F16;
+use crate::exec::Executor;
+use crate::tensor::{Rows, RowsMut};
+use std::ops::Range;
+use tile::{QUERIES, Task};
+
+/// K or V rows of one layer: head-major, `[n_kv_heads, capacity, head_dim]`, dense.
+#[derive(Clone, Copy, Debug)]
+pub enum KvRows<'a> {
+    /// Exact mode.
+    F32(&'a [f32]),
+    /// Half the memory.
+    F16(&'a [F16]),
+}
+
+impl KvRows<'_> {
+    fn len(self) -> usize {
+        match self {
+            Self::F32(x) => x.len(),
+            Self::F16(x) => x.len(),
+        }
+    }
+}
+
+/// Consecutive query rows that see the same keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeySpan {
+    /// Query rows, counted from the first row of the call.
+    pub rows: Range<usize>,
+    /// Visible keys, as positions in the K/V rows.
+    pub keys: Range<usize>,
+}
+
+/// The arguments of [`Kernels::attention`](super::Kernels::attention).
+pub struct Attention<'a> {
+    /// Queries after RoPE, `[rows, n_heads * head_dim]`.
+    pub q: Rows<'a>,
+    /// Keys after RoPE.
+    pub keys: KvRows<'a>,
+    /// Values.
+    pub values: KvRows<'a>,
+    /// Positions that `keys` and `values` have room for.
+    pub capacity: usize,
+    /// Query heads: a multiple of `n_kv_heads`.
+    pub n_heads: usize,
+    /// Key and value heads.
+    pub n_kv_heads: usize,
+    /// Numbers in a head.
+    pub head_dim: usize,
+    /// Runs of rows, in order and without gaps, that together cover all rows; each sees at least one key.
+    pub spans: &'a [KeySpan],
+    /// `[rows, n_heads * head_dim]`
+    pub out: RowsMut<'a>,
+}
+
+impl Attention<'_> {
+    fn check(&self) {
+        let Self { capacity, n_heads, n_kv_heads, head_dim, .. } = *self;
+        assert!(
+            n_kv_heads > 0 && n_heads.is_multiple_of(n_kv_heads),
+            "{n_heads} heads on {n_kv_heads} k/v heads"
+        );
+        assert_eq!(self.q.width(), n_heads * head_dim, "attention: width of q");
+        assert_eq!(self.out.width(), n_heads * head_dim, "attention: width of out");
+        assert_eq!(self.q.len(), self.out.len(), "attention: rows of q and rows of out");
+        assert_eq!(self.keys.len(), n_kv_heads * capacity * head_dim, "attention: size of keys");
+        assert_eq!(self.values.len(), n_kv_heads * capacity * head_dim, "attention: size of values");
+        let mut next = 0;
+        for KeySpan { rows, keys } in self.spans {
+            assert!(rows.start == next && rows.end >= next, "attention: spans have a gap before {rows:?}");
+            assert!(keys.start < keys.end && keys.end <= capacity, "attention: keys {keys:?} of {capacity}");
+            next = rows.end;
+        }
+        assert_eq!(next, self.q.len(), "attention: spans cover all rows");
+    }
+}
+
+/// The output, shared by tasks that each write other (row, head) segments of it.
+struct Output(*mut f32);
+
+// SAFETY: `attention` gives every (row, head) pair to one task only.
+unsafe impl Sync for Output {}
+
+/// Runs attention on `exec`.
+pub(crate) fn attention(level: Level, exec: &dyn Executor, mut args: Attention<'_>) {
+    args.check();
+    let output = Output(args.out.data_mut().as_mut_ptr());
+    let Attention { q, keys, values, capacity, n_heads, n_kv_heads, head_dim, spans, .. } = args;
+    let group = n_heads / n_kv_heads;
+    let tasks_of = |span: &KeySpan| (span.rows.len() * group).div_ceil(QUERIES);
+    let tasks_per_head: usize = spans.iter().map(tasks_of).sum();
+    exec.run(n_kv_heads * tasks_per_head, &|task| {
+        // Tasks of one head come one after the other, while its keys are in the cache.
+        let (kv_head, mut rest) = (task / tasks_per_head, task % tasks_per_head);
+        let mut span = spans.iter();
+        let span = loop {
+            let span = span.next().expect("the tasks of all spans were counted above");
+            if rest < tasks_of(span) {
+                break span;
+            }
+            rest -= tasks_of(span);
+        };
+        let queries = rest * QUERIES..(span.rows.len() * group).min((rest + 1) * QUERIES);
+        let head = kv_head * capacity * head_dim;
+        let seen = head + span.keys.start * head_dim..head + span.keys.end * head_dim;
+        let queries = Queries {
+            q,
+            output: &output,
+            group,
+            head: kv_head * group,
+            row: span.rows.start,
+            queries,
+            head_dim,
+        };
+        match (keys, values) {
+            (KvRows::F32(k), KvRows::F32(v)) => {
+                level.run_tile(Task { queries, keys: &k[seen.clone()], values: &v[seen] });
+            }
+            (KvRows::F16(k), KvRows::F16(v)) => {
+                level.run_tile(Task { queries, keys: &k[seen.clone()], values: &v[seen] });
+            }
+            (KvRows::F32(k), KvRows::F16(v)) => {
+                level.run_tile(Task { queries, keys: &k[seen.clone()], values: &v[seen] });
+            }
+            (KvRows::F16(k), KvRows::F32(v)) => {
+                level.run_tile(Task { queries, keys: &k[seen.clone()], values: &v[seen] });
+            }
+        }
+    });
+}
+
+/// The (row, query head) pairs of a task. Pair `p` of a span is row `p / group`, head `p % group`.
+struct Queries<'a> {
+    q: Rows<'a>,
+    output: &'a Output,
+    group: usize,
+    /// First query head of the group.
+    head: usize,
+    /// First row of the span.
+    row: usize,
+    /// Pairs, relative to the span.
+    queries: Range<usize>,
+    head_dim: usize,
+}
+
+impl Queries<'_> {
+    /// Number of pairs.
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.queries.len()
+    }
+
+    /// The row of pair `i`, and where its head starts in it.
+    #[inline(always)]
+    fn place(&self, i: usize) -> (usize, usize) {
+        let pair = self.queries.start + i;
+        (self.row + pair / self.group, (self.head + pair % self.group) * self.head_dim)
+    }
+
+    /// The query of pair `i`.
+    #[inline(always)]
+    fn q(&self, i: usize) -> &[f32] {
+        let (row, at) = self.place(i);
+        &self.q.row(row)[at..][..self.head_dim]
+    }
+
+    /// The output of pair `i`: `head_dim` numbers that no other task touches.
+    #[inline(always)]
+    fn out(&self, i: usize) -> *mut f32 {
+        assert!(i < self.queries.len(), "pair outside the task");
+        let (row, at) = self.place(i);
+        // SAFETY: `q` and the output have the same shape (`check`), and `q(i)` lies inside the former.
+        unsafe { self.output.0.add(row * self.q.width() + at) }
+    }
+}

@@ -1,0 +1,183 @@
+//! Attention against the oracle, with unused K/V rows of NaN behind those in use.
+
+use crate::oracle::{self, cases};
+use crate::{bits, levels, noise};
+use diffulex::dtype::F16;
+use diffulex::exec::{Executor, Serial};
+use diffulex::kernels::{Attention, Kernels, KeySpan, KvRows, Level};
+use diffulex::tensor::{Rows, RowsMut};
+use proptest::prelude::*;
+
+/// An attention call with its operands.
+pub(crate) struct AttentionCall {
+    case: cases::AttentionCase,
+    capacity: usize,
+    pub(crate) q: Vec<f32>,
+    keys: Vec<F16>,
+    values: Vec<F16>,
+}
+
+impl AttentionCall {
+    pub(crate) fn new(case: cases::AttentionCase, seed: u64) -> Self {
+        // Room behind the keys in use: what lies there must not matter.
+        let capacity = case.keys + 3;
+        let len = case.n_kv_heads * capacity * case.head_dim;
+        // Scores of magnitude 4 sqrt(head_dim): the softmax is neither flat nor a single key.
+        let q = noise(case.rows * case.n_heads * case.head_dim, seed).iter().map(|x| 4.0 * x).collect();
+        let narrow = |seed| -> Vec<F16> { noise(len, seed).into_iter().map(F16::from_f32).collect() };
+        let (mut keys, mut values) = (narrow(seed + 1), narrow(seed + 2));
+        for head in 0..case.n_kv_heads {
+            let unused = (head * capacity + case.keys) * case.head_dim..(head + 1) * capacity * case.head_dim;
+            keys[unused.clone()].fill(F16(0x7e00));
+            values[unused].fill(F16(0x7e00));
+        }
+        Self { case, capacity, q, keys, values }
+    }
+
+    /// The first third of the rows sees the first half of the keys, the rest all but the first.
+    pub(crate) fn spans(&self) -> Vec<KeySpan> {
+        let cases::AttentionCase { rows, keys, .. } = self.case;
+        let (row, half) = (rows / 3, keys.div_ceil(2));
+        let first = usize::from(keys > 1);
+        vec![KeySpan { rows: 0..row, keys: 0..half }, KeySpan { rows: row..rows, keys: first..keys }]
+    }
+
+    pub(crate) fn run(
+        &self,
+        kernels: &Kernels,
+        exec: &dyn Executor,
+        q: &[f32],
+        spans: &[KeySpan],
+        halves: bool,
+    ) -> Vec<f32> {
+        let cases::AttentionCase { n_heads, n_kv_heads, head_dim, .. } = self.case;
+        let wide: Vec<_> =
+            [&self.keys, &self.values].map(|x| x.iter().map(|x| x.to_f32()).collect::<Vec<f32>>()).into();
+        let (keys, values) = match halves {
+            true => (KvRows::F16(&self.keys), KvRows::F16(&self.values)),
+            false => (KvRows::F32(&wide[0]), KvRows::F32(&wide[1])),
+        };
+        let mut out = vec![f32::NAN; q.len()];
+        kernels.attention(
+            exec,
+            Attention {
+                q: Rows::new(q, n_heads * head_dim),
+                keys,
+                values,
+                capacity: self.capacity,
+                n_heads,
+                n_kv_heads,
+                head_dim,
+                spans,
+                out: RowsMut::new(&mut out, n_heads * head_dim),
+            },
+        );
+        out
+    }
+
+    /// Keys or values that a query head sees.
+    fn seen(&self, x: &[F16], head: usize, keys: &KeySpan) -> Vec<f32> {
+        let cases::AttentionCase { n_heads, n_kv_heads, head_dim, .. } = self.case;
+        let first = head / (n_heads / n_kv_heads) * self.capacity;
+        let range = (first + keys.keys.start) * head_dim..(first + keys.keys.end) * head_dim;
+        x[range].iter().map(|x| x.to_f32()).collect()
+    }
+}
+
+fn check_attention(kernels: &Kernels, case: cases::AttentionCase, seed: u64) {
+    let call = AttentionCall::new(case, seed);
+    let spans = call.spans();
+    for halves in [true, false] {
+        let out = call.run(kernels, &Serial, &call.q, &spans, halves);
+        for span in &spans {
+            for row in span.rows.clone() {
+                for head in 0..case.n_heads {
+                    let at = (row * case.n_heads + head) * case.head_dim;
+                    let q = &call.q[at..][..case.head_dim];
+                    let keys = call.seen(&call.keys, head, span);
+                    let expected = oracle::attention(q, &keys, &call.seen(&call.values, head, span));
+                    for (i, expected) in expected.iter().enumerate() {
+                        // Values are below 1. A score errs by about head_dim EPS |q||k| <= 4 sqrt(head_dim) head_dim EPS at worst,
+                        // which is the relative error of its weight; in practice a hundredth of that.
+                        let error = (f64::from(out[at + i]) - expected).abs();
+                        let level = kernels.level().name();
+                        assert!(
+                            error < 5e-6,
+                            "attention/{level} {case:?} row {row} head {head}: {} not {expected}",
+                            out[at + i]
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn attention_agrees_with_the_oracle() {
+    for kernels in levels() {
+        for case in cases::ATTENTION {
+            check_attention(&kernels, case, 20);
+        }
+    }
+}
+
+#[test]
+fn attention_rows_do_not_see_each_other() {
+    for kernels in levels() {
+        for case in cases::ATTENTION {
+            let call = AttentionCall::new(case, 30);
+            let spans = call.spans();
+            let all = call.run(&kernels, &Serial, &call.q, &spans, true);
+            let width = case.n_heads * case.head_dim;
+            for span in &spans {
+                for row in span.rows.clone() {
+                    let range = row * width..(row + 1) * width;
+                    let alone = [KeySpan { rows: 0..1, keys: span.keys.clone() }];
+                    let out = call.run(&kernels, &Serial, &call.q[range.clone()], &alone, true);
+                    assert_eq!(bits(&out), bits(&all[range]), "{case:?} row {row}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn attention_survives_scores_that_exp_alone_would_not() {
+    // Scores from -3e4 to 3e4: only the subtraction of the running maximum keeps exp finite, in either order of the keys.
+    for kernels in levels() {
+        let case = cases::attention([1, 1, 1, 8, 100]);
+        for rising in [true, false] {
+            let mut call = AttentionCall::new(case, 40);
+            for key in 0..100 {
+                let step = if rising { key } else { 99 - key } as f32 - 50.0;
+                call.keys[key * 8..][..8].fill(F16::from_f32(step));
+            }
+            call.q.fill(200.0);
+            let best = if rising { 99 } else { 0 };
+            let span = [KeySpan { rows: 0..1, keys: 0..100 }];
+            let out = call.run(&kernels, &Serial, &call.q, &span, true);
+            let expected: Vec<_> = call.values[best * 8..][..8].iter().map(|x| x.to_f32()).collect();
+            assert_eq!(out, expected, "level {}", kernels.level().name());
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn attention_of_any_shape(
+        rows in 1usize..20,
+        group in 1usize..9,
+        n_kv_heads in 1usize..4,
+        half in 1usize..70,
+        keys in 1usize..160,
+        seed in 0u64..1000,
+    ) {
+        let case = cases::attention([rows, group * n_kv_heads, n_kv_heads, 2 * half, keys]);
+        for level in Level::available() {
+            check_attention(&Kernels::new(level), case, seed);
+        }
+    }
+}
