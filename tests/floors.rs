@@ -106,19 +106,23 @@ fn paths(tokens: &[String]) -> Vec<(Vec<String>, usize)> {
                 }
                 depth -= 1;
             }
-            "crate" | "super" | "diffulex" if i == 0 || tokens[i - 1] != "::" => {
-                if tokens.get(i + 1).is_some_and(|next| next == "::") {
-                    let mut all = Vec::new();
-                    i = path(tokens, i, &[], &mut all);
-                    found.extend(all.into_iter().map(|path| (path, modules.len())));
-                    continue;
-                }
+            "crate" | "super" | "diffulex" if begins_path(tokens, i) => {
+                let mut all = Vec::new();
+                i = path(tokens, i, &[], &mut all);
+                found.extend(all.into_iter().map(|path| (path, modules.len())));
+                continue;
             }
             _ => {}
         }
         i += 1;
     }
     found
+}
+
+/// Whether a path of several names begins at token `i`.
+fn begins_path(tokens: &[String], i: usize) -> bool {
+    let follows = i > 0 && tokens[i - 1] == "::";
+    !follows && tokens.get(i + 1).is_some_and(|next| next == "::")
 }
 
 /// Collects the path that begins at token `i`, after `prefix`. Returns the token behind it.

@@ -1,4 +1,5 @@
 //! Every recorded entry of tests/golden, at every level that this machine has, with one thread and with several.
+#![cfg(feature = "cli")]
 
 use diffulex::cache::KvDtype;
 use diffulex::exec::{Executor, Serial, Threads};

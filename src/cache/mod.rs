@@ -221,7 +221,7 @@ fn write(kernels: &Kernels, dtype: KvDtype, bytes: &mut [u8], at: usize, part: &
     match dtype {
         KvDtype::F32 => as_slice_mut::<f32>(bytes).expect(ALIGNED)[at..at + part.len()].copy_from_slice(part),
         KvDtype::F16 => {
-            kernels.narrow(part, &mut as_slice_mut::<F16>(bytes).expect(ALIGNED)[at..at + part.len()])
+            kernels.narrow(part, &mut as_slice_mut::<F16>(bytes).expect(ALIGNED)[at..at + part.len()]);
         }
     }
 }

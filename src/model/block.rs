@@ -29,7 +29,7 @@ pub struct Block {
     /// `[n_kv_heads * head_dim, hidden]`.
     pub v: Linear,
     /// Norms of every query and every key head, `[head_dim]` each.
-    pub qk_norm: Option<(Box<[f32]>, Box<[f32]>)>,
+    pub qk_norm: Option<[Box<[f32]>; 2]>,
     /// `[hidden, n_heads * head_dim]`.
     pub out: Linear,
     /// `[hidden]`.
@@ -88,7 +88,7 @@ impl Block {
         see(Stage::K, Rows::new(k, kv_width));
         see(Stage::V, Rows::new(v, kv_width));
 
-        if let Some((q_norm, k_norm)) = &self.qk_norm {
+        if let Some([q_norm, k_norm]) = &self.qk_norm {
             kernels.rms_norm_heads(exec, RowsMut::new(q, q_width), q_norm, at.norm_eps);
             kernels.rms_norm_heads(exec, RowsMut::new(k, kv_width), k_norm, at.norm_eps);
             see(Stage::QNorm, Rows::new(q, q_width));

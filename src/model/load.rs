@@ -44,7 +44,7 @@ impl Loader<'_> {
     fn block(&self, i: usize) -> Result<Block> {
         let (arch, names) = (self.arch, self.arch.names);
         let qk_norm = if arch.qk_norm {
-            Some((self.norm(i, names.q_norm)?, self.norm(i, names.k_norm)?))
+            Some([self.norm(i, names.q_norm)?, self.norm(i, names.k_norm)?])
         } else {
             None
         };

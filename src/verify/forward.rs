@@ -237,7 +237,7 @@ fn cache_script(
     };
     match results {
         Ok(results) => {
-            outcomes.extend(results.into_iter().map(|(step, result)| judge(&step, "cache", options, result)))
+            outcomes.extend(results.into_iter().map(|(step, result)| judge(&step, "cache", options, result)));
         }
         Err(error) => outcomes.push(Outcome::new(name, "cache", Err(error))),
     }

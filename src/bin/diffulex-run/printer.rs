@@ -85,16 +85,16 @@ impl<'a> Printer<'a> {
     /// The text of a finished generation; prints what was held back.
     pub(crate) fn finish(&mut self, generation: &Generation) -> Result<String> {
         self.take(&generation.tokens)?;
-        if !self.stopped {
-            if let Some(decoder) = &mut self.decoder {
-                let rest = decoder.finish()?;
-                let mut piece = self.stops.push(&rest);
-                self.stopped = self.stops.stopped();
-                if !self.stopped {
-                    piece += &self.stops.finish();
-                }
-                self.show(&piece)?;
+        if !self.stopped
+            && let Some(decoder) = &mut self.decoder
+        {
+            let rest = decoder.finish()?;
+            let mut piece = self.stops.push(&rest);
+            self.stopped = self.stops.stopped();
+            if !self.stopped {
+                piece += &self.stops.finish();
             }
+            self.show(&piece)?;
         }
         if self.streams {
             cli::print("\n")?;
