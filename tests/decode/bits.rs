@@ -33,17 +33,17 @@ fn executors() -> Vec<(&'static str, Shared)> {
 
 /// Decisions of a greedy and a sampled run, and the logits of a pass over everything.
 fn results(engine: &Engine, name: &str) -> (Vec<impl PartialEq + std::fmt::Debug + use<>>, Vec<u32>) {
-    let ids = prompt(engine, 37, 4);
+    let ids = prompt(engine, 21, 4);
     let decisions = [0.0, 0.9].map(|temperature| {
         let mut policy = policy_of(name);
         policy.draw.temperature = temperature;
         policy.draw.filters.top_p = 0.9;
-        fresh(engine, &Request { seed: 3, ..Request::new(&ids, 24, &policy) }).decisions()
+        fresh(engine, &Request { seed: 3, ..Request::new(&ids, 13, &policy) }).decisions()
     });
     let mut session = engine.session().unwrap();
-    let visible = diffulex::cache::Visible::by_rule(engine.arch().attention, 0..37, 0, 37);
+    let visible = diffulex::cache::Visible::by_rule(engine.arch().attention, 0..21, 0, 21);
     session.forward(&ids, 0, &visible, &mut Probe::none()).unwrap();
-    let rows: Vec<usize> = (0..37).collect();
+    let rows: Vec<usize> = (0..21).collect();
     let logits = session.logits(&rows, &mut Probe::none()).data().iter().map(|x| x.to_bits()).collect();
     (decisions.into(), logits)
 }

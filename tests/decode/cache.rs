@@ -180,6 +180,7 @@ fn check_exact(engine: &Engine, policy: &Policy, pass: &SeenPass) {
         row[engine.mask().unwrap() as usize] = f32::NEG_INFINITY;
         let mut stream = Rng::new(0).stream(0, 0);
         let drawn = policy.draw.draw(engine.kernels(), &row, policy.score, &mut stream).unwrap();
-        assert_eq!((drawn.token, drawn.score.to_bits()), (revealed.token, revealed.score.to_bits()));
+        let found = (revealed.token, revealed.score.to_bits());
+        assert_eq!((drawn.token, drawn.score.to_bits()), found, "position {}", revealed.pos);
     }
 }

@@ -24,7 +24,8 @@ static MODELS: LazyLock<Vec<Restricted>> = LazyLock::new(|| {
     let restrict = |(i, name): (usize, &&str)| {
         let (limit, banned) = ([300, 340, 310, 320][i], COMMON[i][..2].to_vec());
         let engine = builder(name).tokens(limit, banned.clone()).open(fixture::golden(name)).unwrap();
-        assert!((engine.mask().unwrap() as usize) < limit && limit < engine.arch().dims.vocab);
+        let (mask, vocab) = (engine.mask().unwrap() as usize, engine.arch().dims.vocab);
+        assert!(mask < limit && limit < vocab, "{name}: the limit must lie between mask and vocabulary");
         Restricted { engine, limit, banned }
     };
     FAMILIES.iter().enumerate().map(restrict).collect()
@@ -116,7 +117,7 @@ fn check_steps(model: &Restricted, case: &Case, run: &Run) {
     let mask = model.engine.mask().unwrap();
     let prompt = prompt(&model.engine, case.prompt, case.seed ^ 1);
     let mut canvas = run.passes[0].canvas.clone();
-    assert_eq!(&canvas[..case.prompt], prompt);
+    assert_eq!(&canvas[..case.prompt], prompt, "the prompt");
     assert!(canvas[case.prompt..].iter().all(|&id| id == mask), "everything after the prompt is masked");
     for pass in &run.passes {
         assert_eq!(pass.canvas, canvas, "a pass sees another canvas than the reveals left");
@@ -128,7 +129,7 @@ fn check_steps(model: &Restricted, case: &Case, run: &Run) {
             canvas[pos] = token;
         }
     }
-    assert_eq!(run.generation.canvas, canvas);
+    assert_eq!(run.generation.canvas, canvas, "the result is what was revealed");
 }
 
 /// Passes are bounded by what they reveal, and denoise passes of a block by its step budget.
@@ -142,11 +143,12 @@ fn check_budget(model: &Restricted, case: &Case, run: &Run) {
     };
     let full = if causal { case.prompt / block * block } else { 0 };
     assert_eq!(run.prefilled(), full, "the complete blocks of the prompt are prefilled");
-    assert_eq!(run.generation.prefill_passes, usize::from(full > 0));
+    assert_eq!(run.generation.prefill_passes, usize::from(full > 0), "prefill passes");
     let denoise = run.passes_of(PassKind::Denoise).count();
     let blocks = (len - full).div_ceil(block);
     assert!(denoise <= len - case.prompt, "{denoise} steps for {} masks", len - case.prompt);
-    assert!(run.generation.nfe <= usize::from(full > 0) + (len - case.prompt) + blocks);
+    let nfe = run.generation.nfe;
+    assert!(nfe <= usize::from(full > 0) + (len - case.prompt) + blocks, "{nfe} passes");
     assert!(run.passes_of(PassKind::Commit).count() < blocks.max(1), "the last block needs no commit");
     let parts = blocks * block.div_ceil(steps);
     let budget = match schedule.steps {
@@ -167,13 +169,14 @@ fn check_text(model: &Restricted, request: &Request<'_>, run: &Run) {
     let mask = model.engine.mask().unwrap();
     let text = &canvas[request.prompt.len()..request.prompt.len() + request.max_new];
     let end = text.iter().position(|id| request.stop.contains(id) || *id == mask);
-    assert_eq!(tokens, &text[..end.unwrap_or(text.len())]);
+    assert_eq!(tokens, &text[..end.unwrap_or(text.len())], "the text is cut at the first stop id");
     match (end.map(|end| text[end]), *stop) {
         (None, StopReason::Length) => {}
         (Some(id), StopReason::Stop(found)) => assert_eq!(id, found, "another stop id"),
         (end, stop) => panic!("the text ends with {end:?}, but the reason is {stop:?}"),
     }
-    assert_eq!((run.generation.new_tokens(), *cache), (tokens.len(), request.policy.cache));
+    assert_eq!(run.generation.new_tokens(), tokens.len(), "new tokens");
+    assert_eq!(*cache, request.policy.cache, "the plan is reported");
     if let Some(end) = end {
         // Blocks are counted from position 0, or from the end of the prompt where positions do not bind them.
         let first = match model.engine.arch().attention {
