@@ -107,7 +107,8 @@ fn paths(tokens: &[String]) -> Vec<(Vec<String>, usize)> {
                 depth -= 1;
             }
             "crate" | "super" | "diffulex"
-                if (i == 0 || tokens[i - 1] != "::") && tokens.get(i + 1).is_some_and(|next| next == "::") =>
+                if (i == 0 || tokens[i - 1] != "::")
+                    && tokens.get(i + 1).is_some_and(|next| next == "::") =>
             {
                 let mut all = Vec::new();
                 i = path(tokens, i, &[], &mut all);

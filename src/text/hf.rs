@@ -162,8 +162,22 @@ impl std::fmt::Debug for HfTokenizer {
 /// Reads the contents of a `tokenizer.json`.
 fn parse(file: &str, bytes: &[u8]) -> Result<tokenizers::Tokenizer> {
     // Our own reader first: it says where a malformed text breaks.
-    Value::parse(file, bytes)?;
-    guarded(file, || tokenizers::Tokenizer::from_bytes(bytes))
+    let json = Value::parse(file, bytes)?;
+    let tokenizer = guarded(file, || tokenizers::Tokenizer::from_bytes(bytes))?;
+    // The tokenizers crate numbers added tokens itself, whatever id is listed, unless the model knows them too.
+    for token in json.get("added_tokens").and_then(Value::as_array).unwrap_or(&[]) {
+        let content = token.get("content").and_then(Value::as_str).unwrap_or("");
+        let (listed, found) = (token.get("id").and_then(Value::as_u64), tokenizer.token_to_id(content));
+        if !content.is_empty() && listed != found.map(u64::from) {
+            let [listed, found] =
+                [listed, found.map(u64::from)].map(|id| id.map_or("none".into(), |id| id.to_string()));
+            let what = format!(
+                "added token `{content}` is listed with id {listed}, but ids without a gap give it {found}"
+            );
+            return Err(text_error(file, what));
+        }
+    }
+    Ok(tokenizer)
 }
 
 /// Runs a loader of the tokenizers crate, which panics on some malformed files (it unwraps parts of them).
@@ -255,8 +269,13 @@ mod tests {
         }
     }
 
-    /// Three words and these added tokens.
+    /// Three words and these added tokens, which the model knows, too.
     fn tokenizer(added: &[(TokenId, &str)]) -> Result<HfTokenizer> {
+        let known: String = added.iter().map(|(id, token)| format!(r#","{token}":{id}"#)).collect();
+        with_vocabulary(&known, added)
+    }
+
+    fn with_vocabulary(known: &str, added: &[(TokenId, &str)]) -> Result<HfTokenizer> {
         let added: Vec<_> = added
             .iter()
             .map(|(id, token)| {
@@ -268,7 +287,7 @@ mod tests {
         let text = format!(
             r#"{{"version":"1.0","added_tokens":[{}],"normalizer":null,"pre_tokenizer":null,"post_processor":null,"decoder":null,
             "truncation":{{"direction":"Right","max_length":1,"strategy":"LongestFirst","stride":0}},
-            "model":{{"type":"WordLevel","vocab":{{"a":0,"b":1,"c":4}},"unk_token":"a"}}}}"#,
+            "model":{{"type":"WordLevel","vocab":{{"a":0,"b":1,"c":4{known}}},"unk_token":"a"}}}}"#,
             added.join(",")
         );
         HfTokenizer::from_bytes("test", text.as_bytes())
@@ -285,6 +304,16 @@ mod tests {
     #[test]
     fn truncation_in_the_file_is_ignored() {
         assert_eq!(tokenizer(&[(5, "<x>")]).unwrap().encode("b<x>c").unwrap(), [1, 5, 4]);
+    }
+
+    #[test]
+    fn an_added_token_has_its_listed_id_or_is_an_error() {
+        assert_eq!(with_vocabulary("", &[(3, "<x>")]).unwrap().id_of("<x>"), Some(3));
+        let error = with_vocabulary("", &[(6, "<x>")]).unwrap_err().to_string();
+        assert!(
+            error.contains("added token `<x>` is listed with id 6, but") && error.ends_with(" 3"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -58,7 +58,7 @@ fn a_reader_that_never_was_is_no_error_either() {
 
 fn interrupt(child: &Child) {
     let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(sent.success());
+    assert!(sent.success(), "the signal was sent");
 }
 
 #[test]

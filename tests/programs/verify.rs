@@ -119,7 +119,7 @@ fn tampering_is_found_and_named() {
         }),
         ("a logit that is no number", "fwd.len5", |dir| {
             edit_tensor(dir, "fwd.len5.logits", |bytes| {
-                bytes[40..44].copy_from_slice(&f32::NAN.to_le_bytes())
+                bytes[40..44].copy_from_slice(&f32::NAN.to_le_bytes());
             });
         }),
         ("a state in the middle of a trace", "plain_block", |dir| {
@@ -183,7 +183,7 @@ fn what_cannot_be_read_is_no_verdict() {
         (&["golden.json"], |dir| std::fs::remove_file(dir.file("golden.json")).unwrap()),
         (&["golden.json", "malformed JSON at byte 1"], |dir| drop(dir.write("golden.json", "{"))),
         (&["golden.json", "key `format`", "1 expected"], |dir| {
-            edit_manifest(dir, |m| m["format"] = json!(2))
+            edit_manifest(dir, |m| m["format"] = json!(2));
         }),
         (&["golden.safetensors"], |dir| std::fs::remove_file(dir.file("golden.safetensors")).unwrap()),
         (&["golden.safetensors", "truncated"], |dir| {
@@ -191,7 +191,7 @@ fn what_cannot_be_read_is_no_verdict() {
             dir.write("golden.safetensors", &bytes[..bytes.len() - 1]);
         }),
         (&["no config.json", "`forward` is recorded"], |dir| {
-            std::fs::remove_file(dir.file("config.json")).unwrap()
+            std::fs::remove_file(dir.file("config.json")).unwrap();
         }),
         (&["config.json", "malformed JSON"], |dir| drop(dir.write("config.json", "x"))),
         (&["no weights"], |dir| std::fs::remove_file(dir.file("model.safetensors")).unwrap()),

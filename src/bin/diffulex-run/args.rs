@@ -52,7 +52,7 @@ pub(crate) struct DecodingArgs {
     /// Published sampler by name; --list-strategies lists them [default: the model's own]
     #[arg(long, value_name = "NAME")]
     pub(crate) strategy: Option<String>,
-    /// New tokens at most [default: 128, or 0 if the prompt holds <mask:N>]
+    /// New tokens at most [default: 128, or 0 if the prompt has gaps to fill in]
     #[arg(long, value_name = "N")]
     pub(crate) max_tokens: Option<usize>,
     /// 0 takes the most probable token [default: generation_config.json, else 0]
