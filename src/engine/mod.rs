@@ -52,6 +52,14 @@ pub struct Engine {
     banned: Vec<TokenId>,
 }
 
+/// Sessions on several threads share one engine.
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    const fn moved<T: Send>() {}
+    shared::<Engine>();
+    moved::<Session<'_>>();
+};
+
 impl Engine {
     /// Opens a checkpoint with default settings: a directory, a `.safetensors` file or an index file.
     ///

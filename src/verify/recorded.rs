@@ -233,6 +233,8 @@ fn sdar_main(params: &Params<'_>, prompt: usize) -> Check<Recorded> {
 
 fn fast_dllm_v2(params: &Params<'_>, prompt: usize) -> Check<Recorded> {
     params.must_be("temperature", 0.0)?;
+    // Top-p has no part in a greedy draw there.
+    params.get("top_p");
     let mut policy = named("fast-dllm-v2")?;
     let block = params.positive("block_size", Some(32))?;
     let tau = params.number("threshold")?.unwrap_or(0.9);
