@@ -63,28 +63,8 @@ fn options(function: &str, params: &Value, prompt: usize) -> Option<Vec<String>>
             options.take(params, "factor", "factor");
         }
         "dream.diffusion_generate" => {
-            options.set(
-                "strategy",
-                match params["alg"].as_str().unwrap() {
-                    "maskgit_plus" => "dream-maskgit",
-                    "topk_margin" => "dream-margin",
-                    "entropy" => "dream-entropy",
-                    "confidence_threshold" => "dream-threshold",
-                    // Needs the recorded random numbers.
-                    _ => return None,
-                },
-            );
-            // There, a step may reveal nothing; here every step reveals something.
-            if params["steps"].as_u64() > params["max_new_tokens"].as_u64() {
-                return None;
-            }
             blocks(&mut options);
-            options.take(params, "max_new_tokens", "max-tokens");
-            if params["alg"] != "confidence_threshold" {
-                options.take(params, "eps", "eps");
-            }
-            options.take(params, "top_k", "top-k");
-            options.take(params, "top_p", "top-p");
+            dream(&mut options, params)?;
         }
         "fast_dllm.dream.diffusion_generate (block version)" => {
             let threshold = params["alg"] == "confidence_threshold";
@@ -111,6 +91,30 @@ fn options(function: &str, params: &Value, prompt: usize) -> Option<Vec<String>>
         options.0.push("--ignore-eos".to_string());
     }
     Some(options.0)
+}
+
+/// The schedules of Dream, or nothing for what the options cannot express.
+fn dream(options: &mut Options, params: &Value) -> Option<()> {
+    let strategy = match params["alg"].as_str().unwrap() {
+        "maskgit_plus" => "dream-maskgit",
+        "topk_margin" => "dream-margin",
+        "entropy" => "dream-entropy",
+        "confidence_threshold" => "dream-threshold",
+        // Needs the recorded random numbers.
+        _ => return None,
+    };
+    options.set("strategy", strategy);
+    // There, a step may reveal nothing; here every step reveals something.
+    if params["steps"].as_u64() > params["max_new_tokens"].as_u64() {
+        return None;
+    }
+    options.take(params, "max_new_tokens", "max-tokens");
+    if strategy != "dream-threshold" {
+        options.take(params, "eps", "eps");
+    }
+    options.take(params, "top_k", "top-k");
+    options.take(params, "top_p", "top-p");
+    Some(())
 }
 
 fn sdar(options: &mut Options, params: &Value, prompt: usize) -> Option<()> {
