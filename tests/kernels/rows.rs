@@ -104,7 +104,7 @@ fn swiglu_of_extreme_gates_is_finite() {
 }
 
 #[test]
-fn conversions_are_exact_at_every_level() {
+fn narrowing_is_exact_at_every_level() {
     let patterns: Vec<f32> = (0..=u16::MAX).map(|bits| F16(bits).to_f32()).collect();
     // Every half, the midpoints between neighbours, and an f32 step to both sides of them.
     let mut x: Vec<f32> = patterns.clone();
@@ -119,6 +119,12 @@ fn conversions_are_exact_at_every_level() {
         for (x, found) in x.iter().zip(&out) {
             assert_eq!(found.0, F16::from_f32(*x).0, "level {}, f16 of {x:e}", kernels.level().name());
         }
+    }
+}
+
+#[test]
+fn widening_is_exact_at_every_level() {
+    for kernels in levels() {
         for format in Format::ALL {
             for k in [1, 7, 8, 9, 16, 17, 101] {
                 let (w, values) = matrix(3, k, format, 80);
