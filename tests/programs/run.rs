@@ -200,6 +200,10 @@ fn without_arguments_the_demo_says_what_it_is() {
     // It answers questions, too.
     let piped = run_with_stdin(&[], QUESTION.as_bytes());
     assert_ne!(piped.text(), demo.text());
+    // The demo's own question stands in for no prompt, not for an empty one.
+    let empty = run(&["--prompt", ""]);
+    assert_eq!((empty.code, empty.stdout.as_str()), (Some(2), ""), "{}", empty.stderr);
+    assert!(empty.stderr.contains("option `prompt`: it is empty"), "{}", empty.stderr);
     assert_eq!(run(&["--prompt", QUESTION]).text(), piped.text());
 }
 

@@ -50,7 +50,7 @@ fn text(args: &PromptArgs, fallback: Option<&str>) -> Result<String> {
     } else {
         stdin(fallback)?
     };
-    if text.is_empty() { fallback.map(str::to_string).ok_or_else(empty) } else { Ok(text) }
+    if text.is_empty() { Err(empty()) } else { Ok(text) }
 }
 
 /// What is piped in. A person at a terminal is not waited for without a word.
@@ -65,10 +65,10 @@ fn stdin(fallback: Option<&str>) -> Result<String> {
     stdin.lock().read_to_end(&mut bytes).map_err(|e| Error::io("standard input", e))?;
     let text = utf8(bytes, "standard input")?;
     // The line end belongs to the pipe, not to the question.
-    Ok(text
-        .strip_suffix('\n')
-        .map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line))
-        .to_string())
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    let line = line.strip_suffix('\r').unwrap_or(line);
+    // The demo answers its own question if nothing is piped in.
+    Ok(fallback.filter(|_| line.is_empty()).unwrap_or(line).to_string())
 }
 
 fn utf8(bytes: Vec<u8>, file: &str) -> Result<String> {
