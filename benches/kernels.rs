@@ -7,16 +7,19 @@
 mod cases;
 #[path = "kernels/machine.rs"]
 mod machine;
+#[path = "../tests/oracle/matrices.rs"]
+mod matrices;
 
 use criterion::{
     BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
 };
-use diffulex::bytes::Bytes;
-use diffulex::dtype::{Bf16, DType, F16, as_bytes};
+use diffulex::dtype::F16;
 use diffulex::exec::{Executor, Serial, Threads};
-use diffulex::kernels::{Attention, Kernels, KeySpan, KvRows, Level, RopeTable};
-use diffulex::quant::{Format, Matrix};
-use diffulex::tensor::{Rows, RowsMut, TensorView};
+use diffulex::kernels::{
+    Activations, Attention, Kernels, KeySpan, KvRows, Level, Prepared, Projection, RopeTable,
+};
+use diffulex::quant::Format;
+use diffulex::tensor::{Rows, RowsMut};
 use std::time::Duration;
 
 type Group<'a> = BenchmarkGroup<'a, WallTime>;
@@ -24,23 +27,6 @@ type Group<'a> = BenchmarkGroup<'a, WallTime>;
 /// Numbers in [-1, 1) that look random; subnormals and zeros would flatter nobody.
 fn noise(len: usize) -> Vec<f32> {
     (0..len as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / 8_388_608.0 - 1.0).collect()
-}
-
-fn matrix(n: usize, k: usize, format: Format) -> Matrix {
-    let x = noise(n * k);
-    let (dtype, bytes) = match format {
-        Format::F32 => (DType::F32, Bytes::copy_aligned(as_bytes(&x))),
-        Format::Bf16 => {
-            let x: Vec<_> = x.iter().map(|&x| Bf16::from_f32(x)).collect();
-            (DType::Bf16, Bytes::copy_aligned(as_bytes(&x)))
-        }
-        Format::F16 => {
-            let x: Vec<_> = x.iter().map(|&x| F16::from_f32(x)).collect();
-            (DType::F16, Bytes::copy_aligned(as_bytes(&x)))
-        }
-    };
-    Matrix::from_tensor(&TensorView::new(dtype, vec![n, k], bytes).expect("n * k elements"))
-        .expect("two dimensions")
 }
 
 /// One thread, and two where there are two.
@@ -54,22 +40,29 @@ fn executors() -> Vec<(&'static str, Box<dyn Executor>)> {
 
 fn gemm(c: &mut Criterion) {
     let mut group = quick(c, "gemm");
-    for format in Format::ALL {
+    for format in cases::MODEL_FORMATS {
+        let format = Format::from_name(format).expect("a format");
         for (n, k) in cases::MODEL_GEMM {
-            let w = matrix(n, k, format);
+            let w = matrices::matrix(n, k, format, &noise(n * k));
             for m in cases::MODEL_ROWS {
                 let (x, mut out) = (noise(m * k), vec![0.0; m * n]);
                 group.throughput(match m {
                     ..=4 => Throughput::Bytes(w.bytes() as u64),
                     _ => Throughput::Elements(2 * (m * n * k) as u64),
                 });
-                for level in Level::available() {
+                for kernels in Kernels::available() {
+                    if kernels.activations() == Activations::Int8 && !matches!(format, Format::Quant(_)) {
+                        continue;
+                    }
                     for (threads, exec) in executors() {
-                        let id = format!("{}xf32/{}/m{m}_n{n}_k{k}{threads}", format.name(), level.name());
-                        let kernels = Kernels::new(level);
+                        let unit = kernels.unit_name(format);
+                        let id = format!("{format}x{unit}/m{m}_n{n}_k{k}{threads}");
+                        let mut prepared = Prepared::default();
                         group.bench_function(id, |b| {
                             b.iter(|| {
-                                kernels.gemm(&*exec, Rows::new(&x, k), &w, None, RowsMut::new(&mut out, n));
+                                let out = RowsMut::new(&mut out, n);
+                                let mut one = [Projection { w: &w, bias: None, out }];
+                                kernels.project(&*exec, Rows::new(&x, k), &mut prepared, &mut one);
                             });
                         });
                     }

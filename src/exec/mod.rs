@@ -101,7 +101,7 @@ impl Columns<'_> {
     /// If there is no such row.
     pub fn row_mut(&mut self, i: usize) -> &mut [f32] {
         assert!(i < self.rows, "row {i} of {}", self.rows);
-        // SAFETY: i < rows and range.end <= width (checked by `split_columns`), so the part lies inside the matrix; no other
+        // SAFETY: i < rows and range.end <= width (checked by `split_outputs`), so the part lies inside the matrix; no other
         // task owns these columns, and &mut self keeps a second part of this task from existing meanwhile.
         unsafe {
             std::slice::from_raw_parts_mut(self.base.add(i * self.width + self.range.start), self.range.len())
@@ -109,24 +109,69 @@ impl Columns<'_> {
     }
 }
 
-/// Cuts the columns of a row-major matrix (`width` numbers a row) into pieces of `piece` columns (the last may be
-/// narrower) and calls `task` for each.
+/// Cuts two slices in lockstep, into pieces of `piece_a` and `piece_b` elements (the last may be shorter), and calls
+/// `task(index, piece of a, piece of b)` for each pair.
 ///
 /// # Panics
-/// If `piece` or `width` is 0, `width` does not divide the length, or a task panics.
-pub fn split_columns(
+/// If a piece is 0, the slices are not of equally many pieces, or a task panics.
+pub fn split_pair<A: Send, B: Send>(
     exec: &dyn Executor,
-    data: &mut [f32],
-    width: usize,
-    piece: usize,
-    task: impl Fn(Columns<'_>) + Sync,
+    a: &mut [A],
+    piece_a: usize,
+    b: &mut [B],
+    piece_b: usize,
+    task: impl Fn(usize, &mut [A], &mut [B]) + Sync,
 ) {
-    assert!(piece > 0 && width > 0, "pieces of no column");
-    assert!(data.len().is_multiple_of(width), "{} numbers are not rows of {width}", data.len());
-    let (rows, base) = (data.len() / width, Shared(data.as_mut_ptr()));
-    exec.run(width.div_ceil(piece), &|i| {
-        let range = i * piece..(i * piece + piece).min(width);
-        task(Columns { base: base.get(), rows, width, range, lifetime: PhantomData });
+    assert!(piece_b > 0, "pieces of no element");
+    let (len, base) = (b.len(), Shared(b.as_mut_ptr()));
+    assert_eq!(
+        a.len().div_ceil(piece_a.max(1)),
+        len.div_ceil(piece_b),
+        "slices of different numbers of pieces"
+    );
+    split(exec, a, piece_a, |i, a| {
+        let start = i * piece_b;
+        // SAFETY: as in `split`; the number of pieces is the same, so start <= len.
+        let part = unsafe { std::slice::from_raw_parts_mut(base.get().add(start), piece_b.min(len - start)) };
+        task(i, a, part);
+    });
+}
+
+/// A row-major matrix that [`split_outputs`] cuts.
+pub struct Output<'a> {
+    /// Numbers in a row; at least 1.
+    pub width: usize,
+    /// Row after row.
+    pub data: &'a mut [f32],
+}
+
+/// Cuts the columns of each of some row-major matrices into pieces of `piece` columns (the last may be narrower) and calls
+/// `task(matrix, columns)` for each piece.
+///
+/// # Panics
+/// If `piece` or a width is 0, a width does not divide its length, or a task panics.
+pub fn split_outputs(
+    exec: &dyn Executor,
+    outputs: Vec<Output<'_>>,
+    piece: usize,
+    task: impl Fn(usize, Columns<'_>) + Sync,
+) {
+    assert!(piece > 0, "pieces of no column");
+    let mut pieces = Vec::new();
+    for (matrix, Output { width, data }) in outputs.into_iter().enumerate() {
+        assert!(
+            width > 0 && data.len().is_multiple_of(width),
+            "{} numbers are not rows of {width}",
+            data.len()
+        );
+        let (rows, base) = (data.len() / width, data.as_mut_ptr());
+        pieces.extend((0..width).step_by(piece).map(|start| (matrix, rows, width, start, Shared(base))));
+    }
+    exec.run(pieces.len(), &|i| {
+        let (matrix, rows, width, start, base) = &pieces[i];
+        let range = *start..(start + piece).min(*width);
+        // Pieces of one matrix are disjoint, `outputs` keeps the matrices borrowed, and each index is run once.
+        task(*matrix, Columns { base: base.get(), rows: *rows, width: *width, range, lifetime: PhantomData });
     });
 }
 

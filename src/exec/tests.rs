@@ -38,11 +38,11 @@ fn split_hands_out_every_element_once() {
 }
 
 #[test]
-fn split_columns_hands_out_every_column_once() {
+fn split_outputs_hands_out_every_column_once() {
     for exec in executors() {
         let (rows, width) = (3, 10);
         let mut data = vec![0.0; rows * width];
-        split_columns(&*exec, &mut data, width, 4, |mut columns| {
+        split_outputs(&*exec, vec![Output { width, data: &mut data }], 4, |_, mut columns| {
             for i in 0..columns.rows() {
                 let start = columns.range().start;
                 columns

@@ -82,6 +82,43 @@ impl Level {
     }
 }
 
+/// What quantized weights are multiplied with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Activations {
+    /// The most precise that costs little speed: f32.
+    #[default]
+    Auto,
+    /// As they are: only the weights are quantized.
+    F32,
+    /// Rounded to int8, with a scale for every row and every 32 to 128 elements.
+    Int8,
+}
+
+impl Activations {
+    /// The names of all, as options take them.
+    pub const NAMES: [&str; 3] = ["auto", "f32", "int8"];
+
+    /// The name in options and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::F32 => "f32",
+            Self::Int8 => "int8",
+        }
+    }
+
+    /// What is used on `level`; never `Auto`.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if the level has no instructions for it.
+    pub(super) fn on(self, _: Level) -> Result<Self> {
+        Ok(match self {
+            Self::Auto | Self::F32 => Self::F32,
+            Self::Int8 => Self::Int8,
+        })
+    }
+}
+
 impl Default for Level {
     fn default() -> Self {
         Self::detect()

@@ -25,7 +25,8 @@ mod softmax;
 mod swiglu;
 
 pub use attention::{Attention, KeySpan, KvRows};
-pub use cpu::{Cpu, LEVEL_VARIABLE, Level};
+pub use cpu::{Activations, Cpu, LEVEL_VARIABLE, Level};
+pub use gemm::{Prepared, Projection};
 pub use rope::RopeTable;
 pub use rows::Scan;
 pub use simd::Scalar;
@@ -34,10 +35,13 @@ pub use simd::{Avx2, Avx512};
 pub use softmax::ExpSums;
 
 use crate::dtype::F16;
+use crate::error::Result;
 use crate::exec::{Executor, split};
 use crate::quant::{Elements, Format, Matrix};
 use crate::tensor::{Rows, RowsMut};
+use gemm::Unit;
 use rows::{Lanewise, Zip};
+use simd::DotUnit;
 
 /// Elements of a row operation below which another task costs more than it saves: about 2 microseconds of work.
 const MIN_TASK: usize = 16 * 1024;
@@ -46,6 +50,9 @@ const MIN_TASK: usize = 16 * 1024;
 #[derive(Clone, Debug)]
 pub struct Kernels {
     level: Level,
+    /// Never `Auto`.
+    activations: Activations,
+    dots: DotUnit,
 }
 
 impl Default for Kernels {
@@ -56,9 +63,54 @@ impl Default for Kernels {
 }
 
 impl Kernels {
-    /// The kernels of `level`.
+    /// The kernels of `level`, with [`Activations::Auto`].
     pub fn new(level: Level) -> Self {
-        Self { level }
+        let dots = arch::dot_units(level).into_iter().next().unwrap_or(DotUnit::Scalar(Scalar));
+        Self { level, activations: Activations::F32, dots }
+    }
+
+    /// The same kernels with these activations.
+    ///
+    /// # Errors
+    /// [`Error::Option`](crate::Error::Option) if the level has no instructions for them.
+    pub fn with_activations(mut self, activations: Activations) -> Result<Self> {
+        self.activations = activations.on(self.level)?;
+        Ok(self)
+    }
+
+    /// The kernels of every combination of instructions and activations that this CPU has, lowest level first. Tests and
+    /// benches go through them.
+    pub fn available() -> Vec<Self> {
+        let mut all = Vec::new();
+        for level in Level::available() {
+            all.push(Self::new(level));
+            let units = arch::dot_units(level).into_iter().chain([DotUnit::Scalar(Scalar)]);
+            let activations = Activations::Int8;
+            // The scalar unit counts once, and so does one that a lower level has.
+            let new =
+                |unit: &DotUnit| all.iter().all(|k: &Self| k.activations != activations || k.dots != *unit);
+            let units: Vec<_> = units.filter(new).collect();
+            all.extend(units.into_iter().map(|dots| Self { level, activations, dots }));
+        }
+        all
+    }
+
+    /// What quantized weights are multiplied with; never `Auto`.
+    pub fn activations(&self) -> Activations {
+        self.activations
+    }
+
+    /// What multiplies weights of `format`.
+    fn unit(&self, format: Format) -> Unit {
+        match (format, self.activations) {
+            (Format::Quant(_), Activations::Int8) => Unit::Dot(self.dots),
+            _ => Unit::Fma(self.level),
+        }
+    }
+
+    /// The activations that weights of `format` are multiplied with, and the instructions: `i8/avx2`.
+    pub fn unit_name(&self, format: Format) -> String {
+        self.unit(format).name()
     }
 
     /// The level they run on.
@@ -66,13 +118,13 @@ impl Kernels {
         self.level
     }
 
-    /// The names of the kernels that run, for reports: `gemm/bf16xf32/avx2`.
-    pub fn names(&self) -> Vec<String> {
+    /// The names of the kernels that run for a model with weights of `formats`, for reports: `gemm/bf16xf32/avx2`.
+    pub fn names(&self, formats: &[Format]) -> Vec<String> {
         let level = self.level.name();
-        let gemm = Format::ALL.map(|format| format!("gemm/{}xf32/{level}", format.name()));
+        let gemm = formats.iter().map(|&format| format!("gemm/{format}x{}", self.unit_name(format)));
         let attention = ["f32", "f16"].map(|kv| format!("attention/{kv}xf32/{level}"));
         let rows = ["rms_norm", "rope", "swiglu", "softmax"].map(|op| format!("{op}/f32/{level}"));
-        gemm.into_iter().chain(attention).chain(rows).collect()
+        gemm.chain(attention).chain(rows).collect()
     }
 
     /// `out = x W^T + bias`
@@ -83,7 +135,22 @@ impl Kernels {
     /// # Panics
     /// If the shapes disagree.
     pub fn gemm(&self, exec: &dyn Executor, x: Rows<'_>, w: &Matrix, bias: Option<&[f32]>, out: RowsMut<'_>) {
-        gemm::gemm(self.level, exec, gemm::Gemm { x, w, bias, out });
+        self.project(exec, x, &mut Prepared::default(), &mut [Projection { w, bias, out }]);
+    }
+
+    /// Several products of the same x, as [`Self::gemm`] computes them; `prepared` is memory for x in the forms that the
+    /// kernels read.
+    ///
+    /// # Panics
+    /// If the shapes disagree.
+    pub fn project(
+        &self,
+        exec: &dyn Executor,
+        x: Rows<'_>,
+        prepared: &mut Prepared,
+        projections: &mut [Projection<'_>],
+    ) {
+        gemm::project(|w| self.unit(w.format()), self.level, exec, x, prepared, projections);
     }
 
     /// `out = weight * x / sqrt(mean(x^2) + eps)`, row by row.
@@ -177,11 +244,12 @@ impl Kernels {
     pub fn decode_row(&self, w: &Matrix, row: usize, out: &mut [f32]) {
         assert!(row < w.n(), "decode_row: row {row} of {}", w.n());
         assert_eq!(out.len(), w.k(), "decode_row: length of out and k of the weight");
-        let range = row * w.k()..(row + 1) * w.k();
+        let range = || row * w.k()..(row + 1) * w.k();
         match w.elements() {
-            Elements::F32(x) => self.level.run_tile(rows::Widen { x: &x[range], out }),
-            Elements::Bf16(x) => self.level.run_tile(rows::Widen { x: &x[range], out }),
-            Elements::F16(x) => self.level.run_tile(rows::Widen { x: &x[range], out }),
+            Elements::F32(x) => self.level.run_tile(rows::Widen { x: &x[range()], out }),
+            Elements::Bf16(x) => self.level.run_tile(rows::Widen { x: &x[range()], out }),
+            Elements::F16(x) => self.level.run_tile(rows::Widen { x: &x[range()], out }),
+            Elements::Panels(x) => x.decode_row(row, out),
         }
     }
 

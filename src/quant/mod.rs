@@ -1,62 +1,18 @@
-//! How weights are stored: [`Format`] and [`Layout`] of a [`Matrix`].
+//! How weights are stored: [`Format`] of a [`Matrix`], and the quantized layout, [`Panels`].
 //!
-//! A matrix is `[n, k]`: `n` outputs, `k` reduction, `k` contiguous, as PyTorch stores a linear layer. Mapped rows feed the
-//! kernels as they are.
+//! A matrix is `[n, k]`: `n` outputs, `k` reduction. Floats lie as PyTorch stores a linear layer, row after row with `k`
+//! contiguous; quantized weights lie in panels of 16 rows. Both are mapped and feed the kernels as they are.
 #![forbid(unsafe_code)]
 
+mod format;
+mod panels;
+
+pub use format::{Code, Format, Group, K_UNIT, Quant};
+pub use panels::{PANEL_ROWS, Panels, PanelsMut};
+
 use crate::bytes::Bytes;
-use crate::dtype::{Bf16, DType, F16, Plain, as_slice};
+use crate::dtype::{Bf16, F16, Plain, as_slice};
 use crate::tensor::TensorView;
-
-/// Element format of a stored weight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Format {
-    /// IEEE binary32.
-    F32,
-    /// The upper half of an f32.
-    Bf16,
-    /// IEEE binary16.
-    F16,
-}
-
-impl Format {
-    /// Every format, in the order of the kernel tables.
-    pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::F16];
-
-    /// The name used in kernel ids, reports and options.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
-            Self::Bf16 => "bf16",
-            Self::F16 => "f16",
-        }
-    }
-
-    /// The format of a tensor with this element type, if it can be a weight.
-    pub fn from_dtype(dtype: DType) -> Option<Self> {
-        match dtype {
-            DType::F32 => Some(Self::F32),
-            DType::Bf16 => Some(Self::Bf16),
-            DType::F16 => Some(Self::F16),
-            _ => None,
-        }
-    }
-
-    /// Bytes of a row of `k` elements.
-    pub fn row_bytes(self, k: usize) -> usize {
-        match self {
-            Self::F32 => 4 * k,
-            Self::Bf16 | Self::F16 => 2 * k,
-        }
-    }
-}
-
-/// Order of the stored elements.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
-    /// Row after row, as in the checkpoint.
-    Rows,
-}
 
 /// A stored weight: `n` rows (outputs) of `k` elements.
 #[derive(Clone, Debug)]
@@ -64,7 +20,6 @@ pub struct Matrix {
     n: usize,
     k: usize,
     format: Format,
-    layout: Layout,
     data: Bytes,
 }
 
@@ -77,6 +32,8 @@ pub enum Elements<'a> {
     Bf16(&'a [Bf16]),
     /// See [`Format::F16`].
     F16(&'a [F16]),
+    /// See [`Format::Quant`].
+    Panels(Panels<'a>),
 }
 
 impl Matrix {
@@ -88,7 +45,15 @@ impl Matrix {
         let format = Format::from_dtype(view.dtype())?;
         let aligned = (view.bytes().as_ptr() as usize).is_multiple_of(view.dtype().size());
         let data = if aligned { view.bytes().clone() } else { Bytes::copy_aligned(view.bytes()) };
-        Some(Self { n, k, format, layout: Layout::Rows, data })
+        Some(Self { n, k, format, data })
+    }
+
+    /// A quantized matrix of shape `[n, k]` over its panels, without a copy.
+    ///
+    /// `None` if `data` does not have [`Quant::bytes`] of the shape.
+    pub fn from_panels(n: usize, k: usize, quant: Quant, data: Bytes) -> Option<Self> {
+        let fits = quant.bytes(n, k) == Some(data.len());
+        fits.then_some(Self { n, k, format: Format::Quant(quant), data })
     }
 
     /// Number of outputs.
@@ -106,17 +71,12 @@ impl Matrix {
         self.format
     }
 
-    /// Order of the elements.
-    pub fn layout(&self) -> Layout {
-        self.layout
-    }
-
     /// Size in memory, in bytes.
     pub fn bytes(&self) -> usize {
         self.data.len()
     }
 
-    /// All elements, row after row.
+    /// All elements, row after row or panel after panel.
     ///
     /// # Panics
     /// If the owner of the bytes moved them to a misaligned address after construction.
@@ -128,6 +88,10 @@ impl Matrix {
             Format::F32 => Elements::F32(typed(&self.data)),
             Format::Bf16 => Elements::Bf16(typed(&self.data)),
             Format::F16 => Elements::F16(typed(&self.data)),
+            Format::Quant(quant) => {
+                let panels = Panels::new(self.n, self.k, quant, &self.data);
+                Elements::Panels(panels.expect("the length was checked when the matrix was made"))
+            }
         }
     }
 }

@@ -1,11 +1,11 @@
 //! Products against the oracle, and rows that do not see each other.
 
 use crate::oracle::{self, cases};
-use crate::{EPS, bits, levels, matrix, noise};
+use crate::{EPS, bits, every_kernel, levels, matrix, noise};
 use diffulex::bytes::Bytes;
 use diffulex::dtype::{DType, as_bytes};
 use diffulex::exec::{Executor, Serial, Threads};
-use diffulex::kernels::{Kernels, Level};
+use diffulex::kernels::{Activations, Kernels};
 use diffulex::quant::{Format, Matrix};
 use diffulex::tensor::{Rows, RowsMut, TensorView};
 use proptest::prelude::*;
@@ -23,20 +23,35 @@ pub(crate) fn run_gemm(
     out
 }
 
+/// x as int8 activations are defined: `scale * round(x / scale)` with `scale = max |x| / 127` in every step of a row.
+fn rounded(x: &[f32], k: usize, step: usize) -> Vec<f32> {
+    let mut out = Vec::new();
+    for x in x.chunks(k).flat_map(|row| row.chunks(step)) {
+        let top = x.iter().fold(0.0f32, |top, x| top.max(x.abs()));
+        let (scale, inverse) = (top / 127.0, if top > 0.0 { 127.0 / top } else { 0.0 });
+        out.extend(x.iter().map(|x| scale * (x * inverse).round_ties_even()));
+    }
+    out
+}
+
+/// Products may err by the rounding of f32: a lane adds `k / LANES` of them, the tree `log LANES`, the bias one.
 fn check_gemm(kernels: &Kernels, m: usize, n: usize, k: usize, format: Format) {
     let (w, values) = matrix(n, k, format, (n * k) as u64);
     let (x, bias) = (noise(m * k, 1), noise(n, 2));
+    let magnitudes = oracle::matrices::magnitudes(&w);
+    let seen = match format {
+        Format::Quant(quant) if kernels.activations() == Activations::Int8 => rounded(&x, k, quant.step()),
+        _ => x.clone(),
+    };
     for bias in [None, Some(&*bias)] {
         let out = run_gemm(kernels, &Serial, &x, &w, bias);
-        // A lane adds k / LANES products, the tree adds log LANES, the bias one.
-        let bound = (k as f64 + 6.0) * EPS;
-        for (i, (&found, dot)) in out.iter().zip(oracle::gemm(&x, &values, bias, k)).enumerate() {
+        let expected = oracle::gemm(&seen, &values, &magnitudes, bias, k);
+        for (i, (&found, dot)) in out.iter().zip(expected).enumerate() {
             let error = (f64::from(found) - dot.value).abs();
             assert!(
-                error <= bound * dot.magnitude,
-                "gemm/{}/{} m {m} n {n} k {k}: output {i} is {found}, expected {}",
-                format.name(),
-                kernels.level().name(),
+                error <= (k as f64 + 8.0) * EPS * dot.magnitude,
+                "gemm/{format}x{} m {m} n {n} k {k}: output {i} is {found}, expected {}",
+                kernels.unit_name(format),
                 dot.value
             );
         }
@@ -45,8 +60,8 @@ fn check_gemm(kernels: &Kernels, m: usize, n: usize, k: usize, format: Format) {
 
 #[test]
 fn gemm_agrees_with_the_oracle_where_tiles_end() {
-    for kernels in levels() {
-        for format in Format::ALL {
+    for kernels in every_kernel() {
+        for format in formats(&kernels) {
             for m in cases::GEMM_ROWS {
                 for n in cases::GEMM_COLUMNS {
                     check_gemm(&kernels, m, n, 33, format);
@@ -54,6 +69,58 @@ fn gemm_agrees_with_the_oracle_where_tiles_end() {
                 for k in cases::GEMM_DEPTHS {
                     check_gemm(&kernels, m, 13, k, format);
                 }
+            }
+        }
+    }
+}
+
+/// The formats that differ on these kernels: with int8 activations only quantized weights do.
+fn formats(kernels: &Kernels) -> Vec<Format> {
+    let all = Format::all().into_iter();
+    if kernels.activations() == Activations::F32 {
+        all.collect()
+    } else {
+        all.skip(Format::FLOATS.len()).collect()
+    }
+}
+
+#[test]
+fn integer_units_give_the_same_bits() {
+    let all = Kernels::available();
+    let int8: Vec<_> = all.iter().filter(|k| k.activations() == Activations::Int8).collect();
+    // The scalar level does not fuse multiplications and additions.
+    let vectors: Vec<_> = int8.iter().filter(|k| k.level().name() != "scalar").collect();
+    for format in formats(int8[0]) {
+        let (w, _) = matrix(61, 200, format, 5);
+        let x = noise(9 * 200, 6);
+        let outputs: Vec<_> = vectors.iter().map(|k| bits(&run_gemm(k, &Serial, &x, &w, None))).collect();
+        for (kernels, output) in vectors.iter().zip(&outputs) {
+            assert!(
+                *output == outputs[0],
+                "{format}: {} against {}",
+                kernels.unit_name(format),
+                vectors[0].unit_name(format)
+            );
+        }
+    }
+}
+
+#[test]
+fn int8_activations_pass_nan_and_infinity_on() {
+    for kernels in Kernels::available() {
+        let format = Format::from_name("q4g64").unwrap();
+        let (w, _) = matrix(20, 200, format, 5);
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut x = noise(3 * 200, 6);
+            x[250] = bad;
+            let out = run_gemm(&kernels, &Serial, &x, &w, None);
+            for (i, row) in out.chunks(20).enumerate() {
+                assert_eq!(row.iter().all(|x| x.is_finite()), i != 1, "{bad} in row 1, row {i}");
+                assert!(
+                    i != 1 || row.iter().all(|x| !x.is_finite()),
+                    "{bad} is lost in {}",
+                    kernels.unit_name(format)
+                );
             }
         }
     }
@@ -87,8 +154,8 @@ fn gemm_without_rows_does_nothing() {
 
 #[test]
 fn gemm_rows_do_not_see_each_other() {
-    for kernels in levels() {
-        for format in Format::ALL {
+    for kernels in every_kernel() {
+        for format in formats(&kernels) {
             for k in [75, 520, 1030] {
                 let (w, _) = matrix(61, k, format, 5);
                 let x = noise(130 * k, 6);
@@ -109,9 +176,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn gemm_of_any_shape(m in 1usize..80, n in 1usize..60, k in 1usize..600, format in 0usize..3) {
-        for level in Level::available() {
-            check_gemm(&Kernels::new(level), m, n, k, Format::ALL[format]);
+    fn gemm_of_any_shape(m in 1usize..80, n in 1usize..60, k in 1usize..600, format in proptest::sample::select(Format::all())) {
+        for kernels in Kernels::available() {
+            check_gemm(&kernels, m, n, k, format);
         }
     }
 }

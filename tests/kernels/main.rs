@@ -11,17 +11,21 @@ mod oracle;
 mod rows;
 
 use attention::AttentionCall;
-use diffulex::bytes::Bytes;
-use diffulex::dtype::{Bf16, DType, F16, as_bytes};
 use diffulex::exec::{Executor, Serial, Threads};
 use diffulex::kernels::{Kernels, Level, RopeTable};
 use diffulex::quant::{Format, Matrix};
-use diffulex::tensor::{Rows, RowsMut, TensorView};
+use diffulex::tensor::{Rows, RowsMut};
 use gemm::run_gemm;
 use oracle::cases;
 
 /// Half the distance from 1 to the next f32.
 const EPS: f64 = 5.97e-8;
+
+/// The kernels of every level of this CPU, with every kind of activations and every unit for them.
+fn every_kernel() -> Vec<Kernels> {
+    levels();
+    Kernels::available()
+}
 
 /// Every level of this CPU; says which ones it lacks, so that a skipped level does not read as a passed one.
 fn levels() -> Vec<Kernels> {
@@ -45,24 +49,11 @@ fn noise(len: usize, seed: u64) -> Vec<f32> {
     std::iter::repeat_with(next).take(len).collect()
 }
 
-/// A matrix of `format`, and the numbers that it holds after rounding.
+/// A matrix of `format`, and the numbers that it holds.
 fn matrix(n: usize, k: usize, format: Format, seed: u64) -> (Matrix, Vec<f32>) {
-    let x = noise(n * k, seed);
-    let (dtype, bytes, values): (_, _, Vec<f32>) = match format {
-        Format::F32 => (DType::F32, Bytes::copy_aligned(as_bytes(&x)), x),
-        Format::Bf16 => {
-            let x: Vec<_> = x.into_iter().map(Bf16::from_f32).collect();
-            let bytes = Bytes::copy_aligned(as_bytes(&x));
-            (DType::Bf16, bytes, x.into_iter().map(Bf16::to_f32).collect())
-        }
-        Format::F16 => {
-            let x: Vec<_> = x.into_iter().map(F16::from_f32).collect();
-            let bytes = Bytes::copy_aligned(as_bytes(&x));
-            (DType::F16, bytes, x.into_iter().map(F16::to_f32).collect())
-        }
-    };
-    let view = TensorView::new(dtype, vec![n, k], bytes).expect("n * k elements");
-    (Matrix::from_tensor(&view).expect("two dimensions"), values)
+    let w = oracle::matrices::matrix(n, k, format, &noise(n * k, seed));
+    let values = oracle::matrices::values(&w);
+    (w, values)
 }
 
 fn bits(x: &[f32]) -> Vec<u32> {
@@ -78,8 +69,11 @@ fn executors() -> Vec<Box<dyn Executor>> {
 fn everything(kernels: &Kernels, exec: &dyn Executor) -> Vec<u32> {
     let mut all = Vec::new();
     for m in [1, 3, 33, 70] {
-        let (w, _) = matrix(131, 75, Format::Bf16, 7);
-        all.extend(bits(&run_gemm(kernels, exec, &noise(m * 75, 8), &w, None)));
+        for format in ["bf16", "q8g64", "q4g32z"] {
+            // Wide enough to be cut into several tasks.
+            let (w, _) = matrix(613, 75, Format::from_name(format).expect("a format"), 7);
+            all.extend(bits(&run_gemm(kernels, exec, &noise(m * 75, 8), &w, None)));
+        }
         // Wide enough to be cut into several tasks.
         let (x, y, width) = (noise(m * 2048, 9), noise(m * 2048, 10), 2048);
         let mut out = x.clone();
@@ -105,7 +99,7 @@ fn everything(kernels: &Kernels, exec: &dyn Executor) -> Vec<u32> {
 
 #[test]
 fn executors_do_not_change_a_bit() {
-    for kernels in levels() {
+    for kernels in every_kernel() {
         let serial = everything(&kernels, &Serial);
         for exec in executors() {
             assert!(everything(&kernels, &*exec) == serial, "{} on {}", exec.width(), kernels.level().name());
@@ -118,7 +112,7 @@ fn executors_do_not_change_a_bit() {
 fn rayon_does_not_change_a_bit() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
     let exec = diffulex::exec::rayon::Rayon::new(std::sync::Arc::new(pool));
-    for kernels in levels() {
+    for kernels in every_kernel() {
         assert!(everything(&kernels, &exec) == everything(&kernels, &Serial), "{}", kernels.level().name());
     }
 }

@@ -125,7 +125,7 @@ fn narrowing_is_exact_at_every_level() {
 #[test]
 fn widening_is_exact_at_every_level() {
     for kernels in levels() {
-        for format in Format::ALL {
+        for format in Format::all() {
             for k in [1, 7, 8, 9, 16, 17, 101] {
                 let (w, values) = matrix(3, k, format, 80);
                 let mut row = vec![f32::NAN; k];

@@ -59,3 +59,6 @@ pub(crate) const MODEL_ATTENTION: [AttentionCase; 4] = [
     attention([32, 28, 4, 128, 512]),
     attention([64, 32, 32, 128, 256]),
 ];
+
+/// Formats to time: those of checkpoints, and one scheme of each width as `diffulex-quantize` chooses it.
+pub(crate) const MODEL_FORMATS: [&str; 5] = ["f32", "bf16", "f16", "q8g64", "q4g64"];

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "every program that includes this file uses another part")]
 
 pub(crate) mod cases;
+pub(crate) mod matrices;
 
 /// A sum of products, and the sum of their magnitudes: what rounding errors are measured against.
 #[derive(Clone, Copy, Debug, Default)]
@@ -10,16 +11,15 @@ pub(crate) struct Dot {
     pub(crate) magnitude: f64,
 }
 
-/// `out[i, j] = Σ_k x[i, k] w[j, k] + bias[j]`
-pub(crate) fn gemm(x: &[f32], w: &[f32], bias: Option<&[f32]>, k: usize) -> Vec<Dot> {
+/// `out[i, j] = Σ_k x[i, k] w[j, k] + bias[j]`; `magnitudes` are those of `w`.
+pub(crate) fn gemm(x: &[f32], w: &[f32], magnitudes: &[f32], bias: Option<&[f32]>, k: usize) -> Vec<Dot> {
     let mut out = Vec::new();
     for x in x.chunks(k) {
-        for (j, w) in w.chunks(k).enumerate() {
+        for (j, (w, magnitudes)) in w.chunks(k).zip(magnitudes.chunks(k)).enumerate() {
             let mut dot = Dot::default();
-            for (x, w) in x.iter().zip(w) {
-                let product = f64::from(*x) * f64::from(*w);
-                dot.value += product;
-                dot.magnitude += product.abs();
+            for ((x, w), magnitude) in x.iter().zip(w).zip(magnitudes) {
+                dot.value += f64::from(*x) * f64::from(*w);
+                dot.magnitude += f64::from(x.abs()) * f64::from(*magnitude);
             }
             if let Some(bias) = bias {
                 dot.value += f64::from(bias[j]);

@@ -50,7 +50,7 @@ fn describe(opened: &Opened) -> Value {
         "level": engine.kernels().level().name(),
         "cpu": diffulex::kernels::Cpu::detect().to_string(),
         "threads": engine.threads(),
-        "kernels": engine.kernels().names(),
+        "kernels": engine.kernels().names(&model.formats()),
     })
 }
 

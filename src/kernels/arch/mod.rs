@@ -6,10 +6,10 @@
 mod x86_64;
 
 use super::cpu::Level;
-use super::simd::{Op, TileOp};
+use super::simd::{DotOp, DotUnit, Op, TileOp};
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86_64::{features, vector_levels};
+pub(crate) use x86_64::{dot_units, features, vector_levels};
 
 /// The levels above scalar that this CPU has, lowest first.
 #[cfg(not(target_arch = "x86_64"))]
@@ -21,6 +21,27 @@ pub(crate) fn vector_levels() -> Vec<Level> {
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) fn features() -> Vec<&'static str> {
     Vec::new()
+}
+
+/// The units for integer dot products beside the scalar one that `level` may use, best first.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn dot_units(_: Level) -> Vec<DotUnit> {
+    Vec::new()
+}
+
+impl DotUnit {
+    /// Runs a kernel of integer dot products.
+    pub(crate) fn run<O: DotOp>(self, op: O) {
+        match self {
+            Self::Scalar(d) => op.run(d),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(d) => x86_64::dots_avx2(d, op),
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni(d) => x86_64::dots_avxvnni(d, op),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni(d) => x86_64::dots_avx512vnni(d, op),
+        }
+    }
 }
 
 impl Level {

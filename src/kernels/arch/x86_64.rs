@@ -1,7 +1,7 @@
 //! x86-64: detection, and the only functions that carry `#[target_feature]` for kernels written over tokens.
 
 use crate::kernels::cpu::Level;
-use crate::kernels::simd::{Avx2, Avx512, Op, TileOp};
+use crate::kernels::simd::{Avx2, Avx512, Avx512Vnni, AvxVnni, DotOp, DotUnit, Op, TileOp};
 
 /// The levels above scalar that this CPU has, lowest first.
 pub(crate) fn vector_levels() -> Vec<Level> {
@@ -21,8 +21,20 @@ pub(crate) fn features() -> Vec<&'static str> {
         ("avx512cd", is_x86_feature_detected!("avx512cd")),
         ("avx512dq", is_x86_feature_detected!("avx512dq")),
         ("avx512vl", is_x86_feature_detected!("avx512vl")),
+        ("avxvnni", is_x86_feature_detected!("avxvnni")),
+        ("avx512vnni", is_x86_feature_detected!("avx512vnni")),
     ];
     all.into_iter().filter_map(|(name, found)| found.then_some(name)).collect()
+}
+
+/// The units for integer dot products beside the scalar one that `level` may use, best first.
+pub(crate) fn dot_units(level: Level) -> Vec<DotUnit> {
+    let vnni = match level {
+        Level::Scalar(_) => return Vec::new(),
+        Level::Avx2(s) => AvxVnni::new(s).map(DotUnit::AvxVnni),
+        Level::Avx512(s) => Avx512Vnni::new(s).map(DotUnit::Avx512Vnni),
+    };
+    vnni.into_iter().chain(Avx2::new().map(DotUnit::Avx2)).collect()
 }
 
 pub(super) fn row_avx2<O: Op>(s: Avx2, op: O) -> O::Out {
@@ -59,4 +71,31 @@ pub(super) fn tile_avx512<O: TileOp>(s: Avx512, op: O) -> O::Out {
     }
     // SAFETY: the token proves these features.
     unsafe { enter(s, op) }
+}
+
+pub(super) fn dots_avx2<O: DotOp>(d: Avx2, op: O) {
+    #[target_feature(enable = "avx2,fma,f16c")]
+    fn enter<O: DotOp>(d: Avx2, op: O) {
+        op.run(d);
+    }
+    // SAFETY: the token proves these features.
+    unsafe { enter(d, op) }
+}
+
+pub(super) fn dots_avxvnni<O: DotOp>(d: AvxVnni, op: O) {
+    #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
+    fn enter<O: DotOp>(d: AvxVnni, op: O) {
+        op.run(d);
+    }
+    // SAFETY: the token proves these features.
+    unsafe { enter(d, op) }
+}
+
+pub(super) fn dots_avx512vnni<O: DotOp>(d: Avx512Vnni, op: O) {
+    #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx512vnni")]
+    fn enter<O: DotOp>(d: Avx512Vnni, op: O) {
+        op.run(d);
+    }
+    // SAFETY: the token proves these features.
+    unsafe { enter(d, op) }
 }

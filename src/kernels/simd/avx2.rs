@@ -147,6 +147,29 @@ impl Tile for Avx2 {
         // SAFETY: `len` elements are read, the caller's contract; the token proves F16C.
         unsafe { _mm256_cvtph_ps(load_u16_partial(p, len)) }
     }
+    type Codes = __m256i;
+
+    #[inline(always)]
+    unsafe fn load_codes(self, p: *const u8) -> __m256i {
+        // SAFETY: 32 bytes, the caller's contract; unaligned load; the token proves AVX.
+        unsafe { _mm256_loadu_si256(p.cast()) }
+    }
+    #[inline(always)]
+    fn nibble(self, codes: __m256i, j: usize) -> __m256 {
+        // SAFETY: the token proves AVX2.
+        unsafe {
+            let moved = _mm256_srl_epi32(codes, _mm_cvtsi32_si128(4 * j as i32));
+            _mm256_cvtepi32_ps(_mm256_and_si256(moved, _mm256_set1_epi32(15)))
+        }
+    }
+    #[inline(always)]
+    fn byte(self, codes: __m256i, j: usize) -> __m256 {
+        // SAFETY: the token proves AVX2.
+        unsafe {
+            let top = _mm256_sll_epi32(codes, _mm_cvtsi32_si128(24 - 8 * j as i32));
+            _mm256_cvtepi32_ps(_mm256_srai_epi32::<24>(top))
+        }
+    }
     #[inline(always)]
     fn narrow(self, v: __m256, out: &mut [F16]) {
         let out = &mut out[..8];

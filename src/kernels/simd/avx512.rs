@@ -137,6 +137,33 @@ impl Tile for Avx512 {
         // SAFETY: only the first `len` lanes are read, the caller's contract; the token proves AVX-512 BW and VL.
         unsafe { _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask(len), p.cast())) }
     }
+    type Codes = __m512i;
+
+    #[inline(always)]
+    unsafe fn load_codes(self, p: *const u8) -> __m512i {
+        // SAFETY: 64 bytes, the caller's contract; unaligned load; the token proves AVX-512 F.
+        unsafe { _mm512_loadu_si512(p.cast()) }
+    }
+    #[inline(always)]
+    fn nibble(self, codes: __m512i, j: usize) -> __m512 {
+        // A look-up by the low four bits of a lane: neither masked nor converted.
+        // SAFETY: the token proves AVX-512 F.
+        unsafe {
+            let moved = _mm512_srl_epi32(codes, _mm_cvtsi32_si128(4 * j as i32));
+            let numbers = _mm512_setr_ps(
+                0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0,
+            );
+            _mm512_permutexvar_ps(moved, numbers)
+        }
+    }
+    #[inline(always)]
+    fn byte(self, codes: __m512i, j: usize) -> __m512 {
+        // SAFETY: the token proves AVX-512 F.
+        unsafe {
+            let top = _mm512_sll_epi32(codes, _mm_cvtsi32_si128(24 - 8 * j as i32));
+            _mm512_cvtepi32_ps(_mm512_srai_epi32::<24>(top))
+        }
+    }
     #[inline(always)]
     fn narrow(self, v: __m512, out: &mut [F16]) {
         let out = &mut out[..16];

@@ -8,17 +8,23 @@
 //! be inlined. Every function here and in the kernels is `#[inline(always)]` and uses plain loops, no closures; a forgotten
 //! attribute shows up as a call per vector in the assembly and a tenfold loss in the bench.
 
+mod dots;
 mod scalar;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod vnni;
 
 #[cfg(feature = "pulp")]
 mod pulp;
 
+pub(crate) use dots::{DotOp, DotUnit, Dots};
 pub use scalar::Scalar;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use vnni::{Avx512Vnni, AvxVnni};
 #[cfg(target_arch = "x86_64")]
 pub use {avx2::Avx2, avx512::Avx512};
 
@@ -128,6 +134,16 @@ pub(crate) trait Tile: F32s {
     /// # Safety
     /// `p` is valid for reads of `len` elements, and `len < LANES`.
     unsafe fn load_f16_partial(self, p: *const u16, len: usize) -> Self::V;
+
+    /// `LANES` lanes of four bytes: quantization codes.
+    type Codes: Copy;
+    /// # Safety
+    /// `p` is valid for reads of `4 * LANES` bytes. It need not be aligned.
+    unsafe fn load_codes(self, p: *const u8) -> Self::Codes;
+    /// Half-byte `j < 8` of every lane, from the lowest on, as a number from 0 to 15.
+    fn nibble(self, codes: Self::Codes, j: usize) -> Self::V;
+    /// Byte `j < 4` of every lane, from the lowest on, as a signed number.
+    fn byte(self, codes: Self::Codes, j: usize) -> Self::V;
 
     /// Rounds to nearest, ties to even, into the first `LANES` elements of `out`: the bits of [`F16::from_f32`].
     fn narrow(self, v: Self::V, out: &mut [F16]);

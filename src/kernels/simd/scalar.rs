@@ -106,6 +106,21 @@ impl Tile for Scalar {
     unsafe fn load_f16_partial(self, _: *const u16, _: usize) -> f32 {
         0.0
     }
+    type Codes = u32;
+
+    #[inline(always)]
+    unsafe fn load_codes(self, p: *const u8) -> u32 {
+        // SAFETY: 4 bytes, the caller's contract; unaligned read.
+        unsafe { p.cast::<u32>().read_unaligned() }
+    }
+    #[inline(always)]
+    fn nibble(self, codes: u32, j: usize) -> f32 {
+        (codes >> (4 * j) & 15) as f32
+    }
+    #[inline(always)]
+    fn byte(self, codes: u32, j: usize) -> f32 {
+        f32::from(codes.to_le_bytes()[j] as i8)
+    }
     #[inline(always)]
     fn narrow(self, v: f32, out: &mut [F16]) {
         out[0] = F16::from_f32(v);

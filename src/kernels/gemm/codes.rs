@@ -1,0 +1,198 @@
+//! The sums of one step of [`Strips`]: codes times f32 activations, and codes times int8 activations.
+
+use super::panels::{StepSums, Strips};
+use super::prepare::Stats;
+use crate::kernels::simd::{DotOp, Dots, F32s, Tile, TileOp};
+use crate::quant::Code;
+
+/// f32 activations: codes are widened in registers.
+pub(super) struct Fma<'a>(pub(super) Strips<'a, f32>);
+
+impl TileOp for Fma<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Tile>(mut self, s: S) {
+        self.0.run(ByFma(s));
+    }
+}
+
+/// int8 activations: whole steps in integers, exactly.
+pub(super) struct Int8<'a>(pub(super) Strips<'a, i8>);
+
+impl DotOp for Int8<'_> {
+    #[inline(always)]
+    fn run<D: Dots>(mut self, d: D) {
+        self.0.run(ByDots(d));
+    }
+}
+
+/// Bytes that hold a run of k for all rows of a panel.
+const LINE: usize = 64;
+
+#[derive(Clone, Copy)]
+struct ByFma<S>(S);
+
+impl<S: Tile> StepSums<f32> for ByFma<S> {
+    type Float = S;
+
+    #[inline(always)]
+    fn float(self) -> S {
+        self.0
+    }
+
+    #[inline(always)]
+    unsafe fn sums<const M: usize, const N: usize>(
+        self,
+        code: Code,
+        w: [*const u8; N],
+        x: [&[f32]; M],
+        _: [&Stats; M],
+        len: usize,
+    ) -> [[S::V; N]; M] {
+        let Self(s) = self;
+        let mut acc = [[s.splat(0.0); N]; M];
+        let per_line = match code {
+            Code::Int8 => 4,
+            Code::Int4 => 8,
+        };
+        for line in 0..len / per_line {
+            let mut xs = [[0.0; 8]; M];
+            for a in 0..M {
+                xs[a][..per_line].copy_from_slice(&x[a][line * per_line..][..per_line]);
+            }
+            for b in 0..N {
+                // SAFETY: the codes of `len` elements are there, the caller's contract.
+                let codes = unsafe { s.load_codes(w[b].add(line * LINE)) };
+                match code {
+                    Code::Int8 => {
+                        for j in 0..4 {
+                            let v = s.byte(codes, j);
+                            for a in 0..M {
+                                acc[a][b] = s.mul_add(s.splat(x[a][line * 4 + j]), v, acc[a][b]);
+                            }
+                        }
+                    }
+                    Code::Int4 => {
+                        for j in 0..8 {
+                            // Half-byte j of a lane: low halves hold k + 0 .. k + 4, high ones the next four.
+                            let (v, k) = (s.nibble(codes, j), j % 2 * 4 + j / 2);
+                            for a in 0..M {
+                                acc[a][b] = s.mul_add(s.splat(x[a][line * 8 + k]), v, acc[a][b]);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        acc
+    }
+}
+
+/// Lines of int4 codes in a run of 32 k: short enough that 16-bit partial sums cannot overflow.
+const LINES: usize = 4;
+
+#[derive(Clone, Copy)]
+struct ByDots<D>(D);
+
+impl<D: Dots> StepSums<i8> for ByDots<D> {
+    type Float = D::Float;
+
+    #[inline(always)]
+    fn float(self) -> D::Float {
+        self.0.float()
+    }
+
+    #[inline(always)]
+    unsafe fn sums<const M: usize, const N: usize>(
+        self,
+        code: Code,
+        w: [*const u8; N],
+        x: [&[i8]; M],
+        stats: [&Stats; M],
+        len: usize,
+    ) -> [[<D::Float as F32s>::V; N]; M] {
+        let Self(d) = self;
+        // SAFETY: the caller's contract.
+        let sums = unsafe {
+            match code {
+                Code::Int8 => int8_sums(d, w, x, stats, len),
+                Code::Int4 => int4_sums(d, w, x, len),
+            }
+        };
+        let s = d.float();
+        let mut scaled = [[s.splat(0.0); N]; M];
+        for a in 0..M {
+            for b in 0..N {
+                scaled[a][b] = s.mul(d.to_f32(sums[a][b]), s.splat(stats[a].scale));
+            }
+        }
+        scaled
+    }
+}
+
+/// # Safety
+/// As [`StepSums::sums`].
+#[inline(always)]
+unsafe fn int8_sums<D: Dots, const M: usize, const N: usize>(
+    d: D,
+    w: [*const u8; N],
+    x: [&[i8]; M],
+    stats: [&Stats; M],
+    len: usize,
+) -> [[D::I; N]; M] {
+    let mut acc = [[d.zero(); N]; M];
+    for a in 0..M {
+        acc[a] = [d.begin_int8(stats[a].integer_sum); N];
+    }
+    for line in 0..len / 4 {
+        for b in 0..N {
+            // SAFETY: the codes of `len` elements are there, the caller's contract.
+            let codes = d.int8(unsafe { d.load(w[b].add(line * LINE)) });
+            for a in 0..M {
+                // SAFETY: line * 4 + 4 <= len elements.
+                let x = unsafe { d.splat4(x[a].as_ptr().add(line * 4)) };
+                acc[a][b] = d.dot_int8(acc[a][b], codes, x);
+            }
+        }
+    }
+    acc
+}
+
+/// # Safety
+/// As [`StepSums::sums`].
+#[inline(always)]
+unsafe fn int4_sums<D: Dots, const M: usize, const N: usize>(
+    d: D,
+    w: [*const u8; N],
+    x: [&[i8]; M],
+    len: usize,
+) -> [[D::I; N]; M] {
+    let mut acc = [[d.zero(); N]; M];
+    for run in 0..len / (8 * LINES) {
+        for b in 0..N {
+            let mut partial = [d.open(acc[0][b]); M];
+            for a in 1..M {
+                partial[a] = d.open(acc[a][b]);
+            }
+            for line in run * LINES..(run + 1) * LINES {
+                // SAFETY: the codes of `len` elements are there, the caller's contract.
+                let codes = unsafe { d.load(w[b].add(line * LINE)) };
+                let (low, high) = (d.low(codes), d.high(codes));
+                for a in 0..M {
+                    // SAFETY: line * 8 + 8 <= len elements.
+                    let (first, second) = unsafe {
+                        let x = x[a].as_ptr().add(line * 8);
+                        (d.splat4(x), d.splat4(x.add(4)))
+                    };
+                    partial[a] = d.dot_int4(partial[a], low, first);
+                    partial[a] = d.dot_int4(partial[a], high, second);
+                }
+            }
+            for a in 0..M {
+                acc[a][b] = d.close(acc[a][b], partial[a]);
+            }
+        }
+    }
+    acc
+}

@@ -1,0 +1,154 @@
+//! [`Dots`]: integer dot products, four to a lane of 32 bits, and the tokens that have them.
+
+use super::{Scalar, Tile};
+
+/// Integer operations of tiles with int8 activations. A vector is as many lanes of 32 bits as [`Self::Float`] has.
+///
+/// All of it is exact, so every provider returns the same sums.
+pub(crate) trait Dots: Copy {
+    /// The token of f32 vectors with as many lanes.
+    type Float: Tile;
+    /// A vector of integers.
+    type I: Copy;
+    /// Partial sums of a run of at most 32 k of int4 codes.
+    type Partial: Copy;
+
+    /// The token of the f32 vectors.
+    fn float(self) -> Self::Float;
+    /// 0 in every lane.
+    fn zero(self) -> Self::I;
+    /// As many lanes of four bytes as the vector has.
+    ///
+    /// # Safety
+    /// `p` is valid for reads of 4 bytes for every lane.
+    unsafe fn load(self, p: *const u8) -> Self::I;
+    /// The same four bytes in every lane.
+    ///
+    /// # Safety
+    /// `p` is valid for reads of 4 bytes.
+    unsafe fn splat4(self, p: *const i8) -> Self::I;
+    /// Lanes as f32, rounded to nearest.
+    fn to_f32(self, x: Self::I) -> <Self::Float as super::F32s>::V;
+
+    /// The low half of every byte.
+    fn low(self, codes: Self::I) -> Self::I;
+    /// The high half of every byte, moved down.
+    fn high(self, codes: Self::I) -> Self::I;
+    /// Begins a run of int4 codes behind the sums `acc`.
+    fn open(self, acc: Self::I) -> Self::Partial;
+    /// Adds the dot products of unsigned codes up to 15 and signed x of at least -127.
+    fn dot_int4(self, partial: Self::Partial, codes: Self::I, x: Self::I) -> Self::Partial;
+    /// The sums `acc` that the run began with and those of the run.
+    fn close(self, acc: Self::I, partial: Self::Partial) -> Self::I;
+
+    /// What sums of int8 codes begin with, given the sum of the elements of x.
+    fn begin_int8(self, x_sum: i32) -> Self::I;
+    /// Brings signed codes into the form that `dot_int8` takes.
+    fn int8(self, codes: Self::I) -> Self::I;
+    /// Adds the dot products of such codes and signed x, all of at least -127.
+    fn dot_int8(self, acc: Self::I, codes: Self::I, x: Self::I) -> Self::I;
+}
+
+/// A kernel over [`Dots`].
+pub(crate) trait DotOp {
+    /// Runs it. Must be `#[inline(always)]`.
+    fn run<D: Dots>(self, d: D);
+}
+
+/// Instructions for integer dot products: a value is a proof that this CPU has them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum DotUnit {
+    /// No vectors.
+    Scalar(Scalar),
+    /// `vpmaddubsw`, `vpmaddwd`.
+    #[cfg(target_arch = "x86_64")]
+    Avx2(super::Avx2),
+    /// `vpdpbusd` on 256 bits.
+    #[cfg(target_arch = "x86_64")]
+    AvxVnni(super::AvxVnni),
+    /// `vpdpbusd` on 512 bits.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vnni(super::Avx512Vnni),
+}
+
+impl DotUnit {
+    /// The name in kernel ids.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Scalar(_) => "scalar",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni(_) => "avxvnni",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni(_) => "avx512vnni",
+        }
+    }
+}
+
+/// Four bytes of a lane.
+fn bytes(x: i32) -> [i32; 4] {
+    x.to_le_bytes().map(|x| i32::from(x as i8))
+}
+
+impl Dots for Scalar {
+    type Float = Self;
+    type I = i32;
+    type Partial = i32;
+
+    #[inline(always)]
+    fn float(self) -> Self {
+        self
+    }
+    #[inline(always)]
+    fn zero(self) -> i32 {
+        0
+    }
+    #[inline(always)]
+    unsafe fn load(self, p: *const u8) -> i32 {
+        // SAFETY: 4 bytes, the caller's contract; unaligned read.
+        unsafe { p.cast::<i32>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn splat4(self, p: *const i8) -> i32 {
+        // SAFETY: 4 bytes, the caller's contract; unaligned read.
+        unsafe { p.cast::<i32>().read_unaligned() }
+    }
+    #[inline(always)]
+    fn to_f32(self, x: i32) -> f32 {
+        x as f32
+    }
+    #[inline(always)]
+    fn low(self, codes: i32) -> i32 {
+        codes & 0x0f0f_0f0f
+    }
+    #[inline(always)]
+    fn high(self, codes: i32) -> i32 {
+        codes >> 4 & 0x0f0f_0f0f
+    }
+    #[inline(always)]
+    fn open(self, acc: i32) -> i32 {
+        acc
+    }
+    #[inline(always)]
+    fn dot_int4(self, partial: i32, codes: i32, x: i32) -> i32 {
+        self.dot_int8(partial, codes, x)
+    }
+    #[inline(always)]
+    fn close(self, _: i32, partial: i32) -> i32 {
+        partial
+    }
+    #[inline(always)]
+    fn begin_int8(self, _: i32) -> i32 {
+        0
+    }
+    #[inline(always)]
+    fn int8(self, codes: i32) -> i32 {
+        codes
+    }
+    #[inline(always)]
+    fn dot_int8(self, acc: i32, codes: i32, x: i32) -> i32 {
+        let (codes, x) = (bytes(codes), bytes(x));
+        acc + codes[0] * x[0] + codes[1] * x[1] + codes[2] * x[2] + codes[3] * x[3]
+    }
+}
