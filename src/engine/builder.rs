@@ -4,7 +4,7 @@ use super::Engine;
 use crate::cache::KvDtype;
 use crate::error::{Error, Result};
 use crate::exec::{Executor, Threads};
-use crate::kernels::{Kernels, Level};
+use crate::kernels::{Activations, Kernels, Level};
 use crate::model::{Architecture, GenerationConfig, Transformer};
 use crate::tensor::TokenId;
 use crate::weights::{Checkpoint, Storage, TensorSource, Weights};
@@ -26,6 +26,7 @@ pub struct ModelFiles {
 #[derive(Clone, Default)]
 pub struct EngineBuilder {
     level: Option<Level>,
+    activations: Activations,
     exec: Option<Arc<dyn Executor + Send + Sync>>,
     threads: Option<usize>,
     kv: Option<KvDtype>,
@@ -43,6 +44,13 @@ impl EngineBuilder {
     #[must_use]
     pub fn level(mut self, level: Level) -> Self {
         self.level = Some(level);
+        self
+    }
+
+    /// What quantized weights are multiplied with. Default: [`Activations::Auto`].
+    #[must_use]
+    pub fn activations(mut self, activations: Activations) -> Self {
+        self.activations = activations;
         self
     }
 
@@ -164,7 +172,7 @@ impl EngineBuilder {
         let model = Transformer::load(arch, source)?;
         let kv = self.kv.unwrap_or(KvDtype::F16);
         check_memory(&model, kv, context)?;
-        let kernels = Kernels::new(level);
+        let kernels = Kernels::new(level).with_activations(self.activations)?;
         let rope = model.rope_table(context);
         Ok(Engine { model, rope, kernels, exec, kv, context, mask, stop, token_limit, banned: self.banned })
     }

@@ -85,14 +85,17 @@ impl Block {
     ) {
         let Context { kernels, exec } = *ctx;
         let (hidden, q_width, kv_width) = (at.dims.hidden, at.dims.q_width(), at.dims.kv_width());
-        let Scratch { x, h, q, k, v, heads, .. } = scratch;
+        let Scratch { x, h, q, k, v, heads, prepared, .. } = scratch;
         let mut see = |stage, rows: Rows<'_>| probe.see(Place::new(at.layer, stage), rows);
 
         kernels.rms_norm(exec, Rows::new(x, hidden), &self.attn_norm, at.norm_eps, RowsMut::new(h, hidden));
         see(Stage::AttnNorm, Rows::new(h, hidden));
-        self.q.forward(ctx, Rows::new(h, hidden), RowsMut::new(q, q_width));
-        self.k.forward(ctx, Rows::new(h, hidden), RowsMut::new(k, kv_width));
-        self.v.forward(ctx, Rows::new(h, hidden), RowsMut::new(v, kv_width));
+        let mut qkv = [
+            self.q.to(RowsMut::new(q, q_width)),
+            self.k.to(RowsMut::new(k, kv_width)),
+            self.v.to(RowsMut::new(v, kv_width)),
+        ];
+        kernels.project(exec, Rows::new(h, hidden), prepared, &mut qkv);
         see(Stage::Q, Rows::new(q, q_width));
         see(Stage::K, Rows::new(k, kv_width));
         see(Stage::V, Rows::new(v, kv_width));
@@ -122,7 +125,8 @@ impl Block {
                 out: RowsMut::new(heads, q_width),
             },
         );
-        self.out.forward(ctx, Rows::new(heads, q_width), RowsMut::new(h, hidden));
+        let mut out = [self.out.to(RowsMut::new(h, hidden))];
+        kernels.project(exec, Rows::new(heads, q_width), prepared, &mut out);
         see(Stage::Out, Rows::new(h, hidden));
         kernels.add(exec, RowsMut::new(x, hidden), Rows::new(h, hidden));
     }
@@ -130,7 +134,7 @@ impl Block {
     fn mlp(&self, ctx: &Context<'_>, at: &At<'_>, scratch: &mut Scratch, probe: &mut Probe<'_>) {
         let Context { kernels, exec } = *ctx;
         let (hidden, ffn) = (at.dims.hidden, at.dims.ffn);
-        let Scratch { x, h, gate, up, .. } = scratch;
+        let Scratch { x, h, gate, up, prepared, .. } = scratch;
 
         kernels.rms_norm(exec, Rows::new(x, hidden), &self.mlp_norm, at.norm_eps, RowsMut::new(h, hidden));
         probe.see(Place::new(at.layer, Stage::MlpNorm), Rows::new(h, hidden));
@@ -138,10 +142,11 @@ impl Block {
         for h in h.chunks_mut(MLP_ROWS * hidden) {
             let rows = h.len() / hidden;
             let (gate, up) = (&mut gate[..rows * ffn], &mut up[..rows * ffn]);
-            self.gate.forward(ctx, Rows::new(h, hidden), RowsMut::new(gate, ffn));
-            self.up.forward(ctx, Rows::new(h, hidden), RowsMut::new(up, ffn));
+            let mut both = [self.gate.to(RowsMut::new(gate, ffn)), self.up.to(RowsMut::new(up, ffn))];
+            kernels.project(exec, Rows::new(h, hidden), prepared, &mut both);
             kernels.swiglu(exec, RowsMut::new(gate, ffn), Rows::new(up, ffn));
-            self.down.forward(ctx, Rows::new(gate, ffn), RowsMut::new(h, hidden));
+            let mut down = [self.down.to(RowsMut::new(h, hidden))];
+            kernels.project(exec, Rows::new(gate, ffn), prepared, &mut down);
         }
         probe.see(Place::new(at.layer, Stage::Mlp), Rows::new(h, hidden));
         kernels.add(exec, RowsMut::new(x, hidden), Rows::new(h, hidden));

@@ -1,8 +1,10 @@
 //! [`Linear`]: `y = x W^T + b`.
 
-use super::Context;
+#[cfg(doc)]
+use crate::kernels::Kernels;
+use crate::kernels::Projection;
 use crate::quant::Matrix;
-use crate::tensor::{Rows, RowsMut};
+use crate::tensor::RowsMut;
 
 /// A linear layer as stored.
 #[derive(Clone, Debug)]
@@ -14,14 +16,11 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// `y = x W^T (+ b)`.
+    /// `out = x W^T (+ b)` as one of several products of the same x, for [`Kernels::project`].
     ///
     /// # Shapes
-    /// `x`: `[m, k]`, `y`: `[m, n]`.
-    ///
-    /// # Panics
-    /// If the shapes disagree.
-    pub fn forward(&self, ctx: &Context<'_>, x: Rows<'_>, y: RowsMut<'_>) {
-        ctx.kernels.gemm(ctx.exec, x, &self.weight, self.bias.as_deref(), y);
+    /// `out`: `[m, n]`.
+    pub fn to<'a>(&'a self, out: RowsMut<'a>) -> Projection<'a> {
+        Projection { w: &self.weight, bias: self.bias.as_deref(), out }
     }
 }

@@ -5,7 +5,7 @@ use super::{Architecture, Block, Linear, QkNorm, Transformer, check_checkpoint};
 use crate::dtype::{Bf16, DType, F16};
 use crate::error::Result;
 use crate::quant::Matrix;
-use crate::weights::TensorSource;
+use crate::weights::{StoredQuant, TensorSource};
 
 /// Takes tensors that were checked out of a source.
 struct Loader<'a> {
@@ -15,8 +15,13 @@ struct Loader<'a> {
 
 impl Loader<'_> {
     fn matrix(&self, name: &str) -> Result<Matrix> {
-        let view = self.source.tensor(&format!("{name}.weight"))?;
-        Ok(Matrix::from_tensor(&view).expect("element type and dimensions were checked before"))
+        let name = format!("{name}.weight");
+        let view = self.source.tensor(&name)?;
+        let matrix = match self.source.quant(&name) {
+            Some(StoredQuant { quant, n, k }) => Matrix::from_panels(n, k, quant, view.bytes().clone()),
+            None => Matrix::from_tensor(&view),
+        };
+        Ok(matrix.expect("element type and dimensions were checked before"))
     }
 
     /// A small vector as f32: norms and biases are read in every row of every pass.

@@ -31,7 +31,7 @@ pub use slots::check_checkpoint;
 use crate::cache::{KvCache, KvShape, Visible};
 use crate::error::{Error, Result};
 use crate::exec::Executor;
-use crate::kernels::{Kernels, RopeTable};
+use crate::kernels::{Kernels, Prepared, RopeTable};
 use crate::quant::{Format, Matrix};
 use crate::tensor::{Rows, RowsMut, TokenId};
 
@@ -140,7 +140,7 @@ impl Transformer {
         probe: &mut Probe<'_>,
     ) {
         let Dims { hidden: width, vocab, .. } = self.arch.dims;
-        let LogitBuffers { gathered, normed, logits } = buffers;
+        let LogitBuffers { gathered, normed, prepared, logits } = buffers;
         gathered.clear();
         rows.iter().for_each(|&row| gathered.extend_from_slice(hidden.row(row)));
         normed.resize(rows.len() * width, 0.0);
@@ -148,7 +148,8 @@ impl Transformer {
         let (gathered, mut normed) = (Rows::new(gathered, width), RowsMut::new(normed, width));
         ctx.kernels.rms_norm(ctx.exec, gathered, &self.norm, self.arch.norm_eps, normed.reborrow());
         probe.see(Place::outside(Stage::FinalNorm), normed.as_rows());
-        self.lm_head.forward(ctx, normed.as_rows(), RowsMut::new(logits, vocab));
+        let mut head = [self.lm_head.to(RowsMut::new(logits, vocab))];
+        ctx.kernels.project(ctx.exec, normed.as_rows(), prepared, &mut head);
     }
 
     /// Parameters of the model, counted once where tied.
@@ -159,6 +160,21 @@ impl Transformer {
     /// Element format of the block matrices, which are the bulk of the weights.
     pub fn weight_format(&self) -> Format {
         self.blocks.first().map_or(self.embed.format(), |block| block.q.weight.format())
+    }
+
+    /// Element formats of all matrices, each once, most bytes first.
+    pub fn formats(&self) -> Vec<Format> {
+        let blocks = self.blocks.iter().flat_map(|b| [&b.q, &b.k, &b.v, &b.out, &b.gate, &b.up, &b.down]);
+        let matrices = blocks.chain([&self.lm_head]).map(|linear| &linear.weight).chain([&self.embed]);
+        let mut found: Vec<(Format, usize)> = Vec::new();
+        for matrix in matrices {
+            match found.iter_mut().find(|(format, _)| *format == matrix.format()) {
+                Some((_, bytes)) => *bytes += matrix.bytes(),
+                None => found.push((matrix.format(), matrix.bytes())),
+            }
+        }
+        found.sort_by_key(|&(_, bytes)| std::cmp::Reverse(bytes));
+        found.into_iter().map(|(format, _)| format).collect()
     }
 
     /// Bytes of the stored matrices, counted once where tied.
@@ -177,6 +193,7 @@ impl Transformer {
 pub struct LogitBuffers {
     gathered: Vec<f32>,
     normed: Vec<f32>,
+    prepared: Prepared,
     /// `[rows, vocab]`, row after row.
     pub logits: Vec<f32>,
 }

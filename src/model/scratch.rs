@@ -1,6 +1,7 @@
 //! Buffers of one forward pass, sized by the largest pass so far, so that a denoise step does not allocate.
 
 use super::arch::Dims;
+use crate::kernels::Prepared;
 
 /// Rows that go through the feed-forward part at a time. Its buffers are the widest of all; a canvas of thousands of rows
 /// is worked off in pieces of this many (each piece streams the weights once, and is bound by arithmetic anyway).
@@ -25,6 +26,8 @@ pub struct Scratch {
     pub(super) gate: Vec<f32>,
     /// Up projection, `[MLP_ROWS at most, ffn]`.
     pub(super) up: Vec<f32>,
+    /// The input of a product in the forms that kernels read.
+    pub(super) prepared: Prepared,
 }
 
 impl Scratch {

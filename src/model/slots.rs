@@ -77,15 +77,17 @@ pub fn check_checkpoint(arch: &Architecture, source: &dyn TensorSource) -> Resul
     let expected = arch.expected_tensors();
     for (name, shape) in &expected {
         let tensor = source.tensor(name)?;
-        if tensor.shape() != shape {
+        let quantized = source.quant(name).map(|stored| vec![stored.n, stored.k]);
+        let found = quantized.as_deref().unwrap_or(tensor.shape());
+        if found != shape {
             return Err(Error::Shape {
                 file: source.origin(name),
                 name: name.clone(),
                 expected: shape.clone(),
-                found: tensor.shape().to_vec(),
+                found: found.to_vec(),
             });
         }
-        if Format::from_dtype(tensor.dtype()).is_none() {
+        if quantized.is_none() && Format::from_dtype(tensor.dtype()).is_none() {
             return Err(Error::DType {
                 file: source.origin(name),
                 name: name.clone(),

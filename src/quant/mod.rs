@@ -48,11 +48,14 @@ impl Matrix {
         Some(Self { n, k, format, data })
     }
 
-    /// A quantized matrix of shape `[n, k]` over its panels, without a copy.
+    /// A quantized matrix of shape `[n, k]` over its panels, without a copy unless it starts at an odd address, where
+    /// scales could not be read.
     ///
     /// `None` if `data` does not have [`Quant::bytes`] of the shape.
     pub fn from_panels(n: usize, k: usize, quant: Quant, data: Bytes) -> Option<Self> {
         let fits = quant.bytes(n, k) == Some(data.len());
+        let aligned = (data.as_ptr() as usize).is_multiple_of(size_of::<F16>());
+        let data = if aligned { data } else { Bytes::copy_aligned(&data) };
         fits.then_some(Self { n, k, format: Format::Quant(quant), data })
     }
 

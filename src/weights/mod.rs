@@ -8,6 +8,7 @@ mod directory;
 mod index;
 #[cfg(feature = "mmap")]
 mod mmap;
+mod quantized;
 mod safetensors;
 #[cfg(test)]
 mod tests;
@@ -15,8 +16,11 @@ mod tests;
 pub mod writer;
 
 pub use self::directory::{Checkpoint, Storage, Weights};
+pub use self::quantized::{QUANT_KEY, StoredQuant, quant_metadata};
 pub use self::safetensors::SafeTensors;
 
+use crate::bytes::Bytes;
+use crate::dtype::DType;
 use crate::tensor::TensorView;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
@@ -32,6 +36,12 @@ pub trait TensorSource: Send + Sync {
     /// All names, sorted.
     fn names(&self) -> Vec<String>;
 
+    /// What the tensor is, if it is a quantized matrix: its bytes are [`Panels`](crate::quant::Panels) then.
+    fn quant(&self, name: &str) -> Option<StoredQuant> {
+        let _ = name;
+        None
+    }
+
     /// The file that holds the tensor, for messages. If there is no such tensor: what was searched.
     fn origin(&self, name: &str) -> String;
 }
@@ -41,17 +51,33 @@ pub trait TensorSource: Send + Sync {
 pub struct MemorySource {
     label: String,
     tensors: BTreeMap<String, TensorView>,
+    quantized: BTreeMap<String, StoredQuant>,
 }
 
 impl MemorySource {
     /// A source without tensors; `label` names it in errors.
     pub fn new(label: impl Into<String>) -> Self {
-        Self { label: label.into(), tensors: BTreeMap::new() }
+        Self { label: label.into(), tensors: BTreeMap::new(), quantized: BTreeMap::new() }
     }
 
     /// Adds a tensor, or replaces the one with this name, which is then returned.
     pub fn insert(&mut self, name: impl Into<String>, tensor: TensorView) -> Option<TensorView> {
-        self.tensors.insert(name.into(), tensor)
+        let name = name.into();
+        self.quantized.remove(&name);
+        self.tensors.insert(name, tensor)
+    }
+
+    /// Adds a quantized matrix, or replaces the tensor with this name.
+    ///
+    /// # Panics
+    /// If `bytes` is not as long as [`Quant::bytes`](crate::quant::Quant::bytes) of the shape.
+    pub fn insert_quantized(&mut self, name: impl Into<String>, stored: StoredQuant, bytes: Bytes) {
+        let shape = stored.tensor_shape().unwrap_or_default();
+        let tensor = TensorView::new(DType::U8, shape.to_vec(), bytes);
+        let tensor = tensor.filter(|tensor| stored.fits(tensor));
+        let name = name.into();
+        self.tensors.insert(name.clone(), tensor.expect("the bytes of a quantized matrix of this shape"));
+        self.quantized.insert(name, stored);
     }
 }
 
@@ -65,6 +91,10 @@ impl TensorSource for MemorySource {
 
     fn names(&self) -> Vec<String> {
         self.tensors.keys().cloned().collect()
+    }
+
+    fn quant(&self, name: &str) -> Option<StoredQuant> {
+        self.quantized.get(name).copied()
     }
 
     fn origin(&self, _name: &str) -> String {

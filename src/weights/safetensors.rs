@@ -12,7 +12,8 @@
 //! The "Format" section of the safetensors project. This reader accepts fewer files than the project's own crate: a
 //! duplicate name or key, an unknown field of a tensor and an element type that [`DType`] lacks are refused.
 
-use super::{Error, Result, TensorSource};
+use super::quantized::{self, StoredQuant};
+use super::{Error, QUANT_KEY, Result, TensorSource};
 use crate::bytes::Bytes;
 use crate::dtype::DType;
 use crate::json::Value;
@@ -41,6 +42,7 @@ struct Stored {
     /// Position in `files`.
     file: usize,
     view: TensorView,
+    quant: Option<StoredQuant>,
 }
 
 impl SafeTensors {
@@ -65,12 +67,39 @@ impl SafeTensors {
         let number = self.files.len();
         self.files.push(file.to_string());
         for (name, view) in header.tensors {
-            if let Some(first) = self.tensors.insert(name.clone(), Stored { file: number, view }) {
+            if let Some(first) = self.tensors.insert(name.clone(), Stored { file: number, view, quant: None })
+            {
                 let what = format!("tensor `{name}` is also in {}", self.files[first.file]);
                 return Err(Error::format(file, what));
             }
         }
+        for (_, text) in header.metadata.iter().filter(|(key, _)| key == QUANT_KEY) {
+            self.mark_quantized(file, number, text)?;
+        }
         self.metadata.extend(header.metadata);
+        Ok(())
+    }
+
+    /// Takes the metadata entry of one file into account.
+    fn mark_quantized(&mut self, file: &str, number: usize, text: &str) -> Result<()> {
+        for (name, quant) in quantized::parse(file, text)? {
+            let stored = self.tensors.get_mut(&name).filter(|stored| stored.file == number);
+            let stored =
+                stored.ok_or_else(|| Error::MissingTensor { file: file.to_string(), name: name.clone() })?;
+            if !quant.fits(&stored.view) {
+                let what = format!(
+                    "tensor `{name}` is declared as {} of shape [{}, {}], which takes U8 of shape {:?}; found {} of {:?}",
+                    quant.quant,
+                    quant.n,
+                    quant.k,
+                    quant.tensor_shape().unwrap_or_default(),
+                    stored.view.dtype().name(),
+                    stored.view.shape()
+                );
+                return Err(Error::format(file, what));
+            }
+            stored.quant = Some(quant);
+        }
         Ok(())
     }
 
@@ -95,6 +124,10 @@ impl TensorSource for SafeTensors {
 
     fn names(&self) -> Vec<String> {
         self.tensors.keys().cloned().collect()
+    }
+
+    fn quant(&self, name: &str) -> Option<StoredQuant> {
+        self.tensors.get(name)?.quant
     }
 
     fn origin(&self, name: &str) -> String {
