@@ -35,6 +35,17 @@ struct ByFma<S>(S);
 
 impl<S: Tile> StepSums<f32> for ByFma<S> {
     type Float = S;
+    const TALL: bool = S::WIDE;
+
+    /// At least 8 chains, two units with a latency of 4 cycles.
+    #[inline(always)]
+    fn strips(rows: usize) -> usize {
+        match (rows, S::WIDE) {
+            (1, true) => 8,
+            (1 | 2, _) | (3..=7, true) => 4,
+            _ => 2,
+        }
+    }
 
     #[inline(always)]
     fn float(self) -> S {
@@ -57,30 +68,24 @@ impl<S: Tile> StepSums<f32> for ByFma<S> {
             Code::Int4 => 8,
         };
         for line in 0..len / per_line {
-            let mut xs = [[0.0; 8]; M];
-            for a in 0..M {
-                xs[a][..per_line].copy_from_slice(&x[a][line * per_line..][..per_line]);
+            // SAFETY: the codes of `len` elements are there, the caller's contract.
+            let mut codes = [unsafe { s.load_codes(w[0].add(line * LINE)) }; N];
+            for b in 1..N {
+                // SAFETY: as above.
+                codes[b] = unsafe { s.load_codes(w[b].add(line * LINE)) };
             }
-            for b in 0..N {
-                // SAFETY: the codes of `len` elements are there, the caller's contract.
-                let codes = unsafe { s.load_codes(w[b].add(line * LINE)) };
-                match code {
-                    Code::Int8 => {
-                        for j in 0..4 {
-                            let v = s.byte(codes, j);
-                            for a in 0..M {
-                                acc[a][b] = s.mul_add(s.splat(x[a][line * 4 + j]), v, acc[a][b]);
-                            }
-                        }
-                    }
-                    Code::Int4 => {
-                        for j in 0..8 {
-                            // Half-byte j of a lane: low halves hold k + 0 .. k + 4, high ones the next four.
-                            let (v, k) = (s.nibble(codes, j), j % 2 * 4 + j / 2);
-                            for a in 0..M {
-                                acc[a][b] = s.mul_add(s.splat(x[a][line * 8 + k]), v, acc[a][b]);
-                            }
-                        }
+            for j in 0..per_line {
+                // Half-byte j of a lane: low halves hold k + 0 .. k + 4, high ones the next four.
+                let k = line * per_line + if code == Code::Int4 { j % 2 * 4 + j / 2 } else { j };
+                let mut v = [s.splat(0.0); N];
+                for b in 0..N {
+                    v[b] = if code == Code::Int4 { s.nibble(codes[b], j) } else { s.byte(codes[b], j) };
+                }
+                for a in 0..M {
+                    // SAFETY: k < len, and x has `len` elements.
+                    let x = s.splat(unsafe { *x[a].as_ptr().add(k) });
+                    for b in 0..N {
+                        acc[a][b] = s.mul_add(x, v[b], acc[a][b]);
                     }
                 }
             }
@@ -97,6 +102,18 @@ struct ByDots<D>(D);
 
 impl<D: Dots> StepSums<i8> for ByDots<D> {
     type Float = D::Float;
+    const TALL: bool = D::Float::WIDE;
+
+    /// One strip where there are enough rows: x is read as the broadcast operand of a product then, and takes no register.
+    #[inline(always)]
+    fn strips(rows: usize) -> usize {
+        match (rows, D::Float::WIDE) {
+            (1, _) => 8,
+            (2 | 3, _) => 4,
+            (4..=7, true) => 2,
+            _ => 1,
+        }
+    }
 
     #[inline(always)]
     fn float(self) -> D::Float {

@@ -28,6 +28,12 @@ type V<A, X> = <<A as StepSums<X>>::Float as F32s>::V;
 pub(super) trait StepSums<X>: Copy {
     /// The token of the f32 vectors that hold the sums.
     type Float: Tile;
+    /// Whether tiles have 8 rows where there are so many, not 4.
+    const TALL: bool;
+
+    /// How many strips a tile has if there are `rows` rows: 1, 2, 4 or 8. Few rows take many strips, for enough independent
+    /// chains and streams from memory; with more rows a strip or two stay in L1 while all rows pass over them.
+    fn strips(rows: usize) -> usize;
 
     /// The token.
     fn float(self) -> Self::Float;
@@ -56,14 +62,14 @@ struct Strip {
 }
 
 impl<X> Strips<'_, X> {
-    /// Computes all columns. Few rows take many strips at once, for enough independent chains and streams from memory; with
-    /// more rows a pair of strips stays in L1 while all rows pass over it.
+    /// Computes all columns.
     #[inline(always)]
     pub(super) fn run<A: StepSums<X>>(&mut self, a: A) {
-        match (self.x.rows, A::Float::WIDE) {
-            (1, _) => self.columns::<A, 8>(a),
-            (2 | 3, _) | (4..=7, true) => self.columns::<A, 4>(a),
-            _ => self.columns::<A, 2>(a),
+        match A::strips(self.x.rows) {
+            8 => self.columns::<A, 8>(a),
+            4 => self.columns::<A, 4>(a),
+            2 => self.columns::<A, 2>(a),
+            _ => self.columns::<A, 1>(a),
         }
     }
 
@@ -86,13 +92,16 @@ impl<X> Strips<'_, X> {
     /// All rows of x against `N` strips from column `first` on.
     #[inline(always)]
     fn rows<A: StepSums<X>, const N: usize>(&mut self, a: A, first: usize) {
-        let m = self.x.rows;
         let mut i = 0;
-        while i < m {
-            match m - i {
+        while i < self.x.rows {
+            match self.x.rows - i {
                 1 => self.tile::<A, 1, N>(a, i, first),
                 2 => self.tile::<A, 2, N>(a, i, first),
                 3 => self.tile::<A, 3, N>(a, i, first),
+                8.. if A::TALL && N <= 2 => {
+                    self.tile::<A, 8, N>(a, i, first);
+                    i += 4;
+                }
                 _ => self.tile::<A, 4, N>(a, i, first),
             }
             i += 4;
