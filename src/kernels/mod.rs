@@ -28,6 +28,8 @@ pub use attention::{Attention, KeySpan, KvRows};
 pub use cpu::{Cpu, LEVEL_VARIABLE, Level};
 pub use rope::RopeTable;
 pub use rows::Scan;
+#[cfg(target_arch = "aarch64")]
+pub use simd::Neon;
 pub use simd::Scalar;
 #[cfg(target_arch = "x86_64")]
 pub use simd::{Avx2, Avx512};

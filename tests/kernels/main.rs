@@ -25,7 +25,7 @@ const EPS: f64 = 5.97e-8;
 
 /// Every level of this CPU; says which ones it lacks, so that a skipped level does not read as a passed one.
 fn levels() -> Vec<Kernels> {
-    for name in ["scalar", "avx2", "avx512"] {
+    for name in ["scalar", "avx2", "avx512", "neon"] {
         if Level::from_name(name).is_err() {
             println!("level {name}: not on this machine, skipped");
         }
