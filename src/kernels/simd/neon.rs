@@ -20,17 +20,22 @@ impl Neon {
     }
 }
 
-/// Copies `len < 4` elements to the start of four; the others are 0.
+/// The first `len` of four elements; the others are 0.
+///
+/// A branch for each element: copying `len` of them would be a call, and the registers of a tile do not survive calls.
 ///
 /// # Safety
 /// `p` is valid for reads of `len` elements.
 #[inline(always)]
 unsafe fn partial<T: Copy + Default>(p: *const T, len: usize) -> [T; 4] {
-    let mut buffer = [T::default(); 4];
-    let len = len.min(buffer.len());
-    // SAFETY: `p` is valid for `len` elements by contract, and the buffer holds 4; both are distinct.
-    unsafe { std::ptr::copy_nonoverlapping(p, buffer.as_mut_ptr(), len) };
-    buffer
+    let mut elements = [T::default(); 4];
+    for i in 0..4 {
+        if i < len {
+            // SAFETY: i < len, the caller's contract.
+            elements[i] = unsafe { *p.add(i) };
+        }
+    }
+    elements
 }
 
 impl F32s for Neon {
