@@ -39,7 +39,7 @@ pub struct MachineArgs {
     /// Threads [default: one for each physical core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
-    /// Instruction set: scalar, avx2, avx512 [default: the best of this CPU, or DIFFULEX_LEVEL]
+    /// Instruction set: scalar, avx2, avx512, neon [default: the best of this CPU, or DIFFULEX_LEVEL]
     #[arg(long, value_name = "LEVEL")]
     pub level: Option<String>,
 }

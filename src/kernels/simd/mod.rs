@@ -15,6 +15,8 @@ mod scalar;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
 
@@ -22,6 +24,8 @@ mod vnni;
 mod pulp;
 
 pub(crate) use dots::{DotOp, DotUnit, Dots};
+#[cfg(target_arch = "aarch64")]
+pub use neon::Neon;
 pub use scalar::Scalar;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use vnni::{Avx512Vnni, AvxVnni};
@@ -176,7 +180,7 @@ impl Level {
 }
 
 /// Defines lane-wise methods of a token as the intrinsics of the same meaning.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! lanewise {
     ($($name:ident($($arg:ident),+) = $intrinsic:ident;)+) => {$(
         #[inline(always)]
@@ -186,5 +190,5 @@ macro_rules! lanewise {
         }
     )+};
 }
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use lanewise;
