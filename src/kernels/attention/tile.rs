@@ -97,6 +97,11 @@ where
     type Row = WeightRow<K>;
 
     #[inline(always)]
+    fn stride(&self) -> Option<usize> {
+        None
+    }
+
+    #[inline(always)]
     fn x(&self, i: usize) -> WeightRow<f32> {
         WeightRow::new(self.queries.q(i))
     }

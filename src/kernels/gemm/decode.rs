@@ -14,6 +14,9 @@ pub(crate) trait Decode: Copy {
     /// The row has these elements.
     unsafe fn load<S: Tile>(self, s: S, at: usize) -> S::V;
 
+    /// Asks for the cache line of element `at`, which need not exist.
+    fn prefetch<S: Tile>(self, s: S, at: usize);
+
     /// Elements `at .. at + len` as f32, and 0 in the other lanes.
     ///
     /// # Safety
@@ -50,6 +53,10 @@ impl Decode for WeightRow<f32> {
         unsafe { s.load_f32(self.0.add(at)) }
     }
     #[inline(always)]
+    fn prefetch<S: Tile>(self, s: S, at: usize) {
+        s.prefetch(self.0.wrapping_add(at).cast());
+    }
+    #[inline(always)]
     unsafe fn load_partial<S: Tile>(self, s: S, at: usize, len: usize) -> S::V {
         // SAFETY: the caller's contract.
         unsafe { s.load_f32_partial(self.0.add(at), len) }
@@ -65,6 +72,10 @@ impl Decode for WeightRow<Bf16> {
         unsafe { s.load_bf16(self.0.add(at).cast()) }
     }
     #[inline(always)]
+    fn prefetch<S: Tile>(self, s: S, at: usize) {
+        s.prefetch(self.0.wrapping_add(at).cast());
+    }
+    #[inline(always)]
     unsafe fn load_partial<S: Tile>(self, s: S, at: usize, len: usize) -> S::V {
         // SAFETY: the caller's contract; Bf16 is a transparent u16.
         unsafe { s.load_bf16_partial(self.0.add(at).cast(), len) }
@@ -78,6 +89,10 @@ impl Decode for WeightRow<F16> {
     unsafe fn load<S: Tile>(self, s: S, at: usize) -> S::V {
         // SAFETY: the caller's contract; F16 is a transparent u16.
         unsafe { s.load_f16(self.0.add(at).cast()) }
+    }
+    #[inline(always)]
+    fn prefetch<S: Tile>(self, s: S, at: usize) {
+        s.prefetch(self.0.wrapping_add(at).cast());
     }
     #[inline(always)]
     unsafe fn load_partial<S: Tile>(self, s: S, at: usize, len: usize) -> S::V {

@@ -147,6 +147,12 @@ impl Tile for Avx2 {
         // SAFETY: `len` elements are read, the caller's contract; the token proves F16C.
         unsafe { _mm256_cvtph_ps(load_u16_partial(p, len)) }
     }
+    #[inline(always)]
+    fn prefetch(self, p: *const u8) {
+        // SAFETY: a hint, which does not fault; SSE is part of x86-64.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+
     type Codes = __m256i;
 
     #[inline(always)]

@@ -137,6 +137,12 @@ impl Tile for Avx512 {
         // SAFETY: only the first `len` lanes are read, the caller's contract; the token proves AVX-512 BW and VL.
         unsafe { _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask(len), p.cast())) }
     }
+    #[inline(always)]
+    fn prefetch(self, p: *const u8) {
+        // SAFETY: a hint, which does not fault; SSE is part of x86-64.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+
     type Codes = __m512i;
 
     #[inline(always)]

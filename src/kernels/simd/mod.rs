@@ -139,6 +139,12 @@ pub(crate) trait Tile: F32s {
     /// `p` is valid for reads of `len` elements, and `len < LANES`.
     unsafe fn load_f16_partial(self, p: *const u16, len: usize) -> Self::V;
 
+    /// Asks for the cache line at `p`, which need not be valid.
+    #[inline(always)]
+    fn prefetch(self, p: *const u8) {
+        let _ = p;
+    }
+
     /// `LANES` lanes of four bytes: quantization codes.
     type Codes: Copy;
     /// # Safety
