@@ -166,7 +166,7 @@ unsafe fn step<S: Tile, W: Decode, const M: usize, const N: usize>(
 /// # Safety
 /// The row has the elements `at .. at + len`, and `len <= LANES`.
 #[inline(always)]
-unsafe fn load<S: Tile, W: Decode>(s: S, row: W, at: usize, len: usize) -> S::V {
+pub(crate) unsafe fn load<S: Tile, W: Decode>(s: S, row: W, at: usize, len: usize) -> S::V {
     // SAFETY: the caller's contract, in both arms.
     unsafe { if len == S::LANES { row.load(s, at) } else { row.load_partial(s, at, len) } }
 }

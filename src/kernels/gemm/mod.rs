@@ -20,7 +20,7 @@ mod decode;
 mod fma;
 
 pub(crate) use decode::{Decode, WeightRow};
-pub(crate) use fma::{PANEL, Product, sweep};
+pub(crate) use fma::{PANEL, Product, load, sweep};
 
 use super::cpu::Level;
 use super::simd::{MAX_LANES, Tile, TileOp};

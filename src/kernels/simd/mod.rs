@@ -129,6 +129,12 @@ pub(crate) trait Tile: F32s {
     /// `p` is valid for reads of `len` elements, and `len < LANES`.
     unsafe fn load_f16_partial(self, p: *const u16, len: usize) -> Self::V;
 
+    /// [`F32s::sum`] of each: the same bits, with fewer shuffles.
+    #[inline(always)]
+    fn sum4(self, v: [Self::V; 4]) -> [f32; 4] {
+        [self.sum(v[0]), self.sum(v[1]), self.sum(v[2]), self.sum(v[3])]
+    }
+
     /// Rounds to nearest, ties to even, into the first `LANES` elements of `out`: the bits of [`F16::from_f32`].
     fn narrow(self, v: Self::V, out: &mut [F16]);
 }
