@@ -26,8 +26,7 @@ where
         while i < self.queries.len {
             i += match (self.queries.len - i, S::WIDE) {
                 (1, _) => self.columns::<S, 1, 8>(s, i),
-                (2, _) => self.columns::<S, 2, 4>(s, i),
-                (3, _) => self.columns::<S, 3, 4>(s, i),
+                (2 | 3, _) => self.columns::<S, 2, 4>(s, i),
                 (4 | 5, false) => self.columns::<S, 4, 2>(s, i),
                 (4 | 5, true) => self.columns::<S, 4, 4>(s, i),
                 (_, false) => self.columns::<S, 6, 2>(s, i),

@@ -104,7 +104,7 @@ pub(crate) fn attention(level: Level, exec: &dyn Executor, mut args: Attention<'
     let output = Output(args.out.data_mut().as_mut_ptr());
     let Attention { q, keys, values, capacity, n_heads, n_kv_heads, head_dim, spans, .. } = args;
     let group = n_heads / n_kv_heads;
-    let per_task = QUERIES;
+    let per_task = pairs_per_task(exec.width(), n_kv_heads, group, spans);
     let tasks_of = |span: &KeySpan| (span.rows.len() * group).div_ceil(per_task);
     let tasks_per_head: usize = spans.iter().map(tasks_of).sum();
     exec.run(n_kv_heads * tasks_per_head, &|task| {
@@ -142,6 +142,20 @@ pub(crate) fn attention(level: Level, exec: &dyn Executor, mut args: Attention<'
             }
         }
     });
+}
+
+/// (row, query head) pairs in a task, so that the thread with most to do is done soonest; results do not depend on it.
+///
+/// Large tasks read keys and values for many pairs at once, small ones leave no thread idle.
+fn pairs_per_task(threads: usize, n_kv_heads: usize, group: usize, spans: &[KeySpan]) -> usize {
+    /// What a task costs beside its pairs: reading and decoding take as long as the arithmetic of about two.
+    const READING: usize = 2;
+    let largest = spans.iter().map(|span| span.rows.len() * group).max().unwrap_or(0);
+    let time = |&per_task: &usize| {
+        let tasks: usize = spans.iter().map(|span| (span.rows.len() * group).div_ceil(per_task)).sum();
+        (n_kv_heads * tasks).div_ceil(threads) * (per_task.min(largest) + READING)
+    };
+    (1..=QUERIES).rev().min_by_key(time).expect("a task has at least one pair")
 }
 
 /// The (row, query head) pairs of a task.

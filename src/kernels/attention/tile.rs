@@ -15,10 +15,20 @@ use crate::kernels::exp::exp;
 use crate::kernels::gemm::{Decode, Product, WeightRow, sweep};
 use crate::kernels::simd::{F32s, Tile, TileOp};
 
-/// Keys in a tile: a multiple of every vector length and tile width; K and V tiles of 128 f16 fit into L1 together.
+/// Keys in a tile at most: long enough that what is done once a tile (maxima, sums, rescaling) is a few percent.
 pub(super) const KEYS: usize = 96;
-/// (row, query head) pairs in a task: their outputs fit into L1 beside a K/V tile.
+/// Tiles have a multiple of this many keys, if there are as many: a common multiple of the widths of score tiles.
+const KEY_STEP: usize = 24;
+/// Bytes of keys or of values in a tile: all queries pass over them in an L1 of 32 KiB.
+const TILE_BYTES: usize = 24 << 10;
+/// (row, query head) pairs in a task at most: keys and values come from L2 or beyond once a task.
 pub(super) const QUERIES: usize = 32;
+
+/// Keys in a tile: depends on sizes and types alone, so that every call cuts the keys at the same places.
+fn keys_in_tile<K, V>(head_dim: usize) -> usize {
+    let row = head_dim * size_of::<K>().max(size_of::<V>());
+    (TILE_BYTES / row / KEY_STEP * KEY_STEP).clamp(KEY_STEP, KEYS)
+}
 
 /// Some queries against all the keys that they see.
 pub(super) struct Task<'a, K, V> {
@@ -59,10 +69,10 @@ where
             sum: [0.0; QUERIES],
             rescale: [0.0; QUERIES],
         };
-        let count = keys.len() / head_dim;
+        let (count, in_tile) = (keys.len() / head_dim, keys_in_tile::<K, V>(head_dim));
         let mut first = 0;
         while first < count {
-            let tile = first * head_dim..(first + KEYS).min(count) * head_dim;
+            let tile = first * head_dim..(first + in_tile).min(count) * head_dim;
             let n = tile.len() / head_dim;
             let mut scores =
                 Scores { queries: &queries, keys: &keys[tile.clone()], scores: &mut state.scores };
@@ -70,7 +80,7 @@ where
             state.softmax(s, queries.len, n, scale);
             let mix = Mix { queries: &queries, values: &values[tile], state: &state, fresh: first == 0 };
             mix.run(s);
-            first += KEYS;
+            first += in_tile;
         }
         for i in 0..queries.len {
             // SAFETY: `head_dim` numbers that this task alone writes, initialized by the first tile.

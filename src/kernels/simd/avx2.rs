@@ -34,12 +34,15 @@ impl Avx2 {
 #[inline(always)]
 unsafe fn load_u16_partial(p: *const u16, len: usize) -> __m128i {
     let mut buffer = [0u16; 8];
-    let len = len.min(buffer.len());
-    // SAFETY: `p` is valid for `len` elements by contract, and the buffer holds 8; both are distinct; SSE2 is x86_64's base.
-    unsafe {
-        std::ptr::copy_nonoverlapping(p, buffer.as_mut_ptr(), len);
-        _mm_loadu_si128(buffer.as_ptr().cast())
+    for (i, x) in buffer[..7].iter_mut().enumerate() {
+        // A copy would be a call of memcpy, around which the accumulators of a tile would be saved to memory.
+        if i < len {
+            // SAFETY: `p` is valid for `len` elements by contract.
+            *x = unsafe { *p.add(i) };
+        }
     }
+    // SAFETY: the buffer holds 8 elements; SSE2 is x86_64's base.
+    unsafe { _mm_loadu_si128(buffer.as_ptr().cast()) }
 }
 
 impl F32s for Avx2 {
