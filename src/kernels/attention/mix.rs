@@ -69,7 +69,14 @@ where
                 let rescale = s.splat(self.state.rescale[i + a]);
                 for b in 0..N {
                     // SAFETY: columns inside the head, asserted above; this task alone touches them, and wrote them before.
-                    let old = unsafe { load(s, WeightRow::new(std::slice::from_raw_parts(out[a], head_dim)), at + b * S::LANES, len) };
+                    let old = unsafe {
+                        load(
+                            s,
+                            WeightRow::new(std::slice::from_raw_parts(out[a], head_dim)),
+                            at + b * S::LANES,
+                            len,
+                        )
+                    };
                     acc[a][b] = s.mul(old, rescale);
                 }
             }

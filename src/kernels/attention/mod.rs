@@ -5,7 +5,8 @@
 //! ```
 //!
 //! A task takes one K/V head and up to [`QUERIES`] of the (row, query head) pairs that share it and see the same keys; the
-//! tile loop is in `tile.rs`. Nothing of the size of the sequence is ever stored, and a query's result depends on its key
+//! tile loop is in `tile.rs`, its second product in `mix.rs`. Keys and values are decoded in registers, which costs nothing
+//! beside the arithmetic. Nothing of the size of the sequence is ever stored, and a query's result depends on its key
 //! range alone.
 //!
 //! # Source
@@ -183,5 +184,20 @@ impl Queries<'_> {
         let inside = self.q(i).as_ptr();
         // SAFETY: `q` and the output have the same shape (`check`), and `q(i)` lies inside the former.
         unsafe { self.output.0.offset(inside.offset_from(self.q.as_ptr())) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_are_large_unless_threads_would_idle() {
+        let span = |rows| [KeySpan { rows: 0..rows, keys: 0..100 }];
+        assert_eq!(pairs_per_task(2, 8, 2, &span(1024)), QUERIES, "a canvas has work for all");
+        assert!(pairs_per_task(2, 8, 2, &span(4)) >= 8, "two threads share 8 heads evenly");
+        assert_eq!(pairs_per_task(2, 1, 7, &span(1)), 4, "two threads share a group of 7");
+        assert_eq!(pairs_per_task(8, 1, 7, &span(1)), 1, "more threads than pairs");
+        assert_eq!(pairs_per_task(2, 8, 2, &[]), QUERIES, "nothing to cut");
     }
 }

@@ -151,23 +151,9 @@ impl Tile for Avx2 {
         unsafe { _mm256_cvtph_ps(load_u16_partial(p, len)) }
     }
     #[inline(always)]
-    fn sum4(self, [a, b, c, d]: [__m256; 4]) -> [f32; 4] {
-        let mut sums = [0.0; 4];
-        // The tree of `sum`: lanes i and i + 4, then i + 2, then i + 1; in halves and quarters of registers side by side.
-        // SAFETY: the token proves AVX2; the array holds 4 elements.
-        unsafe {
-            let ab = _mm256_add_ps(_mm256_permute2f128_ps::<0x20>(a, b), _mm256_permute2f128_ps::<0x31>(a, b));
-            let cd = _mm256_add_ps(_mm256_permute2f128_ps::<0x20>(c, d), _mm256_permute2f128_ps::<0x31>(c, d));
-            // [a a c c b b d d]
-            let low = _mm256_shuffle_ps::<0b01_00_01_00>(ab, cd);
-            let high = _mm256_shuffle_ps::<0b11_10_11_10>(ab, cd);
-            let two = _mm256_add_ps(low, high);
-            // [a _ c _ b _ d _]
-            let one = _mm256_add_ps(two, _mm256_movehdup_ps(two));
-            let bd = _mm_moveldup_ps(_mm256_extractf128_ps::<1>(one));
-            _mm_storeu_ps(sums.as_mut_ptr(), _mm_blend_ps::<0b1010>(_mm256_castps256_ps128(one), bd));
-        }
-        sums
+    fn sum4(self, v: [__m256; 4]) -> [f32; 4] {
+        // SAFETY: the token proves AVX2.
+        unsafe { sum4(v) }
     }
     #[inline(always)]
     fn narrow(self, v: __m256, out: &mut [F16]) {
@@ -177,6 +163,28 @@ impl Tile for Avx2 {
             _mm_storeu_si128(out.as_mut_ptr().cast(), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v));
         }
     }
+}
+
+/// The sum of each, by the tree of [`F32s::sum`]: lanes i and i + 4, then i + 2, then i + 1, of all four side by side.
+///
+/// # Safety
+/// The CPU has AVX2.
+#[inline(always)]
+pub(super) unsafe fn sum4([a, b, c, d]: [__m256; 4]) -> [f32; 4] {
+    let mut sums = [0.0; 4];
+    // SAFETY: the caller's contract; the array holds 4 elements.
+    unsafe {
+        let ab = _mm256_add_ps(_mm256_permute2f128_ps::<0x20>(a, b), _mm256_permute2f128_ps::<0x31>(a, b));
+        let cd = _mm256_add_ps(_mm256_permute2f128_ps::<0x20>(c, d), _mm256_permute2f128_ps::<0x31>(c, d));
+        // Lanes of [a a c c b b d d], then of [a _ c _ b _ d _].
+        let low = _mm256_shuffle_ps::<0b01_00_01_00>(ab, cd);
+        let high = _mm256_shuffle_ps::<0b11_10_11_10>(ab, cd);
+        let two = _mm256_add_ps(low, high);
+        let one = _mm256_add_ps(two, _mm256_movehdup_ps(two));
+        let bd = _mm_moveldup_ps(_mm256_extractf128_ps::<1>(one));
+        _mm_storeu_ps(sums.as_mut_ptr(), _mm_blend_ps::<0b1010>(_mm256_castps256_ps128(one), bd));
+    }
+    sums
 }
 
 /// Moves elements 0 to 3 of the lower half and 4 to 7 of the upper half of `x` to the high bytes of eight f32.
