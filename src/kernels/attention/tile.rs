@@ -13,7 +13,7 @@ use super::Queries;
 use super::mix::Mix;
 use crate::kernels::exp::exp;
 use crate::kernels::gemm::{Decode, Product, WeightRow, sweep};
-use crate::kernels::simd::{F32s, Tile, TileOp};
+use crate::kernels::simd::{F32s, MAX_LANES, Tile, TileOp};
 
 /// Keys in a tile at most: long enough that what is done once a tile (maxima, sums, rescaling) is a few percent.
 pub(super) const KEYS: usize = 96;
@@ -23,6 +23,9 @@ const KEY_STEP: usize = 24;
 const TILE_BYTES: usize = 24 << 10;
 /// (row, query head) pairs in a task at most: keys and values come from L2 or beyond once a task.
 pub(super) const QUERIES: usize = 32;
+
+// Both are walked by whole vectors.
+const _: () = assert!(KEYS.is_multiple_of(MAX_LANES) && QUERIES.is_multiple_of(MAX_LANES));
 
 /// Keys in a tile: depends on sizes and types alone, so that every call cuts the keys at the same places.
 fn keys_in_tile<K, V>(head_dim: usize) -> usize {
@@ -125,7 +128,7 @@ where
         j: usize,
         acc: [[S::V; N]; M],
     ) {
-        // Four sums at a time, in the order of `at`.
+        // Four sums at a time: all queries of a key, then of the next.
         let mut at = 0;
         while at < M * N {
             let mut four = [s.splat(0.0); 4];
