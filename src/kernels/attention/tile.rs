@@ -24,8 +24,10 @@ const TILE_BYTES: usize = 24 << 10;
 /// (row, query head) pairs in a task at most: keys and values come from L2 or beyond once a task.
 pub(super) const QUERIES: usize = 32;
 
-// Both are walked by whole vectors.
-const _: () = assert!(KEYS.is_multiple_of(MAX_LANES) && QUERIES.is_multiple_of(MAX_LANES));
+const _: () = assert!(
+    KEYS.is_multiple_of(MAX_LANES) && QUERIES.is_multiple_of(MAX_LANES),
+    "scores and maxima are walked by whole vectors"
+);
 
 /// Keys in a tile: depends on sizes and types alone, so that every call cuts the keys at the same places.
 fn keys_in_tile<K, V>(head_dim: usize) -> usize {
