@@ -128,7 +128,7 @@ DEFAULT tests
 LABEL tests
   KERNEL /vmlinuz
   INITRD /initrd
-  APPEND console=ttyS0,115200 mitigations=off nosmp quiet loglevel=3 panic=-1 ${KERNEL_OPTIONS-}
+  APPEND console=ttyS0,115200 mitigations=off clearcpuid=fsrm no5lvl nosmp quiet loglevel=3 panic=-1 ${KERNEL_OPTIONS-}
 END
 unpacked usr/bin/genisoimage -quiet -o "$work/boot.iso" -b isolinux.bin -c boot.cat -no-emul-boot -boot-load-size 4 \
     -boot-info-table "$disk"
