@@ -12,7 +12,7 @@
 # initramfs and booted under a Debian kernel; what they print comes back over the serial port.
 #
 # UNFINISHED: no program has run in it yet. The kernel enables the AMX state (Linux wants IA32_XFD for that, which Bochs 3.0
-# lacks and bochs-xfd.patch adds). With handlers chaining compiled in, it hung after "LSM: Security Framework initializing",
+# lacks and bochs-amx.patch adds). With handlers chaining compiled in, it hung after "LSM: Security Framework initializing",
 # with and without AMX; this configuration leaves chaining out and was never booted. tools/emulate-avx512.sh still stands.
 #
 # Needs Debian 12, cargo, g++, make, patch; not root, and nothing is installed. Everything lands in target/emulate.
@@ -49,7 +49,7 @@ END
     APT_CONFIG=$apt/apt.conf apt-get update -qq
     (cd "$apt" && APT_CONFIG=$apt/apt.conf apt-get source -qq --download-only --tar-only bochs)
     tar -xf "$apt"/bochs_*.orig.tar.* -C "$source" --strip-components=1
-    patch -s -d "$source" -p1 <tools/bochs-xfd.patch
+    patch -s -d "$source" -p1 <tools/bochs-amx.patch
     echo "building Bochs; the log is $work/build.log"
     (cd "$source" && ./configure --enable-cpu-level=6 --enable-x86-64 --enable-avx --enable-evex --enable-amx \
         --enable-repeat-speedups --enable-fast-function-calls --disable-docbook --with-nogui --without-x \
