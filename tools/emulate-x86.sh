@@ -154,7 +154,7 @@ END
 rm -f "$run/serial.txt" && touch "$run/serial.txt"
 echo "booting; progress is in $run/serial.txt"
 # It ends with an error when the machine powers off.
-timeout 3h "$work/bochs" -q -f "$run/bochsrc" </dev/null >"$run/screen.txt" 2>&1 || true
+timeout --foreground 3h "$work/bochs" -q -f "$run/bochsrc" </dev/null >"$run/screen.txt" 2>&1 || true
 if ! grep -q '^== cpu' "$run/serial.txt"; then
     echo "it did not boot; the ends of what Bochs and Linux say:" >&2
     tail -n 20 "$run/screen.txt" "$run/serial.txt" >&2
