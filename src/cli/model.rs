@@ -4,7 +4,7 @@ use crate::cache::KvDtype;
 use crate::engine::{Engine, EngineBuilder, ModelFiles};
 use crate::error::Result;
 use crate::json::Value;
-use crate::kernels::Level;
+use crate::kernels::{Activations, Level};
 use crate::model::GenerationConfig;
 use crate::tensor::TokenId;
 use crate::text::Tokenizer;
@@ -28,6 +28,27 @@ impl From<KvChoice> for KvDtype {
         match choice {
             KvChoice::F32 => Self::F32,
             KvChoice::F16 => Self::F16,
+        }
+    }
+}
+
+/// What quantized weights are multiplied with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ActivationChoice {
+    /// The most precise that costs little speed.
+    Auto,
+    /// As they are.
+    F32,
+    /// Rounded to int8.
+    Int8,
+}
+
+impl From<ActivationChoice> for Activations {
+    fn from(choice: ActivationChoice) -> Self {
+        match choice {
+            ActivationChoice::Auto => Self::Auto,
+            ActivationChoice::F32 => Self::F32,
+            ActivationChoice::Int8 => Self::Int8,
         }
     }
 }
@@ -135,6 +156,14 @@ impl ModelArgs {
     /// # Errors
     /// Whatever is wrong with the files or the options.
     pub fn open(&self, path: &Path, machine: &MachineArgs) -> Result<Opened> {
+        self.open_with(path, self.builder(machine)?)
+    }
+
+    /// Opens the checkpoint at `path` with the settings of `builder`, to which the tokenizer adds what it knows.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the files or the settings.
+    pub fn open_with(&self, path: &Path, mut builder: EngineBuilder) -> Result<Opened> {
         let files = self.locate(path)?;
         let read = |path: &Option<PathBuf>| path.as_deref().map(Value::read).transpose();
         let (config, special) = (read(&files.tokenizer_config)?, read(&files.special_tokens_map)?);
@@ -142,7 +171,6 @@ impl ModelArgs {
         let template = ChatTemplate::open(files.chat_template.as_deref(), files.tokenizer_config.as_deref())?;
         let model = ModelFiles::read(&files)?;
         let generation = model.generation.clone();
-        let mut builder = self.builder(machine)?;
         if let Some(tokenizer) = &tokenizer {
             // The config decides; only where it is silent does the tokenizer have to name one mask.
             if self.mask_id.or(model.arch.tokens.mask).is_none() {
