@@ -243,7 +243,8 @@ mod tests {
             let x = decoded(&format.to_string(), 70, 1000, 3);
             let (mean, std) = mean_and_std(&x);
             // Codes from 0 to 15 stand for -8 to 7: half a step below the middle.
-            let middle = if format.to_string().starts_with("q4") && !format.zero_points { 0.0022 } else { 0.0 };
+            let middle =
+                if format.to_string().starts_with("q4") && !format.zero_points { 0.0022 } else { 0.0 };
             assert!((mean + middle).abs() < 5e-4, "{format}: mean {mean}");
             assert!((std - 0.02).abs() < 1e-3, "{format}: deviation {std}");
             let top = x.iter().fold(0f32, |top, v| top.max(v.abs()));
