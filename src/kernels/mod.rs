@@ -30,6 +30,8 @@ pub use cpu::{Activations, Cpu, LEVEL_VARIABLE, Level};
 pub use gemm::{Prepared, Projection};
 pub use rope::RopeTable;
 pub use rows::Scan;
+#[cfg(target_arch = "aarch64")]
+pub use simd::Neon;
 pub use simd::Scalar;
 #[cfg(target_arch = "x86_64")]
 pub use simd::{Avx2, Avx512};

@@ -2,23 +2,27 @@
 //!
 //! On targets without a file here, [`Level`] is `Scalar` only.
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
 use super::cpu::Level;
 use super::simd::{DotOp, DotUnit, Op, TileOp};
 
+#[cfg(target_arch = "aarch64")]
+pub(crate) use aarch64::{features, vector_levels};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86_64::{dot_units, features, vector_levels};
 
 /// The levels above scalar that this CPU has, lowest first.
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub(crate) fn vector_levels() -> Vec<Level> {
     Vec::new()
 }
 
 /// The instruction set extensions of this CPU that kernels use or may use.
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub(crate) fn features() -> Vec<&'static str> {
     Vec::new()
 }
@@ -53,6 +57,8 @@ impl Level {
             Self::Avx2(s) => x86_64::row_avx2(s, op),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(s) => x86_64::row_avx512(s, op),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(s) => aarch64::row_neon(s, op),
         }
     }
 
@@ -64,6 +70,8 @@ impl Level {
             Self::Avx2(s) => x86_64::tile_avx2(s, op),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(s) => x86_64::tile_avx512(s, op),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(s) => aarch64::tile_neon(s, op),
         }
     }
 }

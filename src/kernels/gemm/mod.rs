@@ -16,7 +16,7 @@ mod rows;
 mod unit;
 
 pub(crate) use decode::{Decode, WeightRow};
-pub(crate) use fma::{PANEL, Product, sweep};
+pub(crate) use fma::{PANEL, Product, load, sweep};
 pub use prepare::Prepared;
 pub(crate) use unit::Unit;
 
