@@ -9,7 +9,7 @@ mod model;
 pub mod presets;
 pub mod random;
 
-pub use model::{ActivationChoice, KvChoice, MachineArgs, ModelArgs, Opened};
+pub use model::{KvChoice, MachineArgs, ModelArgs, Opened};
 
 use crate::kernels::Level;
 use std::io::{ErrorKind, Write};

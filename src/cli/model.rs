@@ -32,27 +32,6 @@ impl From<KvChoice> for KvDtype {
     }
 }
 
-/// What quantized weights are multiplied with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ActivationChoice {
-    /// The most precise that costs little speed.
-    Auto,
-    /// As they are.
-    F32,
-    /// Rounded to int8.
-    Int8,
-}
-
-impl From<ActivationChoice> for Activations {
-    fn from(choice: ActivationChoice) -> Self {
-        match choice {
-            ActivationChoice::Auto => Self::Auto,
-            ActivationChoice::F32 => Self::F32,
-            ActivationChoice::Int8 => Self::Int8,
-        }
-    }
-}
-
 /// The machine.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Machine")]

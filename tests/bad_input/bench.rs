@@ -40,7 +40,7 @@ fn bench_options() {
         (&["--seconds", "nan"], &["option `seconds`: NaN given"]),
         (&["--threads", "0"], &["--threads"]),
         (&["--level", "avx1024"], &["option `level`: `avx1024`"]),
-        (&["--activations", "int4"], &["--activations", "int4"]),
+        (&["--activations", "int4"], &["option `activations`: `int4` given"]),
         (&["--activations", "int8"], &["option `activations`: int8 given", "these are bf16 and bf16"]),
         (&["--mask-id", "1024"], &["option `mask-id`: 1024 given", "0 to 1023 expected"]),
         (&["--generate", "--rows", "4"], &["--generate", "--rows"]),

@@ -3,7 +3,7 @@
 use clap::{Args, Parser, ValueEnum};
 use diffulex::cli::decoding::DecodingArgs;
 use diffulex::cli::presets::Preset;
-use diffulex::cli::{self, ActivationChoice, KvChoice, MachineArgs};
+use diffulex::cli::{self, KvChoice, MachineArgs};
 use diffulex::quant::{Code, Format, Group, Quant};
 use diffulex::tensor::TokenId;
 use diffulex::{Error, Result};
@@ -27,9 +27,6 @@ pub(crate) struct Cli {
     pub(crate) decoding: DecodingArgs,
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
-    /// What quantized weights are multiplied with
-    #[arg(long, value_enum, default_value = "auto", help_heading = "Machine")]
-    pub(crate) activations: ActivationChoice,
     /// Measure the machine only
     #[arg(long, help_heading = "Output")]
     pub(crate) roofline: bool,

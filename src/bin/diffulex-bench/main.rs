@@ -13,7 +13,7 @@ mod work;
 use args::Cli;
 use case::Case;
 use clap::Parser;
-use diffulex::cli::{self, ActivationChoice};
+use diffulex::cli;
 use diffulex::exec::Threads;
 use diffulex::kernels::{Activations, Kernels};
 use diffulex::quant::Format;
@@ -66,9 +66,9 @@ fn run(args: &Cli) -> Result<ExitCode> {
 }
 
 /// Refuses int8 activations where no weight is quantized: the figures would not be what they are called.
-fn check_activations(choice: ActivationChoice, formats: &[Format]) -> Result<()> {
+fn check_activations(activations: Activations, formats: &[Format]) -> Result<()> {
     let quantized = formats.iter().any(|format| matches!(format, Format::Quant(_)));
-    if choice == ActivationChoice::Int8 && !quantized {
+    if activations == Activations::Int8 && !quantized {
         let names: Vec<_> = formats.iter().map(ToString::to_string).collect();
         let reason =
             format!("int8 given, which is for quantized weights only; these are {}", names.join(" and "));

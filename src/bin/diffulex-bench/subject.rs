@@ -40,7 +40,7 @@ impl Subject {
         let start = Instant::now();
         let mut builder = Engine::builder()
             .level(args.machine.level()?)
-            .activations(args.activations.into())
+            .activations(args.machine.activations()?)
             .executor(exec.clone())
             .kv(args.model.kv.into());
         if let Some(id) = args.model.mask_id {
@@ -68,7 +68,7 @@ impl Subject {
     fn checkpoint(args: &Cli, path: &Path, builder: EngineBuilder, exec: Arc<Threads>) -> Result<Self> {
         let files = ModelArgs { mask_id: args.model.mask_id, ..ModelArgs::default() };
         let opened = files.open_with(path, builder)?;
-        check_activations(args.activations, &opened.engine.model().formats())?;
+        check_activations(args.machine.activations()?, &opened.engine.model().formats())?;
         let (name, generation) = (opened.origin, opened.generation);
         Ok(Self { name, engine: opened.engine, exec, generation, is_random: false, seconds: 0.0 })
     }
@@ -76,7 +76,7 @@ impl Subject {
     fn random(args: &Cli, name: &str, builder: EngineBuilder, exec: Arc<Threads>) -> Result<Self> {
         let preset = args.model.shape(name)?;
         let (blocks, head) = args.model.formats()?;
-        check_activations(args.activations, &[blocks, head])?;
+        check_activations(args.machine.activations()?, &[blocks, head])?;
         let arch = preset.architecture()?;
         check_memory(&arch, blocks, head)?;
         let source = random::source(&arch, blocks, head, 0);
