@@ -4,7 +4,7 @@ use crate::cache::KvDtype;
 use crate::engine::{Engine, EngineBuilder, ModelFiles};
 use crate::error::Result;
 use crate::json::Value;
-use crate::kernels::Level;
+use crate::kernels::{Activations, Level};
 use crate::model::GenerationConfig;
 use crate::tensor::TokenId;
 use crate::text::Tokenizer;
@@ -42,6 +42,9 @@ pub struct MachineArgs {
     /// Instruction set: scalar, avx2, avx512, neon [default: the best of this CPU, or DIFFULEX_LEVEL]
     #[arg(long, value_name = "LEVEL")]
     pub level: Option<String>,
+    /// What quantized weights are multiplied with: auto, f32, int8
+    #[arg(long, value_name = "KIND", default_value = "auto")]
+    pub activations: String,
 }
 
 impl MachineArgs {
@@ -51,6 +54,14 @@ impl MachineArgs {
     /// [`crate::Error::Option`] if it is unknown or not on this CPU.
     pub fn level(&self) -> Result<Level> {
         self.level.as_deref().map_or_else(Level::from_env, Level::from_name)
+    }
+
+    /// What quantized weights are to be multiplied with.
+    ///
+    /// # Errors
+    /// [`crate::Error::Option`] if there is no such kind.
+    pub fn activations(&self) -> Result<Activations> {
+        Activations::from_name(&self.activations)
     }
 
     /// Threads to use.
@@ -171,7 +182,10 @@ impl ModelArgs {
     /// # Errors
     /// If the level is unknown or not on this CPU.
     pub fn builder(&self, machine: &MachineArgs) -> Result<EngineBuilder> {
-        let mut builder = Engine::builder().level(machine.level()?).threads(machine.threads());
+        let mut builder = Engine::builder()
+            .level(machine.level()?)
+            .activations(machine.activations()?)
+            .threads(machine.threads());
         if let Some(id) = self.mask_id {
             builder = builder.mask(id);
         }

@@ -48,6 +48,7 @@ fn describe(opened: &Opened) -> Value {
         "strategy": arch.policy,
         "decoding": decoding::describe(&engine.default_policy(), engine),
         "level": engine.kernels().level().name(),
+        "activations": engine.kernels().activations().name(),
         "cpu": diffulex::kernels::Cpu::detect().to_string(),
         "threads": engine.threads(),
         "kernels": engine.kernels().names(&model.formats()),

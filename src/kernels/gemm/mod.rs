@@ -18,7 +18,7 @@ mod smmla;
 mod unit;
 
 pub(crate) use decode::{Decode, WeightRow};
-pub(crate) use fma::{PANEL, Product, sweep};
+pub(crate) use fma::{PANEL, Product, load, sweep};
 pub use prepare::Prepared;
 pub(crate) use unit::Unit;
 
