@@ -13,6 +13,8 @@ mod fma;
 mod panels;
 mod prepare;
 mod rows;
+#[cfg(target_arch = "aarch64")]
+mod smmla;
 mod unit;
 
 pub(crate) use decode::{Decode, WeightRow};

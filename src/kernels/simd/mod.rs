@@ -17,6 +17,8 @@ mod avx2;
 mod avx512;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+#[cfg(target_arch = "aarch64")]
+mod neon_dots;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
 
@@ -26,6 +28,8 @@ mod pulp;
 pub(crate) use dots::{DotOp, DotUnit, Dots};
 #[cfg(target_arch = "aarch64")]
 pub use neon::Neon;
+#[cfg(target_arch = "aarch64")]
+pub(crate) use neon_dots::{NeonDot, NeonI8mm};
 pub use scalar::Scalar;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use vnni::{Avx512Vnni, AvxVnni};
