@@ -215,5 +215,5 @@ fn machine_and_memory_options() {
             ["option `context`: 1073741824 positions given", "640 bytes each", "more memory than there is"];
         table.damaged("memory", &dir, &["--ids", "1", "--context", "1073741824"], &fragments);
     }
-    table.finish(12 - usize::from(promises));
+    table.finish(13 - usize::from(promises));
 }

@@ -32,7 +32,7 @@ fn cases_are_reported_with_their_work_and_their_limit() {
     for peak in machine["peaks"].as_array().unwrap() {
         assert!(number(&peak["gops"]) > 0.0 && peak["unit"].as_str().unwrap().contains('/'), "{peak}");
     }
-    assert_eq!(report["model"]["formats"], serde_json::json!(["q8g64", "q4g64"]));
+    assert_eq!(report["model"]["formats"], serde_json::json!(["q4g64", "q8g64"]));
     assert_eq!(report["model"]["random_weights"], true);
     let cases = report["cases"].as_array().unwrap();
     let places: Vec<_> = cases.iter().map(|case| (&case["context"], &case["rows"])).collect();
