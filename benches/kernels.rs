@@ -1,12 +1,10 @@
 //! Every kernel at every level of this CPU, on the shapes of real models, beside what the machine can do at most.
 //!
 //! `cargo bench --bench kernels -- gemm/bf16` selects by id: `gemm/bf16xf32/avx2/m4_n6144_k2048`, with `_t2` for two threads.
-//! Compare products of few rows with `machine/read`, products of many rows with `machine/fma`.
+//! Compare products of few rows with `machine/read`, products of many rows with `machine/peak` of their unit.
 
 #[path = "../tests/oracle/cases.rs"]
 mod cases;
-#[path = "kernels/machine.rs"]
-mod machine;
 #[path = "../tests/oracle/matrices.rs"]
 mod matrices;
 
@@ -19,6 +17,7 @@ use diffulex::kernels::{
     Activations, Attention, Kernels, KeySpan, KvRows, Level, Prepared, Projection, RopeTable,
 };
 use diffulex::quant::Format;
+use diffulex::roofline;
 use diffulex::tensor::{Rows, RowsMut};
 use std::time::Duration;
 
@@ -161,14 +160,18 @@ fn limits(c: &mut Criterion) {
     let buffer = vec![1u64; 32 << 20];
     for (threads, exec) in executors() {
         group.throughput(Throughput::Bytes(size_of_val(&*buffer) as u64));
-        group.bench_function(format!("read{threads}"), |b| b.iter(|| machine::read(&*exec, &buffer)));
-        if let Some(flops) = machine::fma(&*exec) {
-            group.throughput(Throughput::Elements(flops));
-            group.bench_function(format!("fma/avx2{threads}"), |b| b.iter(|| machine::fma(&*exec)));
-        }
-        if let Some(flops) = machine::fma_wide(&*exec) {
-            group.throughput(Throughput::Elements(flops));
-            group.bench_function(format!("fma/avx512{threads}"), |b| b.iter(|| machine::fma_wide(&*exec)));
+        group.bench_function(format!("read{threads}"), |b| b.iter(|| roofline::read(&*exec, &buffer)));
+        for kernels in Kernels::available() {
+            let formats: &[&str] = match kernels.activations() {
+                Activations::Int8 => &["q8g64", "q4g64"],
+                _ => &["f32"],
+            };
+            for format in formats {
+                let format = Format::from_name(format).expect("a format");
+                group.throughput(Throughput::Elements(kernels.spin(&*exec, format)));
+                let id = format!("peak/{format}x{}{threads}", kernels.unit_name(format));
+                group.bench_function(id, |b| b.iter(|| kernels.spin(&*exec, format)));
+            }
         }
     }
 }

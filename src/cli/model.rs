@@ -146,6 +146,14 @@ impl ModelArgs {
     /// # Errors
     /// Whatever is wrong with the files or the options.
     pub fn open(&self, path: &Path, machine: &MachineArgs) -> Result<Opened> {
+        self.open_with(path, self.builder(machine)?)
+    }
+
+    /// Opens the checkpoint at `path` with the settings of `builder`, to which the tokenizer adds what it knows.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the files or the settings.
+    pub fn open_with(&self, path: &Path, mut builder: EngineBuilder) -> Result<Opened> {
         let files = self.locate(path)?;
         let read = |path: &Option<PathBuf>| path.as_deref().map(Value::read).transpose();
         let (config, special) = (read(&files.tokenizer_config)?, read(&files.special_tokens_map)?);
@@ -153,7 +161,6 @@ impl ModelArgs {
         let template = ChatTemplate::open(files.chat_template.as_deref(), files.tokenizer_config.as_deref())?;
         let model = ModelFiles::read(&files)?;
         let generation = model.generation.clone();
-        let mut builder = self.builder(machine)?;
         if let Some(tokenizer) = &tokenizer {
             // The config decides; only where it is silent does the tokenizer have to name one mask.
             if self.mask_id.or(model.arch.tokens.mask).is_none() {

@@ -1,8 +1,7 @@
 //! `--info`: what a model is and what it needs.
 
-use crate::decoding;
 use diffulex::cache::{Attention, KvDtype};
-use diffulex::cli::Opened;
+use diffulex::cli::{Opened, decoding};
 use serde_json::{Value, json};
 
 /// The description, for people or as JSON.
