@@ -11,6 +11,7 @@ use crate::kernels::simd::{Dots, F32s, Neon, NeonDot, NeonI8mm};
 /// Pairs of rows of x in the tallest tile.
 const PAIRS: usize = 4;
 
+/// By SMMLA; a row alone by SDOT, which gives the same bits.
 #[derive(Clone, Copy)]
 pub(super) struct BySmmla(pub(super) NeonI8mm);
 
