@@ -3,8 +3,10 @@
 //! Exit codes: 0 success, 1 a comparison failed, 2 bad input, 130 interrupted.
 #![forbid(unsafe_code)]
 
+mod format;
 mod model;
 
+pub use format::{DEFAULT_GROUP, FormatName, group};
 pub use model::{KvChoice, MachineArgs, ModelArgs, Opened};
 
 use crate::kernels::Level;
