@@ -28,7 +28,8 @@ impl FromStr for FormatName {
             _ => {
                 let known = Format::from_name(text).map(Self::Exact);
                 return known.ok_or_else(|| {
-                    "expected int4, int8, int4:GROUP, int8:GROUP, bf16, f16, f32 or a name such as q4g64z".into()
+                    "expected int4, int8, int4:GROUP, int8:GROUP, bf16, f16, f32 or a name such as q4g64z"
+                        .into()
                 });
             }
         };

@@ -151,7 +151,10 @@ fn matches(pattern: &str, name: &str) -> bool {
     let Some(first) = pattern.chars().next() else { return name.is_empty() };
     let rest = &pattern[first.len_utf8()..];
     match first {
-        '*' => matches(rest, name) || name.chars().next().is_some_and(|c| matches(pattern, &name[c.len_utf8()..])),
+        '*' => {
+            matches(rest, name)
+                || name.chars().next().is_some_and(|c| matches(pattern, &name[c.len_utf8()..]))
+        }
         _ => name.strip_prefix(|c| first == '?' || c == first).is_some_and(|name| matches(rest, name)),
     }
 }
@@ -163,7 +166,9 @@ mod tests {
     #[test]
     fn patterns_match_whole_names() {
         let name = "model.layers.10.mlp.down_proj.weight";
-        for pattern in [name, "*", "**", "*.down_proj.*", "model.layers.??.*", "*.weight", "model.*.10.*weight"] {
+        for pattern in
+            [name, "*", "**", "*.down_proj.*", "model.layers.??.*", "*.weight", "model.*.10.*weight"]
+        {
             assert!(matches(pattern, name), "{pattern}");
         }
         for pattern in ["", "model", "model.layers.?.*", "*.bias", "*.weight?", "down_proj", "*.1.*"] {

@@ -86,6 +86,15 @@ impl<'a> Panels<'a> {
         (scale, minimum)
     }
 
+    /// Row and group of the first scale or minimum that is NaN or infinite.
+    pub fn first_not_finite(&self) -> Option<(usize, usize)> {
+        let groups = self.quant.groups(self.k);
+        (0..self.n).flat_map(|row| (0..groups).map(move |group| (row, group))).find(|&(row, group)| {
+            let (scale, minimum) = self.scale(row, group);
+            !scale.is_finite() || !minimum.is_finite()
+        })
+    }
+
     /// The code of element `k` of row `row`, zeros behind the end of the row included.
     ///
     /// # Panics
