@@ -7,6 +7,7 @@ mod fixture;
 mod program;
 
 mod options;
+mod quantize;
 mod recorded;
 mod run;
 #[cfg(unix)]

@@ -7,7 +7,7 @@ use diffulex::exec::Threads;
 use diffulex::model::{Planned, Recipe};
 use diffulex::quant::{Format, Loss, Matrix};
 use diffulex::tensor::TensorView;
-use diffulex::weights::writer::{TensorSpec, write_checkpoint};
+use diffulex::weights::writer::{TensorSpec, padding, write_checkpoint};
 use diffulex::weights::{Checkpoint, QUANT_KEY, Storage, StoredQuant, TensorSource, quant_metadata};
 use diffulex::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -44,6 +44,23 @@ fn spec(planned: &Planned) -> Result<(TensorSpec, Option<StoredQuant>)> {
         None => (to.dtype().expect("what is not quantized is floats"), shape.clone()),
     };
     Ok((TensorSpec { name: name.clone(), dtype, shape }, stored))
+}
+
+/// Every tensor, and the metadata of the file.
+fn layout(plan: &[Planned]) -> Result<(Vec<TensorSpec>, (String, String))> {
+    let (specs, stored): (Vec<_>, Vec<_>) =
+        plan.iter().map(spec).collect::<Result<Vec<_>>>()?.into_iter().unzip();
+    let matrices = plan.iter().zip(stored);
+    let quantized: Vec<_> =
+        matrices.filter_map(|(planned, stored)| Some((planned.name.as_str(), stored?))).collect();
+    // One entry: the order of several would differ from run to run.
+    if quantized.is_empty() {
+        return Ok((specs, ("format".to_string(), "pt".to_string())));
+    }
+    let mut metadata = (QUANT_KEY.to_string(), quant_metadata(quantized));
+    let spaces = padding(&specs, std::slice::from_ref(&metadata));
+    metadata.1.extend(std::iter::repeat_n(' ', spaces));
+    Ok((specs, metadata))
 }
 
 /// A tensor of floats as a matrix; a vector is a row.
@@ -94,16 +111,7 @@ pub(crate) fn convert(files: &Checkpoint, dir: &Path, recipe: &Recipe, threads: 
     let start = Instant::now();
     let arch = ModelFiles::read(files)?.arch;
     let plan = recipe.plan(&arch, &files.open(Storage::Map)?)?;
-    let specs = plan.iter().map(spec).collect::<Result<Vec<_>>>()?;
-    let quantized = specs.iter().filter_map(|(spec, stored)| Some((spec.name.as_str(), (*stored)?)));
-    let quantized: Vec<_> = quantized.collect();
-    // One entry: the order of several would differ from run to run.
-    let metadata = match quantized.is_empty() {
-        true => ("format".to_string(), "pt".to_string()),
-        false => (QUANT_KEY.to_string(), quant_metadata(quantized)),
-    };
-    let specs: Vec<TensorSpec> = specs.iter().map(|(spec, _)| spec.clone()).collect();
-
+    let (specs, metadata) = layout(&plan)?;
     let mut output = Output::prepare(dir, files.directory())?;
     let companions = companions(files.directory())?;
     let size = |path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
