@@ -199,7 +199,6 @@ fn options_that_make_no_sense_are_refused() {
             "option `exclude`: no tensor of the model matches `*.nothing`",
         ),
         (&["--format", "int4", "--level", "avx1024"], "option `level`"),
-        (&["--format", "int4", "--threads", "0"], "invalid value '0'"),
         (&["--format", "int4", "--check-only"], "cannot be used with"),
         (&["--check-only", "--no-check"], "cannot be used with"),
     ] {
