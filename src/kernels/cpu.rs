@@ -1,6 +1,8 @@
 //! What this CPU can do: [`Level`], the instruction set that kernels run on, and [`Cpu`], a description for reports.
 
 use super::arch;
+#[cfg(target_arch = "aarch64")]
+use super::simd::Neon;
 use super::simd::Scalar;
 #[cfg(target_arch = "x86_64")]
 use super::simd::{Avx2, Avx512};
@@ -24,6 +26,9 @@ pub enum Level {
     /// 512-bit vectors: AVX-512 F, BW, CD, DQ, VL.
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
+    /// 128-bit vectors: Advanced SIMD.
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon),
 }
 
 impl Level {
@@ -47,6 +52,8 @@ impl Level {
             Self::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(_) => "avx512",
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(_) => "neon",
         }
     }
 
@@ -95,8 +102,19 @@ pub enum Activations {
 }
 
 impl Activations {
-    /// The names of all, as options take them.
-    pub const NAMES: [&str; 3] = ["auto", "f32", "int8"];
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Auto, Self::F32, Self::Int8];
+
+    /// The kind with this name.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if there is none.
+    pub fn from_name(name: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            Error::option("activations", format!("`{name}` given, one of {names} expected"))
+        })
+    }
 
     /// The name in options and reports.
     pub fn name(self) -> &'static str {
@@ -173,8 +191,11 @@ mod tests {
     fn the_description_names_what_the_level_needs() {
         let text = Cpu::detect().to_string();
         assert!(text.starts_with(std::env::consts::ARCH), "{text}");
-        if Level::detect().name() != "scalar" {
-            assert!(text.contains("avx2 fma f16c"), "{text}");
-        }
+        let needed = match Level::detect().name() {
+            "scalar" => "",
+            "neon" => ": neon",
+            _ => ": avx2 fma f16c",
+        };
+        assert!(text.contains(needed), "{text}");
     }
 }

@@ -34,17 +34,20 @@ fn rounded(x: &[f32], k: usize, step: usize) -> Vec<f32> {
     out
 }
 
-/// Products may err by the rounding of f32: a lane adds `k / LANES` of them, the tree `log LANES`, the bias one.
 fn check_gemm(kernels: &Kernels, m: usize, n: usize, k: usize, format: Format) {
-    let (w, values) = matrix(n, k, format, (n * k) as u64);
-    let (x, bias) = (noise(m * k, 1), noise(n, 2));
-    let magnitudes = oracle::matrices::magnitudes(&w);
+    check_product(kernels, format, &noise(m * k, 1), &noise(n * k, (n * k) as u64), n, k);
+}
+
+/// Products may err by the rounding of f32: a lane adds `k / LANES` of them, the tree `log LANES`, the bias one.
+fn check_product(kernels: &Kernels, format: Format, x: &[f32], w: &[f32], n: usize, k: usize) {
+    let (m, w, bias) = (x.len() / k, oracle::matrices::matrix(n, k, format, w), noise(n, 2));
+    let (values, magnitudes) = (oracle::matrices::values(&w), oracle::matrices::magnitudes(&w));
     let seen = match format {
-        Format::Quant(quant) if kernels.activations() == Activations::Int8 => rounded(&x, k, quant.step()),
-        _ => x.clone(),
+        Format::Quant(quant) if kernels.activations() == Activations::Int8 => rounded(x, k, quant.step()),
+        _ => x.to_vec(),
     };
     for bias in [None, Some(&*bias)] {
-        let out = run_gemm(kernels, &Serial, &x, &w, bias);
+        let out = run_gemm(kernels, &Serial, x, &w, bias);
         let expected = oracle::gemm(&seen, &values, &magnitudes, bias, k);
         for (i, (&found, dot)) in out.iter().zip(expected).enumerate() {
             let error = (f64::from(found) - dot.value).abs();
@@ -68,6 +71,21 @@ fn gemm_agrees_with_the_oracle_where_tiles_end() {
                 }
                 for k in cases::GEMM_DEPTHS {
                     check_gemm(&kernels, m, 13, k, format);
+                }
+            }
+        }
+    }
+}
+
+/// The largest sums that integers of few bits have to hold: codes and elements of x at the ends of their ranges.
+#[test]
+fn integer_sums_hold_the_largest_products() {
+    let (n, k) = (19, 300);
+    for kernels in every_kernel() {
+        for format in formats(&kernels) {
+            for (x, w) in [(1.0, 0.999_999), (-1.0, 0.999_999), (1.0, -1.0), (-1.0, -1.0)] {
+                for m in [1, 2, 3, 4, 9] {
+                    check_product(&kernels, format, &vec![x; m * k], &vec![w; n * k], n, k);
                 }
             }
         }

@@ -5,14 +5,14 @@ use crate::kernels::simd::Tile;
 
 /// A row of stored weights. A new format implements this and nothing else to run on the FMA tile of every level.
 pub(crate) trait Decode: Copy {
-    /// Vector constants that decoding keeps in registers, which the tile cannot use then.
-    const CONSTANTS: usize;
-
     /// Elements `at .. at + LANES` as f32.
     ///
     /// # Safety
     /// The row has these elements.
     unsafe fn load<S: Tile>(self, s: S, at: usize) -> S::V;
+
+    /// Asks for the cache line of element `at`, which need not exist.
+    fn prefetch<S: Tile>(self, s: S, at: usize);
 
     /// Elements `at .. at + len` as f32, and 0 in the other lanes.
     ///
@@ -42,12 +42,14 @@ impl<T> WeightRow<T> {
 }
 
 impl Decode for WeightRow<f32> {
-    const CONSTANTS: usize = 0;
-
     #[inline(always)]
     unsafe fn load<S: Tile>(self, s: S, at: usize) -> S::V {
         // SAFETY: the caller's contract.
         unsafe { s.load_f32(self.0.add(at)) }
+    }
+    #[inline(always)]
+    fn prefetch<S: Tile>(self, s: S, at: usize) {
+        s.prefetch(self.0.wrapping_add(at).cast());
     }
     #[inline(always)]
     unsafe fn load_partial<S: Tile>(self, s: S, at: usize, len: usize) -> S::V {
@@ -57,12 +59,14 @@ impl Decode for WeightRow<f32> {
 }
 
 impl Decode for WeightRow<Bf16> {
-    const CONSTANTS: usize = 1;
-
     #[inline(always)]
     unsafe fn load<S: Tile>(self, s: S, at: usize) -> S::V {
         // SAFETY: the caller's contract; Bf16 is a transparent u16.
         unsafe { s.load_bf16(self.0.add(at).cast()) }
+    }
+    #[inline(always)]
+    fn prefetch<S: Tile>(self, s: S, at: usize) {
+        s.prefetch(self.0.wrapping_add(at).cast());
     }
     #[inline(always)]
     unsafe fn load_partial<S: Tile>(self, s: S, at: usize, len: usize) -> S::V {
@@ -72,12 +76,14 @@ impl Decode for WeightRow<Bf16> {
 }
 
 impl Decode for WeightRow<F16> {
-    const CONSTANTS: usize = 0;
-
     #[inline(always)]
     unsafe fn load<S: Tile>(self, s: S, at: usize) -> S::V {
         // SAFETY: the caller's contract; F16 is a transparent u16.
         unsafe { s.load_f16(self.0.add(at).cast()) }
+    }
+    #[inline(always)]
+    fn prefetch<S: Tile>(self, s: S, at: usize) {
+        s.prefetch(self.0.wrapping_add(at).cast());
     }
     #[inline(always)]
     unsafe fn load_partial<S: Tile>(self, s: S, at: usize, len: usize) -> S::V {

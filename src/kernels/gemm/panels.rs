@@ -8,7 +8,7 @@
 //! many rows of weights as a vector has lanes. Within a step of k sums are unscaled; each step then adds to one chain per
 //! output. The chain is the same for every shape of tile, so the bits of an output do not depend on the rows beside it.
 
-use super::prepare::{Stats, Steps};
+use super::prepare::{StepRows, Steps};
 use crate::exec::Columns;
 use crate::kernels::simd::{F32s, Tile};
 use crate::quant::{Code, PANEL_ROWS, Panels};
@@ -28,20 +28,24 @@ type V<A, X> = <<A as StepSums<X>>::Float as F32s>::V;
 pub(super) trait StepSums<X>: Copy {
     /// The token of the f32 vectors that hold the sums.
     type Float: Tile;
+    /// Whether tiles have 8 rows where there are so many, not 4.
+    const TALL: bool;
+
+    /// How many strips a tile has if there are `rows` rows: 1, 2, 4 or 8. Few rows take many strips, for enough independent
+    /// chains and streams from memory; with more rows a strip or two stay in L1 while all rows pass over them.
+    fn strips(rows: usize) -> usize;
 
     /// The token.
     fn float(self) -> Self::Float;
 
-    /// `Σ x code` over `len` elements of k, in units of x, for `M` rows and `N` strips.
+    /// `Σ x code` over `len` elements of k, in units of x, for `M` rows and `N` strips of int4 or int8 codes.
     ///
     /// # Safety
-    /// Every `x` has `len` elements, a multiple of 32; behind every `w` are the codes of a strip for so many elements.
-    unsafe fn sums<const M: usize, const N: usize>(
+    /// `x` holds `M` rows of `len` elements, a multiple of 32; behind every `w` are the codes of a strip for so many.
+    unsafe fn sums<const INT4: bool, const M: usize, const N: usize>(
         self,
-        code: Code,
         w: [*const u8; N],
-        x: [&[X]; M],
-        stats: [&Stats; M],
+        x: StepRows<X>,
         len: usize,
     ) -> [[V<Self, X>; N]; M];
 }
@@ -56,28 +60,36 @@ struct Strip {
 }
 
 impl<X> Strips<'_, X> {
-    /// Computes all columns. Few rows take many strips at once, for enough independent chains and streams from memory; with
-    /// more rows a pair of strips stays in L1 while all rows pass over it.
+    /// Computes all columns.
     #[inline(always)]
     pub(super) fn run<A: StepSums<X>>(&mut self, a: A) {
-        match (self.x.rows, A::Float::WIDE) {
-            (1, _) => self.columns::<A, 8>(a),
-            (2 | 3, _) | (4..=7, true) => self.columns::<A, 4>(a),
-            _ => self.columns::<A, 2>(a),
+        match self.w.quant().code {
+            Code::Int8 => self.all::<A, false>(a),
+            Code::Int4 => self.all::<A, true>(a),
+        }
+    }
+
+    #[inline(always)]
+    fn all<A: StepSums<X>, const INT4: bool>(&mut self, a: A) {
+        match A::strips(self.x.rows) {
+            8 => self.columns::<A, INT4, 8>(a),
+            4 => self.columns::<A, INT4, 4>(a),
+            2 => self.columns::<A, INT4, 2>(a),
+            _ => self.columns::<A, INT4, 1>(a),
         }
     }
 
     /// All columns, `N` strips at a time.
     #[inline(always)]
-    fn columns<A: StepSums<X>, const N: usize>(&mut self, a: A) {
+    fn columns<A: StepSums<X>, const INT4: bool, const N: usize>(&mut self, a: A) {
         let columns = self.out.range();
         let mut first = columns.start;
         while first < columns.end {
             if first + N * A::Float::LANES <= columns.end {
-                self.rows::<A, N>(a, first);
+                self.rows::<A, INT4, N>(a, first);
                 first += N * A::Float::LANES;
             } else {
-                self.rows::<A, 1>(a, first);
+                self.rows::<A, INT4, 1>(a, first);
                 first += A::Float::LANES;
             }
         }
@@ -85,15 +97,20 @@ impl<X> Strips<'_, X> {
 
     /// All rows of x against `N` strips from column `first` on.
     #[inline(always)]
-    fn rows<A: StepSums<X>, const N: usize>(&mut self, a: A, first: usize) {
-        let m = self.x.rows;
+    fn rows<A: StepSums<X>, const INT4: bool, const N: usize>(&mut self, a: A, first: usize) {
         let mut i = 0;
-        while i < m {
-            match m - i {
-                1 => self.tile::<A, 1, N>(a, i, first),
-                2 => self.tile::<A, 2, N>(a, i, first),
-                3 => self.tile::<A, 3, N>(a, i, first),
-                _ => self.tile::<A, 4, N>(a, i, first),
+        while i < self.x.rows {
+            // Shapes that `strips` never asks for are left out of the program.
+            match self.x.rows - i {
+                1 => self.tile::<A, INT4, 1, N>(a, i, first),
+                2 if N <= 4 => self.tile::<A, INT4, 2, N>(a, i, first),
+                3 if N <= 4 => self.tile::<A, INT4, 3, N>(a, i, first),
+                8.. if A::TALL && N <= 2 => {
+                    self.tile::<A, INT4, 8, N>(a, i, first);
+                    i += 4;
+                }
+                4.. if N <= 2 || A::Float::WIDE && N <= 4 => self.tile::<A, INT4, 4, N>(a, i, first),
+                rows => unreachable!("{rows} rows against {N} strips"),
             }
             i += 4;
         }
@@ -110,49 +127,57 @@ impl<X> Strips<'_, X> {
 
     /// `M` rows of x from row `i` on, against `N` strips from column `first` on, over all of k.
     #[inline(always)]
-    fn tile<A: StepSums<X>, const M: usize, const N: usize>(&mut self, a: A, i: usize, first: usize) {
+    fn tile<A: StepSums<X>, const INT4: bool, const M: usize, const N: usize>(
+        &mut self,
+        a: A,
+        i: usize,
+        first: usize,
+    ) {
         let (s, quant, k) = (a.float(), self.w.quant(), self.w.k());
         let (padded, group, step) = (quant.padded_k(k), quant.group_len(k), self.x.step);
         let bytes_per_k = PANEL_ROWS * quant.code.bits() / 8;
-        let minima = (quant.groups(k) * PANEL_ROWS, quant.zero_points);
+        let minima = quant.zero_points.then_some(quant.groups(k) * PANEL_ROWS);
         let mut strips = [self.strip(first); N];
         for b in 1..N {
             strips[b] = self.strip(first + b * A::Float::LANES);
         }
+        let mut x = self.x.rows_from(i, M);
         let mut acc = [[s.splat(0.0); N]; M];
-        let mut at = 0;
+        let (mut at, mut at_group) = (0, 0);
         while at < padded {
             let len = step.min(padded - at);
-            let x: [&[X]; M] = std::array::from_fn(|row| self.x.row(at / step, i + row));
-            let stats: [&Stats; M] = std::array::from_fn(|row| self.x.stats(at / step, i + row));
             let mut w = [strips[0].codes; N];
             for b in 0..N {
                 // SAFETY: `at` is less than the padded k of the panel, so the offset lies inside of its codes.
                 w[b] = unsafe { strips[b].codes.add(at * bytes_per_k) };
             }
-            // SAFETY: rows of x have `step` elements, and at + len is at most the padded k of the panel.
-            let sums = unsafe { a.sums(quant.code, w, x, stats, len) };
+            // SAFETY: `x` holds M rows of `step` elements, and at + len is at most the padded k of the panel.
+            let sums = unsafe { a.sums::<INT4, M, N>(w, x, len) };
             for b in 0..N {
-                // SAFETY: the group of `at` has a scale, and a minimum if there are zero points, for every row of the panel.
-                unsafe {
-                    let scales = strips[b].scales.add(at / group * PANEL_ROWS);
-                    let scale = s.load_f16(scales);
+                // SAFETY: the group has a scale, and a minimum if there are zero points, for every row of the panel.
+                let scales = unsafe { strips[b].scales.add(at_group) };
+                // SAFETY: as above.
+                let scale = unsafe { s.load_f16(scales) };
+                for row in 0..M {
+                    acc[row][b] = s.mul_add(sums[row][b], scale, acc[row][b]);
+                }
+                if INT4 {
+                    let minimum = match minima {
+                        // SAFETY: as above.
+                        Some(minima) => unsafe { s.load_f16(scales.add(minima)) },
+                        None => s.mul(scale, s.splat(-8.0)),
+                    };
                     for row in 0..M {
-                        acc[row][b] = s.mul_add(sums[row][b], scale, acc[row][b]);
-                    }
-                    if quant.code == Code::Int4 {
-                        let minimum = if minima.1 {
-                            s.load_f16(scales.add(minima.0))
-                        } else {
-                            s.mul(scale, s.splat(-8.0))
-                        };
-                        for row in 0..M {
-                            acc[row][b] = s.mul_add(s.splat(stats[row].sum), minimum, acc[row][b]);
-                        }
+                        // SAFETY: `x` has the stats of M rows.
+                        let sum = s.splat(unsafe { (*x.stats.add(row)).sum });
+                        acc[row][b] = s.mul_add(sum, minimum, acc[row][b]);
                     }
                 }
             }
             at += len;
+            // Groups are whole steps, or one step is a group.
+            at_group = if at.is_multiple_of(group) { at_group + PANEL_ROWS } else { at_group };
+            x = self.x.next(x);
         }
         for (row, acc) in acc.iter().enumerate() {
             for (b, &acc) in acc.iter().enumerate() {

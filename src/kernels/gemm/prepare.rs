@@ -66,17 +66,48 @@ pub(crate) struct Steps<'a, T> {
     stats: &'a [Stats],
 }
 
-impl<'a, T> Steps<'a, T> {
-    /// The elements of row `row` in step `step`.
+/// Some rows of x in one step.
+pub(crate) struct StepRows<T> {
+    /// Elements of the first row.
+    pub(crate) data: *const T,
+    /// From row to row, in elements.
+    pub(crate) stride: usize,
+    /// Of every row.
+    pub(crate) stats: *const Stats,
+}
+
+impl<T> Clone for StepRows<T> {
     #[inline(always)]
-    pub(crate) fn row(&self, step: usize, row: usize) -> &'a [T] {
-        &self.data[(step * self.rows + row) * self.step..][..self.step]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for StepRows<T> {}
+
+impl<T> Steps<'_, T> {
+    /// Rows `first .. first + count` of the first step.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    #[inline(always)]
+    pub(crate) fn rows_from(&self, first: usize, count: usize) -> StepRows<T> {
+        assert!(first + count <= self.rows, "rows {first} + {count} of {}", self.rows);
+        StepRows {
+            data: self.data[first * self.step..].as_ptr(),
+            stride: self.step,
+            stats: self.stats[first..].as_ptr(),
+        }
     }
 
-    /// What else there is to know of it.
+    /// The same rows one step further; behind the last step what it returns must not be read.
     #[inline(always)]
-    pub(crate) fn stats(&self, step: usize, row: usize) -> &'a Stats {
-        &self.stats[step * self.rows + row]
+    pub(crate) fn next(&self, x: StepRows<T>) -> StepRows<T> {
+        StepRows {
+            data: x.data.wrapping_add(self.rows * self.step),
+            stats: x.stats.wrapping_add(self.rows),
+            ..x
+        }
     }
 }
 
@@ -214,7 +245,7 @@ impl Element for i8 {
         let mut integer_sum = 0;
         for (out, &x) in out.iter_mut().zip(x) {
             // At most 127 in magnitude, so it fits; of a NaN it is some int8, and the scale is NaN.
-            let code = (x * inverse + ROUND).to_bits() as i8;
+            let code = (x * inverse + ROUND).to_bits() as Self;
             *out = code;
             integer_sum += i32::from(code);
         }

@@ -3,9 +3,11 @@
 //! A task reads its weight rows once from memory, in panels of [`PANEL`] rows.
 //!
 //! - Up to [`DIRECT_ROWS`] rows the product waits for memory: weights are decoded in registers as they stream in.
-//! - With more rows it is bound by arithmetic: a panel is decoded once into a buffer that stays in L1, [`BLOCK_K`] elements
-//!   of k at a time, and all rows of x pass over it. Accumulators rest in memory between blocks of k as whole vectors, which
-//!   rounds nothing, so both paths give the same bits.
+//! - With more rows it is bound by arithmetic: a panel is decoded once into a buffer that stays in L1, and all rows of x pass
+//!   over it.
+//!
+//! Both go in blocks of [`BLOCK_K`] elements of k, so that x stays in L1 too. Accumulators rest in memory between blocks as
+//! whole vectors, which rounds nothing, so all ways give the same bits.
 //!
 //! # Source
 //! The loop nest is that of Goto, van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008, with the packing
@@ -22,8 +24,11 @@ const DIRECT_ROWS: usize = 8;
 /// Elements of k that a decoded panel holds: with 12 rows 24 KiB, which leaves room for a tile of x
 /// in an L1 of 32 KiB. Measured on Zen 4: half of it costs a tenth (tiles too short), twice as much gains nothing.
 const BLOCK_K: usize = 512;
+/// Numbers in x that leave room for the weights in an L1 of 32 KiB: so many are read whole for every tile of weights.
+const X_IN_L1: usize = 4096;
 /// Rows of x that pass over a decoded panel: decoding is a few percent of the work, and the accumulators stay in L2.
 const BLOCK_M: usize = 64;
+
 /// The columns of the output that one task computes.
 pub(super) struct Piece<'a, T> {
     pub(super) x: Rows<'a>,
@@ -45,11 +50,7 @@ where
         let mut first = columns.start;
         while first < columns.end {
             let panel = Panel { first, n: PANEL.min(columns.end - first) };
-            if self.x.len() <= DIRECT_ROWS {
-                self.direct(s, panel);
-            } else {
-                self.blocked(s, panel);
-            }
+            self.panel(s, panel);
             first += PANEL;
         }
     }
@@ -72,17 +73,11 @@ where
         &self.w[j * self.x.width() + at..][..len]
     }
 
-    /// All rows over all of k, decoding in registers.
+    /// Blocks of rows and of k. Up to [`DIRECT_ROWS`] rows decode in registers, more pass over a decoded block.
     #[inline(always)]
-    fn direct<S: Tile>(&mut self, s: S, panel: Panel) {
+    fn panel<S: Tile>(&mut self, s: S, panel: Panel) {
         let (m, k) = (self.x.len(), self.x.width());
-        sweep(s, &mut Direct { piece: self, panel }, m, panel.n, k);
-    }
-
-    /// Blocks of rows and of k, over a panel decoded once for each.
-    #[inline(always)]
-    fn blocked<S: Tile>(&mut self, s: S, panel: Panel) {
-        let (m, k) = (self.x.len(), self.x.width());
+        let block_k = if m * k <= X_IN_L1 { k.max(1) } else { BLOCK_K };
         let mut decoded = Scratch::<{ PANEL * BLOCK_K }>::new();
         let mut resting = Scratch::<{ BLOCK_M * PANEL * MAX_LANES }>::new();
         let mut row = 0;
@@ -90,14 +85,22 @@ where
             let rows = BLOCK_M.min(m - row);
             let mut at = 0;
             while at < k {
-                let len = BLOCK_K.min(k - at);
-                for j in 0..panel.n {
-                    decode_row(s, self.weights(panel.first + j, at, len), decoded.get(j * BLOCK_K));
-                }
-                let (decoded, resting) = (decoded.get(0), resting.get(0));
+                let direct = m <= DIRECT_ROWS;
+                let len = if direct { block_k } else { BLOCK_K }.min(k - at);
                 let last = at + len == k;
-                let mut block = Block { piece: self, panel, row, at, len, last, decoded, resting };
-                sweep(s, &mut block, rows, panel.n, len);
+                let block = Block { piece: self, panel, row, at, len, last, resting: resting.get(0) };
+                if direct {
+                    sweep(s, &mut Direct(block), rows, panel.n, len);
+                } else {
+                    for j in 0..panel.n {
+                        decode_row(
+                            s,
+                            block.piece.weights(panel.first + j, at, len),
+                            decoded.get(j * BLOCK_K),
+                        );
+                    }
+                    sweep(s, &mut Decoded(block, decoded.get(0)), rows, panel.n, len);
+                }
                 at += len;
             }
             row += rows;
@@ -170,44 +173,7 @@ impl<const LEN: usize> Scratch<LEN> {
     }
 }
 
-/// The product of [`Piece::direct`].
-struct Direct<'a, 'b, T> {
-    piece: &'a mut Piece<'b, T>,
-    panel: Panel,
-}
-
-// SAFETY: `x` returns rows of x, which have k elements, and `w` slices k elements.
-unsafe impl<T> Product for Direct<'_, '_, T>
-where
-    WeightRow<T>: Decode,
-{
-    type Row = WeightRow<T>;
-
-    #[inline(always)]
-    fn x(&self, i: usize) -> WeightRow<f32> {
-        WeightRow::new(self.piece.x.row(i))
-    }
-    #[inline(always)]
-    fn w(&self, j: usize) -> WeightRow<T> {
-        WeightRow::new(self.piece.weights(self.panel.first + j, 0, self.piece.x.width()))
-    }
-    #[inline(always)]
-    fn begin<S: Tile, const M: usize, const N: usize>(&self, s: S, _: usize, _: usize) -> [[S::V; N]; M] {
-        [[s.splat(0.0); N]; M]
-    }
-    #[inline(always)]
-    fn end<S: Tile, const M: usize, const N: usize>(
-        &mut self,
-        s: S,
-        i: usize,
-        j: usize,
-        acc: [[S::V; N]; M],
-    ) {
-        self.piece.put(s, i, self.panel.first + j, acc);
-    }
-}
-
-/// The product of one block in [`Piece::blocked`].
+/// All rows of a block of rows over a block of k.
 struct Block<'a, 'b, T> {
     piece: &'a mut Piece<'b, T>,
     panel: Panel,
@@ -219,13 +185,20 @@ struct Block<'a, 'b, T> {
     len: usize,
     /// Whether k ends with this block.
     last: bool,
-    /// `[PANEL, BLOCK_K]`
-    decoded: *mut f32,
     /// `[BLOCK_M, PANEL, MAX_LANES]`
     resting: *mut f32,
 }
 
-impl<T> Block<'_, '_, T> {
+impl<T> Block<'_, '_, T>
+where
+    WeightRow<T>: Decode,
+{
+    /// `len` elements of row `i` of x.
+    #[inline(always)]
+    fn x(&self, i: usize) -> WeightRow<f32> {
+        WeightRow::new(&self.piece.x.row(self.row + i)[self.at..][..self.len])
+    }
+
     /// Where the accumulators of the tile `(i .. i + M, j .. j + N)` rest; rows are `PANEL * MAX_LANES` apart.
     #[inline(always)]
     fn rest<const M: usize, const N: usize>(&self, i: usize, j: usize) -> *mut f32 {
@@ -233,25 +206,7 @@ impl<T> Block<'_, '_, T> {
         // SAFETY: i < BLOCK_M and j < PANEL, so the first vector lies inside `resting`.
         unsafe { self.resting.add((i * PANEL + j) * MAX_LANES) }
     }
-}
 
-// SAFETY: `x` slices `len` elements, and rows of `decoded` have BLOCK_K >= len elements, written by `decode_row`.
-unsafe impl<T> Product for Block<'_, '_, T>
-where
-    WeightRow<T>: Decode,
-{
-    type Row = WeightRow<f32>;
-
-    #[inline(always)]
-    fn x(&self, i: usize) -> WeightRow<f32> {
-        WeightRow::new(&self.piece.x.row(self.row + i)[self.at..][..self.len])
-    }
-    #[inline(always)]
-    fn w(&self, j: usize) -> WeightRow<f32> {
-        assert!(j < PANEL, "row outside the panel");
-        // SAFETY: j < PANEL rows of BLOCK_K elements, of which `decode_row` wrote the first `len`.
-        WeightRow::new(unsafe { std::slice::from_raw_parts(self.decoded.add(j * BLOCK_K), self.len) })
-    }
     #[inline(always)]
     fn begin<S: Tile, const M: usize, const N: usize>(&self, s: S, i: usize, j: usize) -> [[S::V; N]; M] {
         let mut acc = [[s.splat(0.0); N]; M];
@@ -266,6 +221,7 @@ where
         }
         acc
     }
+
     #[inline(always)]
     fn end<S: Tile, const M: usize, const N: usize>(
         &mut self,
@@ -284,5 +240,78 @@ where
                 unsafe { s.store_f32(acc[a][b], rest.add((a * PANEL + b) * MAX_LANES)) };
             }
         }
+    }
+}
+
+/// A block whose weights are decoded in registers.
+struct Direct<'a, 'b, T>(Block<'a, 'b, T>);
+
+/// A block whose weights were decoded to `[PANEL, BLOCK_K]` by `decode_row`.
+struct Decoded<'a, 'b, T>(Block<'a, 'b, T>, *mut f32);
+
+/// Defines what both have from their block.
+macro_rules! block {
+    () => {
+        #[inline(always)]
+        fn x(&self, i: usize) -> WeightRow<f32> {
+            self.0.x(i)
+        }
+        #[inline(always)]
+        fn begin<S: Tile, const M: usize, const N: usize>(&self, s: S, i: usize, j: usize) -> [[S::V; N]; M] {
+            self.0.begin(s, i, j)
+        }
+        #[inline(always)]
+        fn end<S: Tile, const M: usize, const N: usize>(
+            &mut self,
+            s: S,
+            i: usize,
+            j: usize,
+            acc: [[S::V; N]; M],
+        ) {
+            self.0.end(s, i, j, acc);
+        }
+    };
+}
+
+// SAFETY: both `x` and `w` slice `len` elements, the k of the sweep.
+unsafe impl<T> Product for Direct<'_, '_, T>
+where
+    WeightRow<T>: Decode,
+{
+    type Row = WeightRow<T>;
+
+    block!();
+
+    #[inline(always)]
+    fn stride(&self) -> Option<usize> {
+        Some(self.0.piece.x.width())
+    }
+
+    #[inline(always)]
+    fn w(&self, j: usize) -> WeightRow<T> {
+        let Block { piece, panel, at, len, .. } = &self.0;
+        WeightRow::new(piece.weights(panel.first + j, *at, *len))
+    }
+}
+
+// SAFETY: `x` slices `len` elements, and rows of the decoded panel have BLOCK_K >= len elements, written by `decode_row`.
+unsafe impl<T> Product for Decoded<'_, '_, T>
+where
+    WeightRow<T>: Decode,
+{
+    type Row = WeightRow<f32>;
+
+    block!();
+
+    #[inline(always)]
+    fn stride(&self) -> Option<usize> {
+        None
+    }
+
+    #[inline(always)]
+    fn w(&self, j: usize) -> WeightRow<f32> {
+        assert!(j < PANEL, "row outside the panel");
+        // SAFETY: j < PANEL rows of BLOCK_K elements, of which `decode_row` wrote the first `len`.
+        WeightRow::new(unsafe { std::slice::from_raw_parts(self.1.add(j * BLOCK_K), self.0.len) })
     }
 }

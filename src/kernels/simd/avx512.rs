@@ -137,6 +137,12 @@ impl Tile for Avx512 {
         // SAFETY: only the first `len` lanes are read, the caller's contract; the token proves AVX-512 BW and VL.
         unsafe { _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask(len), p.cast())) }
     }
+    #[inline(always)]
+    fn prefetch(self, p: *const u8) {
+        // SAFETY: a hint, which does not fault; SSE is part of x86-64.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+
     type Codes = __m512i;
 
     #[inline(always)]
@@ -162,6 +168,17 @@ impl Tile for Avx512 {
         unsafe {
             let top = _mm512_sll_epi32(codes, _mm_cvtsi32_si128(24 - 8 * j as i32));
             _mm512_cvtepi32_ps(_mm512_srai_epi32::<24>(top))
+        }
+    }
+    #[inline(always)]
+    fn sum4(self, v: [__m512; 4]) -> [f32; 4] {
+        // SAFETY: the token proves AVX-512 DQ and AVX2.
+        unsafe {
+            let mut eight = [_mm256_setzero_ps(); 4];
+            for i in 0..4 {
+                eight[i] = _mm256_add_ps(_mm512_castps512_ps256(v[i]), _mm512_extractf32x8_ps::<1>(v[i]));
+            }
+            super::avx2::sum4(eight)
         }
     }
     #[inline(always)]

@@ -21,6 +21,11 @@ pub(super) fn run<O: Op>(level: Level, op: O) -> O::Out {
             Some(v4) => Simd::vectorize(v4, Run(op)),
             None => level.run_own(op),
         },
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon(_) => match ::pulp::aarch64::Neon::try_new() {
+            Some(neon) => Simd::vectorize(neon, Run(op)),
+            None => level.run_own(op),
+        },
     }
 }
 
@@ -142,12 +147,15 @@ mod tests {
 
     #[test]
     fn pulp_runs_at_every_level_of_this_cpu() {
-        #[cfg(target_arch = "x86_64")]
         for level in Level::available() {
             let runs = match level {
                 Level::Scalar(_) => true,
+                #[cfg(target_arch = "x86_64")]
                 Level::Avx2(_) => ::pulp::x86::V3::try_new().is_some(),
+                #[cfg(target_arch = "x86_64")]
                 Level::Avx512(_) => ::pulp::x86::V4::try_new().is_some(),
+                #[cfg(target_arch = "aarch64")]
+                Level::Neon(_) => ::pulp::aarch64::Neon::try_new().is_some(),
             };
             assert!(runs, "pulp has no token for {}: the comparisons below compare nothing", level.name());
         }
