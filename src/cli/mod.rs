@@ -5,10 +5,14 @@
 #![forbid(unsafe_code)]
 
 pub mod decoding;
+mod format;
+mod interrupt;
 mod model;
 pub mod presets;
 pub mod random;
 
+pub use format::{DEFAULT_GROUP, FormatName, group};
+pub use interrupt::{catch_interrupt, interrupted};
 pub use model::{KvChoice, MachineArgs, ModelArgs, Opened};
 
 use crate::kernels::Level;
@@ -49,6 +53,15 @@ pub fn print(text: &str) -> crate::Result<bool> {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(crate::Error::io("standard output", error)),
+    }
+}
+
+/// A number of bytes for people.
+pub fn readable(bytes: u64) -> String {
+    if bytes < 100_000_000 {
+        format!("{:.2} MB", bytes as f64 / 1e6)
+    } else {
+        format!("{:.2} GB", bytes as f64 / 1e9)
     }
 }
 

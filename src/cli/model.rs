@@ -1,5 +1,6 @@
 //! Options that name a model and the machine it runs on, and opening what they name.
 
+use super::format::{DEFAULT_GROUP, FormatName};
 use crate::cache::KvDtype;
 use crate::engine::{Engine, EngineBuilder, ModelFiles};
 use crate::error::Result;
@@ -104,6 +105,9 @@ pub struct ModelArgs {
     /// Element type of cached keys and values
     #[arg(long, value_enum, default_value = "f16")]
     pub kv: Option<KvChoice>,
+    /// Quantize the weights while loading: int4 or int8, with a group as int4:128 or int8:row [default group: 64]
+    #[arg(long, value_name = "FORMAT")]
+    pub quantize: Option<FormatName>,
 }
 
 /// An opened model with its texts.
@@ -187,7 +191,7 @@ impl ModelArgs {
     /// Engine settings that these options name.
     ///
     /// # Errors
-    /// If the level is unknown or not on this CPU.
+    /// If the level is unknown or not on this CPU, or there is no such format.
     pub fn builder(&self, machine: &MachineArgs) -> Result<EngineBuilder> {
         let mut builder = Engine::builder()
             .level(machine.level()?)
@@ -201,6 +205,9 @@ impl ModelArgs {
         }
         if let Some(kv) = self.kv {
             builder = builder.kv(kv.into());
+        }
+        if let Some(name) = self.quantize {
+            builder = builder.quantize(name.resolve(DEFAULT_GROUP, false)?);
         }
         Ok(builder)
     }

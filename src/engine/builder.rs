@@ -5,7 +5,7 @@ use crate::cache::KvDtype;
 use crate::error::{Error, Result};
 use crate::exec::{Executor, Threads};
 use crate::kernels::{Activations, Kernels, Level};
-use crate::model::{Architecture, GenerationConfig, Transformer};
+use crate::model::{Architecture, GenerationConfig, Recipe, Transformer};
 use crate::tensor::TokenId;
 use crate::weights::{Checkpoint, Storage, TensorSource, Weights};
 use std::path::Path;
@@ -37,6 +37,7 @@ pub struct EngineBuilder {
     banned: Vec<TokenId>,
     stop: Option<Vec<TokenId>>,
     storage: Storage,
+    quantize: Option<Recipe>,
 }
 
 impl EngineBuilder {
@@ -118,6 +119,14 @@ impl EngineBuilder {
         self
     }
 
+    /// Quantizes the matrices of a float checkpoint while it is loaded, into the weights that `diffulex-quantize` writes. A
+    /// [`Format`](crate::quant::Format) is a recipe, too. Default: weights stay as they are stored.
+    #[must_use]
+    pub fn quantize(mut self, recipe: impl Into<Recipe>) -> Self {
+        self.quantize = Some(recipe.into());
+        self
+    }
+
     /// Opens a checkpoint: a directory, a `.safetensors` file, or an index file with everything else beside it.
     ///
     /// # Errors
@@ -169,7 +178,10 @@ impl EngineBuilder {
             Some(threads) => Arc::new(Threads::new(threads)),
             None => Arc::new(Threads::for_machine()),
         });
-        let model = Transformer::load(arch, source)?;
+        let model = match &self.quantize {
+            Some(recipe) => Transformer::load_as(arch, source, recipe, &*exec)?,
+            None => Transformer::load(arch, source)?,
+        };
         let kv = self.kv.unwrap_or(KvDtype::F16);
         check_memory(&model, kv, context)?;
         let kernels = Kernels::new(level).with_activations(self.activations)?;

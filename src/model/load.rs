@@ -1,9 +1,10 @@
 //! From a checkpoint to a [`Transformer`]. What the checkpoint holds is checked first, completely; then the matrices are taken
 //! where they lie, and norms and biases are widened.
 
-use super::{Architecture, Block, Linear, QkNorm, Transformer, check_checkpoint};
+use super::{Architecture, Block, Linear, Planned, QkNorm, Recipe, Transformer, check_checkpoint};
 use crate::dtype::{Bf16, DType, F16};
 use crate::error::Result;
+use crate::exec::Executor;
 use crate::quant::Matrix;
 use crate::weights::{StoredQuant, TensorSource};
 
@@ -11,6 +12,8 @@ use crate::weights::{StoredQuant, TensorSource};
 struct Loader<'a> {
     arch: &'a Architecture,
     source: &'a dyn TensorSource,
+    /// What becomes of every tensor, and who computes it; absent where matrices stay as they are.
+    encode: Option<(Vec<Planned>, &'a dyn Executor)>,
 }
 
 impl Loader<'_> {
@@ -21,7 +24,12 @@ impl Loader<'_> {
             Some(StoredQuant { quant, n, k }) => Matrix::from_panels(n, k, quant, view.bytes().clone()),
             None => Matrix::from_tensor(&view),
         };
-        Ok(matrix.expect("element type and dimensions were checked before"))
+        let matrix = matrix.expect("element type and dimensions were checked before");
+        let Some((plan, exec)) = &self.encode else { return Ok(matrix) };
+        match plan.iter().find(|planned| planned.name == name) {
+            Some(planned) if planned.to != planned.from => Ok(matrix.encode(&name, planned.to, *exec)?.0),
+            _ => Ok(matrix),
+        }
     }
 
     /// A small vector as f32: norms and biases are read in every row of every pass.
@@ -71,12 +79,30 @@ impl Transformer {
     /// Those of [`check_checkpoint`].
     pub fn load(arch: Architecture, source: &dyn TensorSource) -> Result<Self> {
         check_checkpoint(&arch, source)?;
-        let loader = Loader { arch: &arch, source };
+        Self::assemble(&arch, &Loader { arch: &arch, source, encode: None })
+    }
+
+    /// As [`Self::load`], with the matrices of a float checkpoint in the formats of `recipe`: the weights that a checkpoint
+    /// written by that recipe holds.
+    ///
+    /// # Errors
+    /// Those of [`Recipe::plan`] and of [`Matrix::encode`].
+    pub fn load_as(
+        arch: Architecture,
+        source: &dyn TensorSource,
+        recipe: &Recipe,
+        exec: &dyn Executor,
+    ) -> Result<Self> {
+        let plan = recipe.plan(&arch, source)?;
+        Self::assemble(&arch, &Loader { arch: &arch, source, encode: Some((plan, exec)) })
+    }
+
+    fn assemble(arch: &Architecture, loader: &Loader<'_>) -> Result<Self> {
         let embed = loader.matrix(arch.names.embed)?;
         let head = if arch.tied { embed.clone() } else { loader.matrix(arch.names.lm_head)? };
         let lm_head = Linear { weight: head, bias: None };
         let blocks = (0..arch.dims.layers).map(|i| loader.block(i)).collect::<Result<_>>()?;
         let norm = loader.vector(&format!("{}.weight", arch.names.norm))?;
-        Ok(Self { arch, embed, blocks, norm, lm_head })
+        Ok(Self { arch: arch.clone(), embed, blocks, norm, lm_head })
     }
 }

@@ -16,6 +16,7 @@ mod linear;
 mod load;
 mod presets;
 mod probe;
+mod recipe;
 mod refused;
 mod scratch;
 mod slots;
@@ -25,6 +26,7 @@ pub use block::{Block, QkNorm};
 pub use generation_config::GenerationConfig;
 pub use linear::Linear;
 pub use probe::{Place, Probe, Stage, Watcher};
+pub use recipe::{Part, Planned, Recipe};
 pub use scratch::Scratch;
 pub use slots::check_checkpoint;
 

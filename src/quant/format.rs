@@ -171,6 +171,16 @@ impl Format {
         }
     }
 
+    /// The element type of a tensor of this format; `None` for quantized ones.
+    pub fn dtype(self) -> Option<DType> {
+        match self {
+            Self::F32 => Some(DType::F32),
+            Self::Bf16 => Some(DType::Bf16),
+            Self::F16 => Some(DType::F16),
+            Self::Quant(_) => None,
+        }
+    }
+
     /// Bytes of a matrix of shape `[n, k]`; `None` if that exceeds the address space.
     pub fn bytes(self, n: usize, k: usize) -> Option<usize> {
         match self {

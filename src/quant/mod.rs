@@ -4,9 +4,11 @@
 //! contiguous; quantized weights lie in panels of 16 rows. Both are mapped and feed the kernels as they are.
 #![forbid(unsafe_code)]
 
+mod encode;
 mod format;
 mod panels;
 
+pub use encode::Loss;
 pub use format::{Code, Format, Group, K_UNIT, Quant};
 pub use panels::{PANEL_ROWS, Panels, PanelsMut};
 

@@ -86,6 +86,15 @@ impl<'a> Panels<'a> {
         (scale, minimum)
     }
 
+    /// Row and group of the first scale or minimum that is NaN or infinite.
+    pub fn first_not_finite(&self) -> Option<(usize, usize)> {
+        let groups = self.quant.groups(self.k);
+        (0..self.n).flat_map(|row| (0..groups).map(move |group| (row, group))).find(|&(row, group)| {
+            let (scale, minimum) = self.scale(row, group);
+            !scale.is_finite() || !minimum.is_finite()
+        })
+    }
+
     /// The code of element `k` of row `row`, zeros behind the end of the row included.
     ///
     /// # Panics
@@ -147,7 +156,7 @@ impl<'a> PanelsMut<'a> {
     /// the row has in that group).
     ///
     /// # Panics
-    /// If there is no such row or group, or a code is out of range.
+    /// If there is no such row or group, there are more codes than it has, or a code is out of range.
     pub fn put(&mut self, row: usize, group: usize, scale: F16, minimum: F16, codes: &[i8]) {
         let bytes = self.quant.panel_bytes(self.k);
         let (quant, header, groups) =
@@ -156,25 +165,41 @@ impl<'a> PanelsMut<'a> {
         let lane = row % PANEL_ROWS;
         let mut put_half = |i: usize, x: F16| panel[2 * i..][..2].copy_from_slice(&x.0.to_le_bytes());
         assert!(group < groups, "group {group} of {groups}");
+        let length = quant.group_len(self.k);
+        assert!(codes.len() <= length, "{} codes in a group of {length}", codes.len());
         put_half(group * PANEL_ROWS + lane, scale);
         if quant.zero_points {
             put_half((groups + group) * PANEL_ROWS + lane, minimum);
         }
-        let first = group * quant.group_len(self.k);
-        for (i, &code) in codes.iter().enumerate() {
-            let (byte, high) = place(quant.code, lane, first + i);
-            let byte = &mut panel[header + byte];
-            match quant.code {
-                Code::Int8 => {
-                    assert!(code != i8::MIN, "an int8 code of -128");
-                    *byte = code as u8;
-                }
-                Code::Int4 => {
-                    assert!((0..16).contains(&code), "an int4 code of {code}");
-                    let (keep, shift) = if high { (0x0f, 4) } else { (0xf0, 0) };
-                    *byte = *byte & keep | (code as u8) << shift;
-                }
-            }
+        // Groups begin at multiples of 32, so a run of codes begins with its first byte.
+        let (first, run) = (group * length, 32 / quant.code.bits());
+        for (i, codes) in codes.chunks(run).enumerate() {
+            let bytes = match quant.code {
+                Code::Int8 => int8_run(codes),
+                Code::Int4 => int4_run(codes),
+            };
+            let at = header + (first / run + i) * SECTION + lane * 4;
+            panel[at..at + 4].copy_from_slice(&bytes);
         }
     }
+}
+
+/// The bytes of up to four int8 codes.
+fn int8_run(codes: &[i8]) -> [u8; 4] {
+    let mut bytes = [0; 4];
+    for (byte, &code) in bytes.iter_mut().zip(codes) {
+        assert!(code != i8::MIN, "an int8 code of -128");
+        *byte = code as u8;
+    }
+    bytes
+}
+
+/// The bytes of up to eight int4 codes: the first four in the low halves, the others in the high ones.
+fn int4_run(codes: &[i8]) -> [u8; 4] {
+    let mut bytes = [0; 4];
+    for (i, &code) in codes.iter().enumerate() {
+        assert!((0..16).contains(&code), "an int4 code of {code}");
+        bytes[i % 4] |= (code as u8) << (i / 4 * 4);
+    }
+    bytes
 }

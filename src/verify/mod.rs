@@ -19,7 +19,7 @@ use crate::engine::{Engine, ModelFiles};
 use crate::error::{Error, Result};
 use crate::exec::Executor;
 use crate::json::Value;
-use crate::kernels::Level;
+use crate::kernels::{Activations, Level};
 use crate::text::hf::HfTokenizer;
 use crate::weights::{Checkpoint, Storage, Weights};
 use std::path::Path;
@@ -160,6 +160,8 @@ fn open_engine(dir: &Path, options: &Options) -> Result<Engine> {
     let context = files.arch.dims.max_pos.min(4096);
     let mut builder = Engine::builder()
         .level(options.level)
+        // Recordings are f32; a level with a matrix unit would round to bf16.
+        .activations(Activations::F32)
         .executor(Arc::clone(&options.exec))
         .kv(options.kv)
         .context(context)

@@ -84,6 +84,34 @@ pub fn write_checkpoint(
     staged.publish()
 }
 
+/// Spaces to append to a text in the metadata, so that the first tensor of bytes begins at a multiple of 64 in the file of all
+/// `tensors`: the panels of quantized weights are read in cache lines. The text must be one that spaces do not change, such as
+/// JSON. 0 if other tensors before it make that impossible.
+pub fn padding(tensors: &[TensorSpec], metadata: &[(String, String)]) -> usize {
+    const LINE: usize = 64;
+    let (mut sorted, mut offset): (Vec<_>, _) = (tensors.iter().collect(), 0);
+    sorted.sort_by(|a, b| foreign(b.dtype).cmp(&foreign(a.dtype)).then_with(|| a.name.cmp(&b.name)));
+    let numbers = |numbers: &[usize]| Value::Array(numbers.iter().map(|&n| Value::from(n as u64)).collect());
+    let (mut before, mut entries) = (0, Vec::new());
+    let texts = metadata.iter().map(|(key, text)| (key.clone(), Value::from(text.as_str())));
+    entries.push(("__metadata__".to_string(), Value::Object(texts.collect())));
+    for tensor in sorted {
+        let end = offset + tensor.bytes();
+        let fields = vec![
+            ("dtype".to_string(), Value::from(tensor.dtype.name())),
+            ("shape".to_string(), numbers(&tensor.shape)),
+            ("data_offsets".to_string(), numbers(&[offset, end])),
+        ];
+        entries.push((tensor.name.clone(), Value::Object(fields)));
+        before += if tensor.dtype == DType::U8 { 0 } else { end - offset };
+        offset = end;
+    }
+    // The header is filled up to a multiple of 8, after its length of 8 bytes.
+    let header = Value::Object(entries).to_string().len().next_multiple_of(8);
+    let begin = 8 + header + before;
+    if before.is_multiple_of(8) { begin.next_multiple_of(LINE) - begin } else { 0 }
+}
+
 /// Cuts the list into files, in its order.
 fn split(tensors: &[TensorSpec], max_bytes: u64) -> Vec<&[TensorSpec]> {
     let mut shards = Vec::new();

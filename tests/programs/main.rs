@@ -8,6 +8,7 @@ mod program;
 
 mod bench;
 mod options;
+mod quantize;
 mod recorded;
 mod run;
 #[cfg(unix)]

@@ -14,11 +14,7 @@ use diffulex::{Control, Event, Policy, Request, Result};
 use printer::Printer;
 use prompt::Prompt;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-
-/// Set by Ctrl-C; the decoding loop looks at it before every forward pass.
-static INTERRUPT: AtomicBool = AtomicBool::new(false);
 
 fn main() -> ExitCode {
     let args = Cli::parse();
@@ -53,7 +49,7 @@ fn run(args: &Cli) -> Result<ExitCode> {
     } else if !args.output.quiet {
         report::summary(&answer, &opened, &prompt, open_time, args.output.verbose);
     }
-    Ok(if INTERRUPT.load(Ordering::SeqCst) { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS })
+    Ok(if cli::interrupted() { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS })
 }
 
 fn generate(args: &Cli, opened: &Opened, prompt: &Prompt) -> Result<report::Answer> {
@@ -69,7 +65,8 @@ fn generate(args: &Cli, opened: &Opened, prompt: &Prompt) -> Result<report::Answ
     let max_new = args.length.max_tokens.unwrap_or(if infills { 0 } else { DEFAULT_MAX_TOKENS });
     let request = Request { stop, seed: args.length.seed, ..Request::new(&prompt.ids, max_new, &policy) };
     let mut session = engine.session()?;
-    catch_interrupt();
+    // The decoding loop looks at it before every forward pass.
+    cli::catch_interrupt();
     // Filled-in text is printed whole, at the end; JSON too.
     let streams = !args.output.json && !infills;
     let mut printer = Printer::new(opened, prompt, &args.length.stop, stop, max_new, streams);
@@ -80,7 +77,7 @@ fn generate(args: &Cli, opened: &Opened, prompt: &Prompt) -> Result<report::Answ
             _ => Ok(Control::Continue),
         };
         match control {
-            Ok(control) if !INTERRUPT.load(Ordering::SeqCst) => control,
+            Ok(control) if !cli::interrupted() => control,
             Ok(_) => Control::Stop,
             Err(error) => {
                 failure = Some(error);
@@ -106,15 +103,3 @@ fn generate(args: &Cli, opened: &Opened, prompt: &Prompt) -> Result<report::Answ
 
 /// New tokens unless the user says otherwise.
 const DEFAULT_MAX_TOKENS: usize = 128;
-
-/// The first Ctrl-C ends the generation, the second one the program.
-fn catch_interrupt() {
-    let handler = || {
-        if INTERRUPT.swap(true, Ordering::SeqCst) {
-            std::process::exit(i32::from(INTERRUPTED));
-        }
-    };
-    if ctrlc::set_handler(handler).is_err() {
-        cli::note("note: Ctrl-C cannot be caught here; it ends the program at once");
-    }
-}

@@ -9,6 +9,7 @@ mod vocabulary;
 use clap::Parser;
 use diffulex::cli::presets::{Family, PRESETS, Preset};
 use diffulex::cli::random;
+use diffulex::cli::readable;
 use diffulex::dtype::DType;
 use diffulex::model::Architecture;
 use diffulex::weights::writer::{TensorSpec, write_checkpoint};
@@ -130,15 +131,6 @@ fn tensors(architecture: &Architecture, dtype: DType) -> Vec<TensorSpec> {
 
 fn total_bytes(tensors: &[TensorSpec]) -> u64 {
     tensors.iter().map(|tensor| tensor.bytes() as u64).sum()
-}
-
-/// A number of bytes for people.
-fn readable(bytes: u64) -> String {
-    if bytes < 100_000_000 {
-        format!("{:.2} MB", bytes as f64 / 1e6)
-    } else {
-        format!("{:.2} GB", bytes as f64 / 1e9)
-    }
 }
 
 fn list() -> Result<()> {

@@ -1,0 +1,143 @@
+//! Reads tensor by tensor, encodes, writes.
+
+use crate::output::{Output, companions};
+use diffulex::cli;
+use diffulex::engine::ModelFiles;
+use diffulex::exec::Threads;
+use diffulex::model::{Planned, Recipe};
+use diffulex::quant::{Format, Loss, Matrix};
+use diffulex::tensor::TensorView;
+use diffulex::weights::writer::{TensorSpec, padding, write_checkpoint};
+use diffulex::weights::{Checkpoint, QUANT_KEY, Storage, StoredQuant, TensorSource, quant_metadata};
+use diffulex::{Error, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// A tensor that was written.
+pub(crate) struct Written {
+    pub(crate) planned: Planned,
+    /// Bytes in the source and in the output.
+    pub(crate) bytes: [u64; 2],
+    pub(crate) loss: Loss,
+}
+
+/// What was written.
+pub(crate) struct Conversion {
+    pub(crate) tensors: Vec<Written>,
+    pub(crate) time: Duration,
+    /// Largest resident set until then, in bytes, where the system tells: mapped pages of the source included.
+    pub(crate) peak_memory: Option<u64>,
+}
+
+/// A planned tensor as a stored one: its place in the file, and its matrix if it becomes quantized.
+fn spec(planned: &Planned) -> Result<(TensorSpec, Option<StoredQuant>)> {
+    let Planned { name, shape, to, .. } = planned;
+    let stored = match (to, &shape[..]) {
+        (&Format::Quant(quant), &[n, k]) => Some(StoredQuant { quant, n, k }),
+        _ => None,
+    };
+    let too_large = || Error::unsupported(format!("tensor `{name}` of shape {shape:?} as {to}"));
+    let (dtype, shape) = match stored {
+        Some(stored) => (diffulex::dtype::DType::U8, stored.tensor_shape().ok_or_else(too_large)?.to_vec()),
+        None => (to.dtype().expect("what is not quantized is floats"), shape.clone()),
+    };
+    Ok((TensorSpec { name: name.clone(), dtype, shape }, stored))
+}
+
+/// Every tensor, and the metadata of the file.
+fn layout(plan: &[Planned]) -> Result<(Vec<TensorSpec>, (String, String))> {
+    let (specs, stored): (Vec<_>, Vec<_>) =
+        plan.iter().map(spec).collect::<Result<Vec<_>>>()?.into_iter().unzip();
+    let matrices = plan.iter().zip(stored);
+    let quantized: Vec<_> =
+        matrices.filter_map(|(planned, stored)| Some((planned.name.as_str(), stored?))).collect();
+    // One entry: the order of several would differ from run to run.
+    if quantized.is_empty() {
+        return Ok((specs, ("format".to_string(), "pt".to_string())));
+    }
+    let mut metadata = (QUANT_KEY.to_string(), quant_metadata(quantized));
+    let spaces = padding(&specs, std::slice::from_ref(&metadata));
+    metadata.1.extend(std::iter::repeat_n(' ', spaces));
+    Ok((specs, metadata))
+}
+
+/// A tensor of floats as a matrix; a vector is a row.
+pub(crate) fn matrix(source: &dyn TensorSource, name: &str) -> Result<Matrix> {
+    let view = source.tensor(name)?;
+    let shape = if view.shape().len() == 1 { vec![1, view.elements()] } else { view.shape().to_vec() };
+    let view = TensorView::new(view.dtype(), shape, view.bytes().clone());
+    Ok(view.as_ref().and_then(Matrix::from_tensor).expect("the plan was made for floats"))
+}
+
+/// Encodes one tensor after the other.
+struct Encoder<'a> {
+    files: &'a Checkpoint,
+    planned: HashMap<&'a str, &'a Planned>,
+    exec: Threads,
+    written: Vec<Written>,
+    progress: ProgressBar,
+}
+
+impl Encoder<'_> {
+    fn fill(&mut self, spec: &TensorSpec, out: &mut [u8]) -> Result<()> {
+        if cli::interrupted() {
+            let source = std::io::Error::from(std::io::ErrorKind::Interrupted);
+            return Err(Error::io(self.files.directory(), source));
+        }
+        let planned = self.planned[spec.name.as_str()];
+        // Mapped anew for every tensor: the pages of the one before are given back.
+        let source = self.files.open(Storage::Map)?;
+        let matrix = matrix(&source, &spec.name)?;
+        let loss = matrix.encode_into(&spec.name, planned.to, out, &self.exec)?;
+        let bytes = [matrix.bytes() as u64, out.len() as u64];
+        self.progress.inc(bytes[0]);
+        self.written.push(Written { planned: planned.clone(), bytes, loss });
+        Ok(())
+    }
+}
+
+fn progress(total: u64) -> ProgressBar {
+    // Shows nothing where stderr is no terminal.
+    let bar = ProgressBar::new(total);
+    let style = ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes}, {eta} left");
+    bar.set_style(style.expect("a valid template"));
+    bar
+}
+
+/// Writes the checkpoint `files` into `dir` by `recipe`.
+pub(crate) fn convert(files: &Checkpoint, dir: &Path, recipe: &Recipe, threads: usize) -> Result<Conversion> {
+    let start = Instant::now();
+    let arch = ModelFiles::read(files)?.arch;
+    let plan = recipe.plan(&arch, &files.open(Storage::Map)?)?;
+    let (specs, metadata) = layout(&plan)?;
+    let mut output = Output::prepare(dir, files.directory())?;
+    let companions = companions(files.directory())?;
+    let size = |path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let weights: u64 = specs.iter().map(|spec| spec.bytes() as u64).sum();
+    output.require(weights + metadata.1.len() as u64 + companions.iter().map(size).sum::<u64>())?;
+    output.copy(&companions)?;
+    let elements = |planned: &Planned| planned.shape.iter().product::<usize>();
+    let total: usize = plan.iter().map(|p| elements(p) * p.from.bytes(1, 1).unwrap_or(1)).sum();
+    let mut encoder = Encoder {
+        files,
+        planned: plan.iter().map(|planned| (planned.name.as_str(), planned)).collect(),
+        exec: Threads::new(threads),
+        written: Vec::new(),
+        progress: progress(total as u64),
+    };
+    let fill = &mut |spec: &TensorSpec, out: &mut [u8]| encoder.fill(spec, out);
+    let written = write_checkpoint(output.dir(), &specs, u64::MAX, &[metadata], fill);
+    encoder.progress.finish_and_clear();
+    written?;
+    output.keep();
+    Ok(Conversion { tensors: encoder.written, time: start.elapsed(), peak_memory: peak_memory() })
+}
+
+/// Largest resident set of this process so far, in bytes. Only Linux tells.
+pub(crate) fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+}

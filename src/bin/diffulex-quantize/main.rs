@@ -1,0 +1,52 @@
+//! `diffulex-quantize`: a checkpoint of floats becomes one of int8 or int4 weights, which the engine maps and multiplies as they
+//! are.
+#![forbid(unsafe_code)]
+
+mod args;
+mod check;
+mod convert;
+mod output;
+mod report;
+
+use args::Args;
+use clap::Parser;
+use diffulex::Result;
+use diffulex::cli::{self, INTERRUPTED};
+use diffulex::weights::Checkpoint;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    cli::run(|| match run(&args) {
+        // Whatever failed, failed because of that.
+        Err(_) if cli::interrupted() => {
+            cli::note("interrupted");
+            Ok(ExitCode::from(INTERRUPTED))
+        }
+        outcome => outcome,
+    })
+}
+
+fn run(args: &Args) -> Result<ExitCode> {
+    // Also refuses a level that the check could not use, before the work.
+    args.machine.level()?;
+    cli::catch_interrupt();
+    let files = Checkpoint::locate(&args.source)?;
+    let conversion = match args.format {
+        Some(format) => {
+            let recipe = args.recipe(format)?;
+            Some(convert::convert(&files, &args.output, &recipe, args.machine.threads())?)
+        }
+        None => {
+            check::refuse_not_finite(&args.output)?;
+            None
+        }
+    };
+    let check = (!args.no_check).then(|| check::compare(&files, &args.output, &args.machine)).transpose()?;
+    let (conversion, check) = (conversion.as_ref(), check.as_ref());
+    cli::print(&match args.json {
+        true => format!("{:#}\n", report::json(conversion, check)),
+        false => report::text(conversion, check),
+    })?;
+    Ok(ExitCode::SUCCESS)
+}

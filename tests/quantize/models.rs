@@ -1,0 +1,201 @@
+//! Recorded models with quantized weights: the kernels' own error, apart from that of quantizing, and weights quantized while a
+//! model is loaded.
+
+use crate::fixture::{golden, levels};
+use diffulex::bytes::Bytes;
+use diffulex::cache::{KvDtype, Visible};
+use diffulex::dtype::{DType, as_bytes};
+use diffulex::engine::ModelFiles;
+use diffulex::exec::Serial;
+use diffulex::kernels::{Activations, Level};
+use diffulex::model::{Part, Probe, Recipe};
+use diffulex::quant::{Code, Format, Group, Matrix, Quant};
+use diffulex::tensor::TensorView;
+use diffulex::weights::{Checkpoint, MemorySource, Storage, StoredQuant, TensorSource};
+use diffulex::{Engine, EngineBuilder, Error};
+
+/// One of every family, tied and untied, f32 and 16 bits.
+const MODELS: [&str; 6] =
+    ["sdar-f32", "sdar-hd128-sharded", "fastdllm2-f32", "fastdllm2-untied", "dream-bf16", "llada-f16"];
+
+fn formats() -> [Format; 4] {
+    let of = |code, group, zero| Format::Quant(Quant::new(code, group, zero).unwrap());
+    [
+        of(Code::Int4, Group::Of(32), false),
+        of(Code::Int4, Group::Of(64), true),
+        of(Code::Int8, Group::Of(128), false),
+        of(Code::Int8, Group::Row, false),
+    ]
+}
+
+fn builder(level: Level, activations: Activations) -> EngineBuilder {
+    Engine::builder().level(level).activations(activations).threads(1).kv(KvDtype::F32).context(64)
+}
+
+fn files(name: &str) -> ModelFiles {
+    ModelFiles::read(&Checkpoint::locate(&golden(name)).unwrap()).unwrap()
+}
+
+fn source(name: &str) -> impl TensorSource {
+    Checkpoint::locate(&golden(name)).unwrap().open(Storage::Read).unwrap()
+}
+
+/// Logits of 24 positions.
+fn logits(engine: &Engine) -> Vec<f32> {
+    let ids: Vec<u32> = (0..24).map(|i| (i * 37 + 5) % engine.arch().dims.vocab as u32).collect();
+    let visible = Visible::by_rule(engine.arch().attention, 0..24, 0, 24);
+    let mut session = engine.session().unwrap();
+    session.forward(&ids, 0, &visible, &mut Probe::none()).unwrap();
+    session.logits(&(0..24).collect::<Vec<_>>(), &mut Probe::none()).data().to_vec()
+}
+
+/// The model by `recipe`, as stored and decoded to f32.
+fn both(name: &str, recipe: &Recipe) -> [MemorySource; 2] {
+    let source = source(name);
+    let (mut stored, mut decoded) = (MemorySource::new("stored"), MemorySource::new("decoded"));
+    for planned in recipe.plan(&files(name).arch, &source).unwrap() {
+        let name = &planned.name;
+        if planned.part == Part::Vector {
+            stored.insert(name, source.tensor(name).unwrap());
+            decoded.insert(name, source.tensor(name).unwrap());
+            continue;
+        }
+        let view = source.tensor(name).unwrap();
+        let matrix = Matrix::from_tensor(&view).unwrap();
+        let (n, k) = (matrix.n(), matrix.k());
+        let Format::Quant(quant) = planned.to else { panic!("every matrix is quantized") };
+        let mut bytes = vec![0; quant.bytes(n, k).unwrap()];
+        matrix.encode_into(name, planned.to, &mut bytes, &Serial).unwrap();
+        let bytes = Bytes::copy_aligned(&bytes);
+        let matrix = Matrix::from_panels(n, k, quant, bytes.clone()).unwrap();
+        stored.insert_quantized(name, StoredQuant { quant, n, k }, bytes);
+        let mut values = vec![0.0; n * k];
+        values.chunks_mut(k).enumerate().for_each(|(i, row)| matrix.decode_row(i, row));
+        let bytes = Bytes::copy_aligned(as_bytes(&values));
+        decoded.insert(name, TensorView::new(DType::F32, vec![n, k], bytes).unwrap());
+    }
+    [stored, decoded]
+}
+
+/// Largest difference and largest logit.
+fn difference(a: &[f32], b: &[f32]) -> (f32, f32) {
+    let largest =
+        |x: &mut dyn Iterator<Item = f32>| x.fold(0.0f32, |m, x| if x.is_nan() { x } else { m.max(x) });
+    (largest(&mut a.iter().zip(b).map(|(a, b)| (a - b).abs())), largest(&mut a.iter().map(|a| a.abs())))
+}
+
+/// With f32 activations only the order of the sums differs from that of the same weights in f32; with int8 activations, their
+/// rounding (a relative 2^-8 of the largest of a group) goes through every layer.
+#[test]
+fn quantized_models_compute_what_their_decoded_weights_do() {
+    for name in MODELS {
+        for format in formats() {
+            let [stored, decoded] = both(name, &Recipe::from(format));
+            for level in levels() {
+                let open = |source: &MemorySource, activations| {
+                    builder(level, activations).load(files(name), source).unwrap()
+                };
+                let expected = logits(&open(&decoded, Activations::F32));
+                for (activations, bound) in [(Activations::F32, 2e-5), (Activations::Int8, 0.1)] {
+                    let engine = open(&stored, activations);
+                    let uses = engine.kernels().unit_name(format);
+                    let (most, largest) = difference(&expected, &logits(&engine));
+                    assert!(
+                        largest > 0.0 && most <= bound * largest,
+                        "{name} {format} {uses}: {most:e} of {largest:e}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn quantizing_while_loading_makes_the_same_model_bit_for_bit() {
+    for name in MODELS {
+        for format in formats() {
+            let [stored, _] = both(name, &Recipe::from(format));
+            let build = || builder(Level::detect(), Activations::F32);
+            let loaded = build().load(files(name), &stored).unwrap();
+            for threads in [1, 3] {
+                let engine =
+                    build().threads(threads).quantize(format).load(files(name), &source(name)).unwrap();
+                assert_eq!(engine.model().formats(), loaded.model().formats(), "{name} {format}");
+                assert_eq!(engine.model().weight_bytes(), loaded.model().weight_bytes(), "{name} {format}");
+                assert!(logits(&engine) == logits(&loaded), "{name} {format}");
+            }
+            let float = build().load(files(name), &source(name)).unwrap();
+            assert!(logits(&float) != logits(&loaded), "{name} {format}: nothing was quantized");
+        }
+    }
+}
+
+#[test]
+fn a_recipe_gives_every_part_its_format() {
+    let [int4, _, int8, _] = formats();
+    for name in MODELS {
+        let (arch, source) = (files(name).arch, source(name));
+        let recipe = Recipe { lm_head: int8, exclude: vec!["*.1.*v_proj.*".into()], ..Recipe::from(int4) };
+        for planned in recipe.plan(&arch, &source).unwrap() {
+            let part = planned.part;
+            let expected = match part {
+                Part::Vector => planned.from,
+                Part::Embed | Part::LmHead => int8,
+                _ if planned.name.contains(".1.") && planned.name.contains("v_proj") => planned.from,
+                Part::Attention | Part::Mlp => int4,
+            };
+            assert_eq!(planned.to, expected, "{name}: {}", planned.name);
+            let is_vector = planned.shape.len() == 1;
+            assert_eq!(part == Part::Vector, is_vector, "{name}: {}", planned.name);
+        }
+        let count = |part| recipe.plan(&arch, &source).unwrap().iter().filter(|p| p.part == part).count();
+        let layers = arch.dims.layers;
+        assert_eq!((count(Part::Attention), count(Part::Mlp)), (4 * layers, 3 * layers), "{name}");
+        assert_eq!((count(Part::Embed), count(Part::LmHead)), (1, usize::from(!arch.tied)), "{name}");
+    }
+    // An int4 model keeps its ends at int8.
+    let Format::Quant(ends) = Recipe::from(int4).lm_head else { panic!("a quantized output matrix") };
+    assert_eq!(ends.to_string(), "q8g32");
+    assert_eq!(Recipe::from(int8).lm_head, int8);
+    assert_eq!(Recipe::from(Format::Bf16).lm_head, Format::Bf16);
+}
+
+#[test]
+fn recipes_that_cannot_be_followed_are_refused() {
+    let [int4, _, int8, _] = formats();
+    let refused = |name: &str, recipe: Recipe| {
+        let engine = builder(Level::detect(), Activations::F32).quantize(recipe);
+        engine.load(files(name), &source(name)).err().expect("refused").to_string()
+    };
+    let unmatched = Recipe { exclude: vec!["*.norm".into()], ..Recipe::from(int8) };
+    assert_eq!(refused("sdar-f32", unmatched), "option `exclude`: no tensor of the model matches `*.norm`");
+    let tied = MODELS.into_iter().find(|name| files(name).arch.tied).expect("a tied model");
+    let two = Recipe { lm_head: int8, embed: Some(int4), ..Recipe::from(int8) };
+    let message = refused(tied, two);
+    assert!(message.starts_with("option `embed`: q4g32 given, and q8g128 for lm_head"), "{message}");
+    let [stored, _] = both("sdar-f32", &Recipe::from(int4));
+    let again = builder(Level::detect(), Activations::F32).quantize(int8).load(files("sdar-f32"), &stored);
+    let error = again.err().expect("refused");
+    assert!(matches!(error, Error::Unsupported { .. }), "{error}");
+    assert!(error.to_string().contains("is quantized already, as q8g32"), "{error}");
+}
+
+#[test]
+fn weights_that_are_not_finite_are_named_while_loading() {
+    let float = source("sdar-f32");
+    let mut damaged = MemorySource::new("damaged");
+    let name = float.names().into_iter().find(|name| name.contains("1.mlp.up")).expect("a matrix");
+    for other in float.names() {
+        damaged.insert(&other, float.tensor(&other).unwrap());
+    }
+    let view = float.tensor(&name).unwrap();
+    let mut values = view.as_slice::<f32>().unwrap().to_vec();
+    let k = view.shape()[1];
+    values[3 * k + 2] = f32::NAN;
+    let bytes = Bytes::copy_aligned(as_bytes(&values));
+    damaged.insert(&name, TensorView::new(DType::F32, view.shape().to_vec(), bytes).unwrap());
+    let engine = builder(Level::detect(), Activations::F32).quantize(formats()[0]);
+    let error = engine.load(files("sdar-f32"), &damaged).err().expect("refused");
+    assert!(matches!(error, Error::NotFinite { .. }), "{error}");
+    assert!(error.to_string().contains(&format!("tensor `{name}`, row 3, column 2")), "{error}");
+}
