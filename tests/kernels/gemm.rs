@@ -3,7 +3,7 @@
 use crate::oracle::{self, cases};
 use crate::{EPS, bits, every_kernel, levels, matrix, noise};
 use diffulex::bytes::Bytes;
-use diffulex::dtype::{DType, as_bytes};
+use diffulex::dtype::{Bf16, DType, as_bytes};
 use diffulex::exec::{Executor, Serial, Threads};
 use diffulex::kernels::{Activations, Kernels};
 use diffulex::quant::{Format, Matrix};
@@ -34,22 +34,31 @@ fn rounded(x: &[f32], k: usize, step: usize) -> Vec<f32> {
     out
 }
 
-/// Products may err by the rounding of f32: a lane adds `k / LANES` of them, the tree `log LANES`, the bias one.
+/// The operands of a product as the kernels of `format` define them.
+fn operands(kernels: &Kernels, format: Format, k: usize, x: &[f32], w: &[f32]) -> (Vec<f32>, Vec<f32>) {
+    let bf16 = |x: &[f32]| x.iter().map(|&x| Bf16::from_f32(x).to_f32()).collect();
+    match (format, kernels.activations()) {
+        (Format::Quant(quant), Activations::Int8) => (rounded(x, k, quant.step()), w.to_vec()),
+        (Format::Quant(_) | Format::Bf16, Activations::Bf16) => (bf16(x), bf16(w)),
+        _ => (x.to_vec(), w.to_vec()),
+    }
+}
+
+/// Products may err by the rounding of f32: a lane adds `k / LANES` of them, the tree `log LANES`, the bias one. Of bf16, two
+/// chains of 16 and then two additions for every 32 k; there a subnormal number may count as zero.
 fn check_gemm(kernels: &Kernels, m: usize, n: usize, k: usize, format: Format) {
     let (w, values) = matrix(n, k, format, (n * k) as u64);
     let (x, bias) = (noise(m * k, 1), noise(n, 2));
     let magnitudes = oracle::matrices::magnitudes(&w);
-    let seen = match format {
-        Format::Quant(quant) if kernels.activations() == Activations::Int8 => rounded(&x, k, quant.step()),
-        _ => x.clone(),
-    };
+    let (seen, values) = operands(kernels, format, k, &x, &values);
+    let bound = |magnitude: f64| (k as f64 + 8.0) * (EPS * magnitude + f64::from(f32::MIN_POSITIVE));
     for bias in [None, Some(&*bias)] {
         let out = run_gemm(kernels, &Serial, &x, &w, bias);
         let expected = oracle::gemm(&seen, &values, &magnitudes, bias, k);
         for (i, (&found, dot)) in out.iter().zip(expected).enumerate() {
             let error = (f64::from(found) - dot.value).abs();
             assert!(
-                error <= (k as f64 + 8.0) * EPS * dot.magnitude,
+                error <= bound(dot.magnitude),
                 "gemm/{format}x{} m {m} n {n} k {k}: output {i} is {found}, expected {}",
                 kernels.unit_name(format),
                 dot.value
@@ -74,14 +83,25 @@ fn gemm_agrees_with_the_oracle_where_tiles_end() {
     }
 }
 
-/// The formats that differ on these kernels: with int8 activations only quantized weights do.
-fn formats(kernels: &Kernels) -> Vec<Format> {
-    let all = Format::all().into_iter();
-    if kernels.activations() == Activations::F32 {
-        all.collect()
-    } else {
-        all.skip(Format::FLOATS.len()).collect()
+#[test]
+fn gemm_agrees_with_the_oracle_over_many_rows() {
+    for kernels in every_kernel() {
+        for format in formats(&kernels) {
+            if ["bf16", "q8g64", "q4g32z"].contains(&format.name().as_str()) {
+                check_gemm(&kernels, 290, 45, 560, format);
+            }
+        }
     }
+}
+
+/// The formats that differ on these kernels: all others are multiplied with f32 activations.
+fn formats(kernels: &Kernels) -> Vec<Format> {
+    let differs = |format: &Format| match kernels.activations() {
+        Activations::Int8 => matches!(format, Format::Quant(_)),
+        Activations::Bf16 => matches!(format, Format::Quant(_) | Format::Bf16),
+        _ => true,
+    };
+    Format::all().into_iter().filter(differs).collect()
 }
 
 #[test]
@@ -91,16 +111,18 @@ fn integer_units_give_the_same_bits() {
     // The scalar level does not fuse multiplications and additions.
     let vectors: Vec<_> = int8.iter().filter(|k| k.level().name() != "scalar").collect();
     for format in formats(int8[0]) {
-        let (w, _) = matrix(61, 200, format, 5);
-        let x = noise(9 * 200, 6);
-        let outputs: Vec<_> = vectors.iter().map(|k| bits(&run_gemm(k, &Serial, &x, &w, None))).collect();
-        for (kernels, output) in vectors.iter().zip(&outputs) {
-            assert!(
-                *output == outputs[0],
-                "{format}: {} against {}",
-                kernels.unit_name(format),
-                vectors[0].unit_name(format)
-            );
+        for (m, n, k) in [(9, 61, 200), (50, 45, 320)] {
+            let (w, _) = matrix(n, k, format, 5);
+            let x = noise(m * k, 6);
+            let outputs: Vec<_> = vectors.iter().map(|k| bits(&run_gemm(k, &Serial, &x, &w, None))).collect();
+            for (kernels, output) in vectors.iter().zip(&outputs) {
+                assert!(
+                    *output == outputs[0],
+                    "{format}: {} against {}",
+                    kernels.unit_name(format),
+                    vectors[0].unit_name(format)
+                );
+            }
         }
     }
 }
@@ -134,11 +156,14 @@ fn gemm_reads_nothing_beyond_a_row() {
             let (mut x, mut w) = (noise(5 * k, 3), noise(7 * k, 4));
             x[4 * k..].fill(f32::NAN);
             w[6 * k..].fill(f32::NAN);
-            let view = TensorView::new(DType::F32, vec![7, k], Bytes::copy_aligned(as_bytes(&w))).unwrap();
-            let out = run_gemm(&kernels, &Serial, &x, &Matrix::from_tensor(&view).unwrap(), None);
-            for (i, row) in out.chunks(7).enumerate() {
-                assert_eq!(row[..6].iter().all(|x| x.is_finite()), i < 4, "row {i}, k {k}");
-                assert!(row[6].is_nan(), "row {i}, k {k}");
+            let bf16: Vec<_> = w.iter().map(|&w| Bf16::from_f32(w)).collect();
+            for (dtype, w) in [(DType::F32, as_bytes(&w)), (DType::Bf16, as_bytes(&bf16))] {
+                let view = TensorView::new(dtype, vec![7, k], Bytes::copy_aligned(w)).unwrap();
+                let out = run_gemm(&kernels, &Serial, &x, &Matrix::from_tensor(&view).unwrap(), None);
+                for (i, row) in out.chunks(7).enumerate() {
+                    assert_eq!(row[..6].iter().all(|x| x.is_finite()), i < 4, "row {i}, k {k}");
+                    assert!(row[6].is_nan(), "row {i}, k {k}");
+                }
             }
         }
     }

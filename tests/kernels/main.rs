@@ -29,7 +29,7 @@ fn every_kernel() -> Vec<Kernels> {
 
 /// Every level of this CPU; says which ones it lacks, so that a skipped level does not read as a passed one.
 fn levels() -> Vec<Kernels> {
-    for name in ["scalar", "avx2", "avx512", "neon"] {
+    for name in ["scalar", "avx2", "avx512", "amx", "neon"] {
         if Level::from_name(name).is_err() {
             println!("level {name}: not on this machine, skipped");
         }
