@@ -104,7 +104,7 @@ impl Product<'_, Panels<'_>, i8> {
         if let Some(before) = &before {
             // SAFETY: as above; these are the sums of the last step.
             unsafe {
-                scale::<INT4, A, B>(amx, &panels, before, rows, sums.add((parity ^ 1) * BLOCK_LANES), acc)
+                scale::<INT4, A, B>(amx, &panels, before, rows, sums.add((parity ^ 1) * BLOCK_LANES), acc);
             };
         }
         // SAFETY: `acc` holds the outputs of a block.
