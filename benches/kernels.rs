@@ -1,12 +1,10 @@
 //! Every kernel at every level of this CPU, on the shapes of real models, beside what the machine can do at most.
 //!
 //! `cargo bench --bench kernels -- gemm/bf16` selects by id: `gemm/bf16xf32/avx2/m4_n6144_k2048`, with `_t2` for two threads.
-//! Compare products of few rows with `machine/read`, products of many rows with `machine/fma`.
+//! Compare products of few rows with `machine/read`, products of many rows with `machine/peak` of their unit.
 
 #[path = "../tests/oracle/cases.rs"]
 mod cases;
-#[path = "kernels/machine.rs"]
-mod machine;
 #[path = "../tests/oracle/matrices.rs"]
 mod matrices;
 
@@ -19,6 +17,7 @@ use diffulex::kernels::{
     Activations, Attention, Kernels, KeySpan, KvRows, Level, Prepared, Projection, RopeTable,
 };
 use diffulex::quant::Format;
+use diffulex::roofline;
 use diffulex::tensor::{Rows, RowsMut};
 use std::time::Duration;
 
@@ -84,31 +83,38 @@ fn attention(c: &mut Criterion) {
         let cases::AttentionCase { rows, n_heads, n_kv_heads, head_dim, keys } = case;
         let width = n_heads * head_dim;
         let (q, mut out) = (noise(rows * width), vec![0.0; rows * width]);
-        let kv: Vec<_> = noise(n_kv_heads * keys * head_dim).into_iter().map(F16::from_f32).collect();
+        let wide = noise(n_kv_heads * keys * head_dim);
+        let half: Vec<_> = wide.iter().map(|&x| F16::from_f32(x)).collect();
         let spans = [KeySpan { rows: 0..rows, keys: 0..keys }];
-        group.throughput(Throughput::Elements(4 * (rows * width * keys) as u64));
-        for level in Level::available() {
+        let flops = 4 * (rows * width * keys) as u64;
+        group.throughput(Throughput::Elements(flops));
+        // A canvas takes the scalar level minutes.
+        let levels =
+            Level::available().into_iter().filter(|level| flops < 1 << 30 || level.name() != "scalar");
+        for level in levels {
             for (threads, exec) in executors() {
                 let shape = format!("r{rows}_h{n_heads}_kv{n_kv_heads}_d{head_dim}_k{keys}{threads}");
                 let kernels = Kernels::new(level);
-                group.bench_function(format!("f16xf32/{}/{shape}", level.name()), |b| {
-                    b.iter(|| {
-                        kernels.attention(
-                            &*exec,
-                            Attention {
-                                q: Rows::new(&q, width),
-                                keys: KvRows::F16(&kv),
-                                values: KvRows::F16(&kv),
-                                capacity: keys,
-                                n_heads,
-                                n_kv_heads,
-                                head_dim,
-                                spans: &spans,
-                                out: RowsMut::new(&mut out, width),
-                            },
-                        );
+                for (name, kv) in [("f16", KvRows::F16(&half)), ("f32", KvRows::F32(&wide))] {
+                    group.bench_function(format!("{name}xf32/{}/{shape}", level.name()), |b| {
+                        b.iter(|| {
+                            kernels.attention(
+                                &*exec,
+                                Attention {
+                                    q: Rows::new(&q, width),
+                                    keys: kv,
+                                    values: kv,
+                                    capacity: keys,
+                                    n_heads,
+                                    n_kv_heads,
+                                    head_dim,
+                                    spans: &spans,
+                                    out: RowsMut::new(&mut out, width),
+                                },
+                            );
+                        });
                     });
-                });
+                }
             }
         }
     }
@@ -160,14 +166,18 @@ fn limits(c: &mut Criterion) {
     let buffer = vec![1u64; 32 << 20];
     for (threads, exec) in executors() {
         group.throughput(Throughput::Bytes(size_of_val(&*buffer) as u64));
-        group.bench_function(format!("read{threads}"), |b| b.iter(|| machine::read(&*exec, &buffer)));
-        if let Some(flops) = machine::fma(&*exec) {
-            group.throughput(Throughput::Elements(flops));
-            group.bench_function(format!("fma/avx2{threads}"), |b| b.iter(|| machine::fma(&*exec)));
-        }
-        if let Some(flops) = machine::fma_wide(&*exec) {
-            group.throughput(Throughput::Elements(flops));
-            group.bench_function(format!("fma/avx512{threads}"), |b| b.iter(|| machine::fma_wide(&*exec)));
+        group.bench_function(format!("read{threads}"), |b| b.iter(|| roofline::read(&*exec, &buffer)));
+        for kernels in Kernels::available() {
+            let formats: &[&str] = match kernels.activations() {
+                Activations::Int8 => &["q8g64", "q4g64"],
+                _ => &["f32"],
+            };
+            for format in formats {
+                let format = Format::from_name(format).expect("a format");
+                group.throughput(Throughput::Elements(kernels.spin(&*exec, format)));
+                let id = format!("peak/{format}x{}{threads}", kernels.unit_name(format));
+                group.bench_function(id, |b| b.iter(|| kernels.spin(&*exec, format)));
+            }
         }
     }
 }

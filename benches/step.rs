@@ -1,81 +1,77 @@
-//! One forward pass with logits, as a denoise step makes it: blocks of the SDAR-1.7B shape in bf16, a few layers of them so
-//! that the bench fits into memory and a minute. Ids: `step/sdar-1.7b-4layers/<level>/m<rows>_past<cached>`.
+//! One forward pass with logits, as a denoise step makes it: blocks of the SDAR-1.7B shape, a few layers of them and a short
+//! vocabulary, so that the bench fits into memory and minutes. Ids: `step/sdar-1.7b-4layers/q4g64xi8/avx2/m<rows>_past<cached>`.
 //!
-//! Throughput is bytes of weights per second; compare it with `machine/read` of the kernels bench.
+//! Throughput is bytes of weights per second; compare it with `machine/read` of the kernels bench. `diffulex-bench` measures
+//! whole models.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use diffulex::bytes::Bytes;
+use diffulex::Engine;
 use diffulex::cache::{Attention, Visible};
-use diffulex::dtype::{Bf16, DType, as_bytes};
+use diffulex::cli::presets::Preset;
+use diffulex::cli::random;
 use diffulex::engine::ModelFiles;
-use diffulex::json::Value;
-use diffulex::kernels::Level;
+use diffulex::kernels::{Activations, Level};
 use diffulex::model::{GenerationConfig, Probe};
-use diffulex::tensor::TensorView;
-use diffulex::weights::MemorySource;
-use diffulex::{Architecture, Engine};
+use diffulex::quant::Format;
 use std::time::Duration;
 
 const LAYERS: usize = 4;
-const CONFIG: &str = r#"{
-    "architectures": ["SDARForCausalLM"], "model_type": "sdar", "vocab_size": 32000, "hidden_size": 2048,
-    "intermediate_size": 6144, "num_hidden_layers": 4, "num_attention_heads": 16, "num_key_value_heads": 8,
-    "head_dim": 128, "max_position_embeddings": 4096, "rms_norm_eps": 1e-6, "rope_theta": 1000000,
-    "tie_word_embeddings": true, "mask_token_id": 31999, "hidden_act": "silu"
-}"#;
 
-/// Small numbers that look random.
-fn noise(len: usize) -> Vec<Bf16> {
-    let number = |i: u32| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / 8_388_608.0 - 1.0;
-    (0..len as u32).map(|i| Bf16::from_f32(0.03 * number(i))).collect()
-}
+/// Block matrices, and embedding with output matrix.
+const FORMATS: [(&str, &str); 3] = [("bf16", "bf16"), ("q8g64", "q8g64"), ("q4g64", "q8g64")];
 
-fn engine(level: Level) -> Engine {
-    let config = Value::parse("bench", CONFIG.as_bytes()).expect("valid JSON");
-    let arch = Architecture::from_config("bench", &config).expect("a config of a known family");
-    assert_eq!(arch.dims.layers, LAYERS, "the id of the bench names the layers");
-    let mut source = MemorySource::new("bench");
-    for (name, shape) in arch.expected_tensors() {
-        let bytes = Bytes::copy_aligned(as_bytes(&noise(shape.iter().product())));
-        source.insert(
-            name,
-            TensorView::new(DType::Bf16, shape, bytes).expect("as many bytes as the shape says"),
-        );
-    }
+/// Rows and cached positions of a pass.
+const PASSES: [(usize, usize); 6] = [(1, 0), (4, 0), (32, 0), (128, 0), (4, 512), (32, 512)];
+
+fn engine(level: Level, activations: Activations, formats: (&str, &str)) -> Engine {
+    let preset = Preset::named("sdar-1.7b").expect("a preset");
+    let preset = Preset { layers: LAYERS, vocab: 32_000, words: 31_000, ..preset };
+    let arch = preset.architecture().expect("a config of a known family");
+    let format = |name| Format::from_name(name).expect("a format");
+    let source = random::source(&arch, format(formats.0), format(formats.1), 0);
     let files = ModelFiles { arch, generation: GenerationConfig::default() };
-    Engine::builder().level(level).context(1024).load(files, &source).expect("every tensor is there")
+    let builder = Engine::builder().level(level).activations(activations).context(1024);
+    builder.load(files, &source).expect("every tensor is there")
 }
 
 fn steps(c: &mut Criterion) {
-    let mut group = c.benchmark_group("step");
-    group.sample_size(10).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(2));
     for level in Level::available() {
-        // The scalar level is a fallback; one row count says how slow it is.
-        let rows: &[usize] = if level.name() == "scalar" { &[1] } else { &[1, 4, 32, 128] };
-        let engine = engine(level);
-        group.throughput(Throughput::Bytes(engine.model().weight_bytes() as u64));
-        for past in [0, 512] {
-            for &m in rows {
-                let mut session = engine.session().expect("a small cache");
-                let rule = Attention::BlockCausal { block: 4 };
-                if past > 0 {
-                    let ids = vec![7; past];
-                    let visible = Visible::by_rule(rule, 0..past, 0, past);
-                    session.forward(&ids, 0, &visible, &mut Probe::none()).expect("it fits");
-                    session.commit(past);
+        for formats in FORMATS {
+            for activations in [Activations::F32, Activations::Int8] {
+                if formats.0 != "bf16" || activations == Activations::F32 {
+                    passes(c, &engine(level, activations, formats));
                 }
-                let ids = vec![31_999; m];
-                let visible = Visible::all(past..past + m, 0..past + m);
-                let wanted: Vec<usize> = (0..m).collect();
-                let id = format!("sdar-1.7b-{LAYERS}layers/{}/m{m}_past{past}", level.name());
-                group.bench_function(id, |bench| {
-                    bench.iter(|| {
-                        session.forward(&ids, past, &visible, &mut Probe::none()).expect("it fits");
-                        session.logits(&wanted, &mut Probe::none()).len()
-                    });
-                });
             }
         }
+    }
+}
+
+fn passes(c: &mut Criterion, engine: &Engine) {
+    let mut group = c.benchmark_group("step");
+    group.sample_size(10).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(2));
+    group.throughput(Throughput::Bytes(engine.model().weight_bytes() as u64));
+    let format = engine.model().weight_format();
+    let unit = engine.kernels().unit_name(format);
+    // The scalar level is a fallback; one pass says how slow it is.
+    let passes = if engine.kernels().level().name() == "scalar" { &PASSES[..1] } else { &PASSES };
+    for &(m, past) in passes {
+        let mut session = engine.session().expect("a small cache");
+        if past > 0 {
+            let ids = vec![7; past];
+            let visible = Visible::by_rule(Attention::BlockCausal { block: 4 }, 0..past, 0, past);
+            session.forward(&ids, 0, &visible, &mut Probe::none()).expect("it fits");
+            session.commit(past);
+        }
+        let ids = vec![engine.mask().expect("the config names it"); m];
+        let visible = Visible::all(past..past + m, 0..past + m);
+        let wanted: Vec<usize> = (0..m).collect();
+        let id = format!("sdar-1.7b-{LAYERS}layers/{format}x{unit}/m{m}_past{past}");
+        group.bench_function(id, |bench| {
+            bench.iter(|| {
+                session.forward(&ids, past, &visible, &mut Probe::none()).expect("it fits");
+                session.logits(&wanted, &mut Probe::none()).len()
+            });
+        });
     }
     group.finish();
 }

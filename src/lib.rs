@@ -5,8 +5,9 @@
 //!
 //! From the bottom up: [`dtype`], [`bytes`] and [`exec`] are plain storage and threads; [`tensor`] and [`json`] give them
 //! shape; [`quant`] says how weights are stored; [`kernels`] compute on slices and [`weights`] reads files; [`cache`] keeps keys
-//! and values; [`model`] is the transformer and [`sampler`] the decoding policies, neither of which sees the other; [`engine`]
-//! brings them together, and [`text`] turns ids into words. A module uses only what stands before it in this list.
+//! and values, and [`roofline`] measures what the machine can do; [`model`] is the transformer and [`sampler`] the decoding
+//! policies, neither of which sees the other; [`engine`] brings them together, and [`text`] turns ids into words. A module
+//! uses only what stands before it in this list.
 
 pub mod bytes;
 pub mod cache;
@@ -20,6 +21,7 @@ pub mod json;
 pub mod kernels;
 pub mod model;
 pub mod quant;
+pub mod roofline;
 pub mod sampler;
 pub mod tensor;
 pub mod text;

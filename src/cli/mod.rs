@@ -1,9 +1,13 @@
-//! What the programs share: options that name a model, and how a failure becomes an exit code.
+//! What the programs share: options that name a model and a way to decode, models without files, and how a failure becomes an
+//! exit code.
 //!
 //! Exit codes: 0 success, 1 a comparison failed, 2 bad input, 130 interrupted.
 #![forbid(unsafe_code)]
 
+pub mod decoding;
 mod model;
+pub mod presets;
+pub mod random;
 
 pub use model::{KvChoice, MachineArgs, ModelArgs, Opened};
 

@@ -4,7 +4,7 @@ use crate::cache::KvDtype;
 use crate::engine::{Engine, EngineBuilder, ModelFiles};
 use crate::error::Result;
 use crate::json::Value;
-use crate::kernels::Level;
+use crate::kernels::{Activations, Level};
 use crate::model::GenerationConfig;
 use crate::tensor::TokenId;
 use crate::text::Tokenizer;
@@ -42,6 +42,9 @@ pub struct MachineArgs {
     /// Instruction set: scalar, avx2, avx512, neon [default: the best of this CPU, or DIFFULEX_LEVEL]
     #[arg(long, value_name = "LEVEL")]
     pub level: Option<String>,
+    /// What quantized weights are multiplied with: auto, f32, int8
+    #[arg(long, value_name = "KIND", default_value = "auto")]
+    pub activations: String,
 }
 
 impl MachineArgs {
@@ -51,6 +54,14 @@ impl MachineArgs {
     /// [`crate::Error::Option`] if it is unknown or not on this CPU.
     pub fn level(&self) -> Result<Level> {
         self.level.as_deref().map_or_else(Level::from_env, Level::from_name)
+    }
+
+    /// What quantized weights are to be multiplied with.
+    ///
+    /// # Errors
+    /// [`crate::Error::Option`] if there is no such kind.
+    pub fn activations(&self) -> Result<Activations> {
+        Activations::from_name(&self.activations)
     }
 
     /// Threads to use.
@@ -135,6 +146,14 @@ impl ModelArgs {
     /// # Errors
     /// Whatever is wrong with the files or the options.
     pub fn open(&self, path: &Path, machine: &MachineArgs) -> Result<Opened> {
+        self.open_with(path, self.builder(machine)?)
+    }
+
+    /// Opens the checkpoint at `path` with the settings of `builder`, to which the tokenizer adds what it knows.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the files or the settings.
+    pub fn open_with(&self, path: &Path, mut builder: EngineBuilder) -> Result<Opened> {
         let files = self.locate(path)?;
         let read = |path: &Option<PathBuf>| path.as_deref().map(Value::read).transpose();
         let (config, special) = (read(&files.tokenizer_config)?, read(&files.special_tokens_map)?);
@@ -142,7 +161,6 @@ impl ModelArgs {
         let template = ChatTemplate::open(files.chat_template.as_deref(), files.tokenizer_config.as_deref())?;
         let model = ModelFiles::read(&files)?;
         let generation = model.generation.clone();
-        let mut builder = self.builder(machine)?;
         if let Some(tokenizer) = &tokenizer {
             // The config decides; only where it is silent does the tokenizer have to name one mask.
             if self.mask_id.or(model.arch.tokens.mask).is_none() {
@@ -171,7 +189,10 @@ impl ModelArgs {
     /// # Errors
     /// If the level is unknown or not on this CPU.
     pub fn builder(&self, machine: &MachineArgs) -> Result<EngineBuilder> {
-        let mut builder = Engine::builder().level(machine.level()?).threads(machine.threads());
+        let mut builder = Engine::builder()
+            .level(machine.level()?)
+            .activations(machine.activations()?)
+            .threads(machine.threads());
         if let Some(id) = self.mask_id {
             builder = builder.mask(id);
         }

@@ -110,8 +110,19 @@ pub enum Activations {
 }
 
 impl Activations {
-    /// The names of all, as options take them.
-    pub const NAMES: [&str; 4] = ["auto", "f32", "bf16", "int8"];
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Auto, Self::F32, Self::Bf16, Self::Int8];
+
+    /// The kind with this name.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if there is none.
+    pub fn from_name(name: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            Error::option("activations", format!("`{name}` given, one of {names} expected"))
+        })
+    }
 
     /// The name in options and reports.
     pub fn name(self) -> &'static str {

@@ -17,6 +17,7 @@ mod attention;
 mod cpu;
 mod exp;
 mod gemm;
+mod peak;
 mod rms_norm;
 mod rope;
 mod rows;
@@ -280,6 +281,12 @@ impl Kernels {
     pub fn scan(&self, row: &[f32]) -> Scan {
         assert!(!row.is_empty(), "scan: a row without entries");
         self.level.run(rows::ScanRow(row))
+    }
+
+    /// Multiplies as fast as the instructions for weights of `format` can, on every thread of `exec`, and returns how many
+    /// operations that was: a multiplication and an addition are two. Takes milliseconds; [`crate::roofline`] times it.
+    pub fn spin(&self, exec: &dyn Executor, format: Format) -> u64 {
+        peak::spin(self.unit(format), exec, format)
     }
 
     /// `Σ e^z` and `Σ e^z z` of a logits row, where `z = (x - max) * inv_t`; -inf contributes exactly 0.

@@ -157,6 +157,18 @@ impl Transformer {
         self.arch.expected_tensors().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
     }
 
+    /// The matrices of the blocks: what a pass multiplies with, apart from [`Self::lm_head`].
+    pub fn block_matrices(&self) -> impl Iterator<Item = &Matrix> {
+        self.blocks
+            .iter()
+            .flat_map(|b| [&b.q, &b.k, &b.v, &b.out, &b.gate, &b.up, &b.down].map(|linear| &linear.weight))
+    }
+
+    /// The output matrix, `[vocab, hidden]`; the embedding where tied.
+    pub fn lm_head(&self) -> &Matrix {
+        &self.lm_head.weight
+    }
+
     /// Element format of the block matrices, which are the bulk of the weights.
     pub fn weight_format(&self) -> Format {
         self.blocks.first().map_or(self.embed.format(), |block| block.q.weight.format())
@@ -164,10 +176,8 @@ impl Transformer {
 
     /// Element formats of all matrices, each once, most bytes first.
     pub fn formats(&self) -> Vec<Format> {
-        let blocks = self.blocks.iter().flat_map(|b| [&b.q, &b.k, &b.v, &b.out, &b.gate, &b.up, &b.down]);
-        let matrices = blocks.chain([&self.lm_head]).map(|linear| &linear.weight).chain([&self.embed]);
         let mut found: Vec<(Format, usize)> = Vec::new();
-        for matrix in matrices {
+        for matrix in self.block_matrices().chain([self.lm_head(), &self.embed]) {
             match found.iter_mut().find(|(format, _)| *format == matrix.format()) {
                 Some((_, bytes)) => *bytes += matrix.bytes(),
                 None => found.push((matrix.format(), matrix.bytes())),
@@ -179,12 +189,8 @@ impl Transformer {
 
     /// Bytes of the stored matrices, counted once where tied.
     pub fn weight_bytes(&self) -> usize {
-        let linear = |l: &Linear| l.weight.bytes();
-        let block = |b: &Block| -> usize {
-            [&b.q, &b.k, &b.v, &b.out, &b.gate, &b.up, &b.down].map(linear).iter().sum()
-        };
-        let head = if self.arch.tied { 0 } else { linear(&self.lm_head) };
-        self.embed.bytes() + head + self.blocks.iter().map(block).sum::<usize>()
+        let head = if self.arch.tied { 0 } else { self.lm_head().bytes() };
+        self.embed.bytes() + head + self.block_matrices().map(Matrix::bytes).sum::<usize>()
     }
 }
 

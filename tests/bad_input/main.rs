@@ -1,5 +1,5 @@
-//! Bad input through `diffulex-run`, row by row: exit code 2, nothing on stdout, and one message that names the file,
-//! tensor, key or option, what was found and what was expected. Nothing panics.
+//! Bad input through `diffulex-run` and `diffulex-bench`, row by row: exit code 2, nothing on stdout, and one message that
+//! names the file, tensor, key or option, what was found and what was expected. Nothing panics.
 #![cfg(feature = "cli")]
 
 #[path = "../fixture/mod.rs"]
@@ -7,6 +7,7 @@ mod fixture;
 #[path = "../fixture/program.rs"]
 mod program;
 
+mod bench;
 mod files;
 mod requests;
 

@@ -184,6 +184,7 @@ fn machine_and_memory_options() {
         table.row(&options.join(" "), &[&fixed[..], options].concat(), fragments);
     };
     row(&["--level", "avx1024"], &["option `level`: `avx1024` is not a level of this cpu, which has scalar"]);
+    row(&["--activations", "int3"], &["option `activations`: `int3` given", "auto, f32", "int8"]);
     row(&["--level", ""], &["option `level`: ``", "which has scalar"]);
     row(&["--context", "0"], &["option `context`: 0 positions given, 1 to 32768 expected"]);
     row(&["--context", "32769"], &["option `context`: 32769 positions given, 1 to 32768 expected"]);

@@ -143,6 +143,37 @@ fn attention_rows_do_not_see_each_other() {
 }
 
 #[test]
+fn attention_does_not_depend_on_the_threads() {
+    // Tasks are cut by the number of threads: whole heads, groups, single pairs.
+    let pools = [2, 3, 7, 64].map(Cut);
+    for kernels in levels() {
+        for case in cases::ATTENTION {
+            let call = AttentionCall::new(case, 50);
+            let spans = call.spans();
+            for halves in [true, false] {
+                let serial = call.run(&kernels, &Serial, &call.q, &spans, halves);
+                for pool in &pools {
+                    let out = call.run(&kernels, pool, &call.q, &spans, halves);
+                    assert_eq!(bits(&out), bits(&serial), "{case:?}, {} threads", pool.0);
+                }
+            }
+        }
+    }
+}
+
+/// Runs like [`Serial`], but asks for work for this many threads.
+struct Cut(usize);
+
+impl Executor for Cut {
+    fn width(&self) -> usize {
+        self.0
+    }
+    fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        Serial.run(tasks, task);
+    }
+}
+
+#[test]
 fn attention_survives_scores_that_exp_alone_would_not() {
     // Scores from -3e4 to 3e4: only the subtraction of the running maximum keeps exp finite, in either order of the keys.
     for kernels in levels() {

@@ -44,16 +44,19 @@ fn operands(kernels: &Kernels, format: Format, k: usize, x: &[f32], w: &[f32]) -
     }
 }
 
+fn check_gemm(kernels: &Kernels, m: usize, n: usize, k: usize, format: Format) {
+    check_product(kernels, format, &noise(m * k, 1), &noise(n * k, (n * k) as u64), n, k);
+}
+
 /// Products may err by the rounding of f32: a lane adds `k / LANES` of them, the tree `log LANES`, the bias one. Of bf16, two
 /// chains of 16 and then two additions for every 32 k; there a subnormal number may count as zero.
-fn check_gemm(kernels: &Kernels, m: usize, n: usize, k: usize, format: Format) {
-    let (w, values) = matrix(n, k, format, (n * k) as u64);
-    let (x, bias) = (noise(m * k, 1), noise(n, 2));
-    let magnitudes = oracle::matrices::magnitudes(&w);
-    let (seen, values) = operands(kernels, format, k, &x, &values);
+fn check_product(kernels: &Kernels, format: Format, x: &[f32], w: &[f32], n: usize, k: usize) {
+    let (m, w, bias) = (x.len() / k, oracle::matrices::matrix(n, k, format, w), noise(n, 2));
+    let (values, magnitudes) = (oracle::matrices::values(&w), oracle::matrices::magnitudes(&w));
+    let (seen, values) = operands(kernels, format, k, x, &values);
     let bound = |magnitude: f64| (k as f64 + 8.0) * (EPS * magnitude + f64::from(f32::MIN_POSITIVE));
     for bias in [None, Some(&*bias)] {
-        let out = run_gemm(kernels, &Serial, &x, &w, bias);
+        let out = run_gemm(kernels, &Serial, x, &w, bias);
         let expected = oracle::gemm(&seen, &values, &magnitudes, bias, k);
         for (i, (&found, dot)) in out.iter().zip(expected).enumerate() {
             let error = (f64::from(found) - dot.value).abs();
@@ -89,6 +92,21 @@ fn gemm_agrees_with_the_oracle_over_many_rows() {
         for format in formats(&kernels) {
             if ["bf16", "q8g64", "q4g32z"].contains(&format.name().as_str()) {
                 check_gemm(&kernels, 290, 45, 560, format);
+            }
+        }
+    }
+}
+
+/// The largest sums that integers of few bits have to hold: codes and elements of x at the ends of their ranges.
+#[test]
+fn integer_sums_hold_the_largest_products() {
+    let (n, k) = (19, 300);
+    for kernels in every_kernel() {
+        for format in formats(&kernels) {
+            for (x, w) in [(1.0, 0.999_999), (-1.0, 0.999_999), (1.0, -1.0), (-1.0, -1.0)] {
+                for m in [1, 2, 3, 4, 9] {
+                    check_product(&kernels, format, &vec![x; m * k], &vec![w; n * k], n, k);
+                }
             }
         }
     }

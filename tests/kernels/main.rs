@@ -21,11 +21,23 @@ use oracle::cases;
 /// Half the distance from 1 to the next f32.
 const EPS: f64 = 5.97e-8;
 
-/// The kernels of every level of this CPU, with every kind of activations and every unit for them.
+/// The kernels of every level of this CPU, with every kind of activations and every unit for them; says which ones it
+/// lacks.
 fn every_kernel() -> Vec<Kernels> {
     levels();
-    Kernels::available()
+    let all = Kernels::available();
+    let quantized = Format::from_name("q8row").expect("a format");
+    for name in UNITS {
+        if !all.iter().any(|kernels| kernels.unit_name(quantized) == name) {
+            println!("unit {name}: not on this machine, skipped");
+        }
+    }
+    all
 }
+
+/// The instructions that integer kernels are written for.
+const UNITS: [&str; 7] =
+    ["i8/scalar", "i8/avx2", "i8/avxvnni", "i8/avx512vnni", "i8/neon", "i8/sdot", "i8/smmla"];
 
 /// Every level of this CPU; says which ones it lacks, so that a skipped level does not read as a passed one.
 fn levels() -> Vec<Kernels> {

@@ -29,8 +29,9 @@ pub(crate) const fn attention(shape: [usize; 5]) -> AttentionCase {
     AttentionCase { rows, n_heads, n_kv_heads, head_dim, keys }
 }
 
-/// Heads and keys around the tiles: groups of 1 to 7, head sizes that are no multiple of a vector, keys around 48.
-pub(crate) const ATTENTION: [AttentionCase; 13] = [
+/// Heads and keys around the tiles: groups of 1 to 7, head sizes that are no multiple of a vector, keys around 24, 48 and 96,
+/// more pairs than a task takes.
+pub(crate) const ATTENTION: [AttentionCase; 15] = [
     attention([1, 1, 1, 8, 1]),
     attention([1, 1, 1, 16, 47]),
     attention([3, 4, 2, 16, 48]),
@@ -44,6 +45,8 @@ pub(crate) const ATTENTION: [AttentionCase; 13] = [
     attention([17, 3, 1, 128, 64]),
     attention([2, 40, 2, 32, 20]),
     attention([1, 2, 1, 256, 60]),
+    attention([13, 14, 2, 64, 193]),
+    attention([45, 1, 1, 128, 98]),
 ];
 
 /// `[n, k]` of SDAR-1.7B: gate, down, an eighth of the output matrix.
@@ -52,12 +55,17 @@ pub(crate) const MODEL_GEMM: [(usize, usize); 3] = [(6144, 2048), (2048, 6144), 
 /// Rows of a denoise step: one token, a block of SDAR, a block of Fast-dLLM v2, a prompt.
 pub(crate) const MODEL_ROWS: [usize; 5] = [1, 4, 16, 32, 128];
 
-/// One block over a cache: SDAR-1.7B, Dream-7B and LLaDA-8B.
-pub(crate) const MODEL_ATTENTION: [AttentionCase; 4] = [
+/// SDAR-1.7B, Dream-7B and LLaDA-8B: one token and blocks over a cache, then canvases (the largest with one head alone).
+pub(crate) const MODEL_ATTENTION: [AttentionCase; 9] = [
+    attention([1, 16, 8, 128, 4096]),
     attention([4, 16, 8, 128, 512]),
-    attention([32, 16, 8, 128, 512]),
-    attention([32, 28, 4, 128, 512]),
-    attention([64, 32, 32, 128, 256]),
+    attention([32, 16, 8, 128, 2048]),
+    attention([4, 28, 4, 128, 512]),
+    attention([32, 28, 4, 128, 1024]),
+    attention([32, 32, 32, 128, 512]),
+    attention([256, 32, 32, 128, 256]),
+    attention([1024, 7, 1, 128, 1024]),
+    attention([4096, 1, 1, 128, 4096]),
 ];
 
 /// Formats to time: those of checkpoints, and one scheme of each width as `diffulex-quantize` chooses it.

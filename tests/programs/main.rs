@@ -6,6 +6,7 @@ mod fixture;
 #[path = "../fixture/program.rs"]
 mod program;
 
+mod bench;
 mod options;
 mod recorded;
 mod run;

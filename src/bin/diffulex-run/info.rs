@@ -1,8 +1,7 @@
 //! `--info`: what a model is and what it needs.
 
-use crate::decoding;
 use diffulex::cache::{Attention, KvDtype};
-use diffulex::cli::Opened;
+use diffulex::cli::{Opened, decoding};
 use serde_json::{Value, json};
 
 /// The description, for people or as JSON.
@@ -48,6 +47,7 @@ fn describe(opened: &Opened) -> Value {
         "strategy": arch.policy,
         "decoding": decoding::describe(&engine.default_policy(), engine),
         "level": engine.kernels().level().name(),
+        "activations": engine.kernels().activations().name(),
         "cpu": diffulex::kernels::Cpu::detect().to_string(),
         "threads": engine.threads(),
         "kernels": engine.kernels().names(&model.formats()),

@@ -1,7 +1,6 @@
 //! Generates text with a diffusion language model: one prompt in, one answer out.
 
 mod args;
-mod decoding;
 mod demo;
 mod info;
 mod printer;
@@ -10,7 +9,7 @@ mod report;
 
 use args::Cli;
 use clap::Parser;
-use diffulex::cli::{self, INTERRUPTED, Opened};
+use diffulex::cli::{self, INTERRUPTED, Opened, decoding};
 use diffulex::{Control, Event, Policy, Request, Result};
 use printer::Printer;
 use prompt::Prompt;
@@ -60,20 +59,20 @@ fn run(args: &Cli) -> Result<ExitCode> {
 fn generate(args: &Cli, opened: &Opened, prompt: &Prompt) -> Result<report::Answer> {
     let engine = &opened.engine;
     let policy = decoding::policy(&args.decoding, &opened.generation, engine)?;
-    let stop = match (&args.decoding.stop_id[..], args.decoding.ignore_eos) {
+    let stop = match (&args.length.stop_id[..], args.length.ignore_eos) {
         (_, true) => &[][..],
         ([], false) => engine.stop(),
         (ids, false) => ids,
     };
     prompt::check_ids("stop-id", stop, engine)?;
     let infills = prompt.ids.contains(&engine.mask()?);
-    let max_new = args.decoding.max_tokens.unwrap_or(if infills { 0 } else { DEFAULT_MAX_TOKENS });
-    let request = Request { stop, seed: args.decoding.seed, ..Request::new(&prompt.ids, max_new, &policy) };
+    let max_new = args.length.max_tokens.unwrap_or(if infills { 0 } else { DEFAULT_MAX_TOKENS });
+    let request = Request { stop, seed: args.length.seed, ..Request::new(&prompt.ids, max_new, &policy) };
     let mut session = engine.session()?;
     catch_interrupt();
     // Filled-in text is printed whole, at the end; JSON too.
     let streams = !args.output.json && !infills;
-    let mut printer = Printer::new(opened, prompt, &args.decoding.stop, stop, max_new, streams);
+    let mut printer = Printer::new(opened, prompt, &args.length.stop, stop, max_new, streams);
     let mut failure = None;
     let generation = session.generate(&request, &mut |event| {
         let control = match event {

@@ -1,8 +1,7 @@
 //! What a run says about itself: a few lines on stderr, or one JSON object.
 
-use crate::decoding;
 use crate::prompt::Prompt;
-use diffulex::cli::{self, Opened};
+use diffulex::cli::{self, Opened, decoding};
 use diffulex::engine::StopReason;
 use diffulex::{Generation, Policy};
 use serde_json::{Value, json};

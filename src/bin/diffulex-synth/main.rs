@@ -4,17 +4,15 @@
 //! configurations, a tokenizer that works, a chat template, weights. What such a model says is noise.
 #![forbid(unsafe_code)]
 
-mod files;
-mod presets;
 mod vocabulary;
-mod weights;
 
 use clap::Parser;
+use diffulex::cli::presets::{Family, PRESETS, Preset};
+use diffulex::cli::random;
 use diffulex::dtype::DType;
 use diffulex::model::Architecture;
 use diffulex::weights::writer::{TensorSpec, write_checkpoint};
-use diffulex::{Error, Result, json};
-use presets::{Family, PRESETS, Preset};
+use diffulex::{Error, Result};
 use std::fs;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -80,8 +78,7 @@ fn main() -> ExitCode {
 }
 
 fn preset(name: &str) -> std::result::Result<Preset, String> {
-    Preset::named(name)
-        .ok_or_else(|| format!("expected one of {}", PRESETS.map(|preset| preset.name).join(", ")))
+    Preset::named(name).map_err(|error| error.to_string())
 }
 
 fn dtype(name: &str) -> std::result::Result<DType, String> {
@@ -122,12 +119,6 @@ fn size(text: &str) -> std::result::Result<u64, String> {
     }
 }
 
-/// The model that a configuration describes, read as any program of this crate reads it.
-fn architecture(config: &serde_json::Value) -> Result<Architecture> {
-    let file = "config.json";
-    Architecture::from_config(file, &json::Value::parse(file, config.to_string().as_bytes())?)
-}
-
 /// Every tensor of a model.
 fn tensors(architecture: &Architecture, dtype: DType) -> Vec<TensorSpec> {
     architecture
@@ -153,7 +144,7 @@ fn readable(bytes: u64) -> String {
 fn list() -> Result<()> {
     println!("{:<16} {:>11} {:>9}  layers, hidden, heads/kv, vocab", "preset", "parameters", "bf16");
     for preset in PRESETS {
-        let bytes = total_bytes(&tensors(&architecture(&preset.config("bfloat16"))?, DType::Bf16));
+        let bytes = total_bytes(&tensors(&preset.architecture()?, DType::Bf16));
         println!(
             "{:<16} {:>9.1} M {:>9}  {}, {}, {}/{}, {}",
             preset.name,
@@ -172,15 +163,14 @@ fn list() -> Result<()> {
 fn generate(options: &Options, preset: &Preset, dir: &Path) -> Result<()> {
     let mut preset = *preset;
     preset.layers = options.layers.map_or(preset.layers, usize::from);
-    let config = preset.config(torch_name(options.dtype));
-    let tensors = tensors(&architecture(&config)?, options.dtype);
+    let tensors = tensors(&preset.architecture()?, options.dtype);
     prepare(dir, options.force)?;
 
     let total = total_bytes(&tensors);
     let mut progress = Progress { total, done: 0, count: 0, shown: std::io::stderr().is_terminal() };
     let metadata = [("format".to_owned(), "pt".to_owned())];
     let written = write_checkpoint(dir, &tensors, options.max_shard_size, &metadata, &mut |spec, bytes| {
-        weights::fill(options.seed, spec, bytes);
+        random::fill(options.seed, spec, bytes);
         progress.step(bytes.len());
         Ok(())
     });
@@ -202,7 +192,7 @@ fn generate(options: &Options, preset: &Preset, dir: &Path) -> Result<()> {
         write(dir, "chat_template.jinja", &template)?;
     }
     // Last, so that a directory with a configuration is complete.
-    write_json(dir, "config.json", &config)?;
+    write_json(dir, "config.json", &preset.config(torch_name(options.dtype)))?;
     println!("{}: {} tensors, {} in {} file(s)", dir.display(), tensors.len(), readable(total), files.len());
     Ok(())
 }

@@ -7,6 +7,7 @@
 //! `_` stands for the space before a word. A merge joins a consonant and a vowel, or puts a syllable at the end of a word's
 //! start; no other pair merges, so every word is reached and encodes to one token.
 
+use diffulex::cli::presets::Special;
 use serde_json::{Value, json};
 
 const CONSONANTS: &[u8] = b"bcdfghjklmnpqrstvwyz";
@@ -18,14 +19,6 @@ const SPACE: char = '\u{120}';
 
 /// Words of equal length appear in steps of this prime, so that few of them share their start.
 const STRIDE: usize = 7919;
-
-/// A token that text cannot be split into: its id, its spelling, and whether it is left out of decoded text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Special {
-    pub(crate) id: usize,
-    pub(crate) content: String,
-    pub(crate) special: bool,
-}
 
 /// A merge: the spellings of its two parts.
 type Merge = (String, String);

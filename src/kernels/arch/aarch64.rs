@@ -1,7 +1,7 @@
 //! 64-bit Arm: detection, and the only functions that carry `#[target_feature]` for kernels written over tokens.
 
 use crate::kernels::cpu::Level;
-use crate::kernels::simd::{Neon, Op, TileOp};
+use crate::kernels::simd::{DotOp, DotUnit, Neon, NeonDot, NeonI8mm, Op, TileOp};
 use std::arch::is_aarch64_feature_detected;
 
 /// The levels above scalar that this CPU has, lowest first.
@@ -21,6 +21,14 @@ pub(crate) fn features() -> Vec<&'static str> {
     all.into_iter().filter_map(|(name, found)| found.then_some(name)).collect()
 }
 
+/// The units for integer dot products beside the scalar one that `level` may use, best first.
+pub(crate) fn dot_units(level: Level) -> Vec<DotUnit> {
+    let Level::Neon(neon) = level else { return Vec::new() };
+    let dot = NeonDot::new(neon);
+    let i8mm = dot.and_then(NeonI8mm::new).map(DotUnit::NeonI8mm);
+    i8mm.into_iter().chain(dot.map(DotUnit::NeonDot)).chain([DotUnit::Neon(neon)]).collect()
+}
+
 pub(super) fn row_neon<O: Op>(s: Neon, op: O) -> O::Out {
     #[target_feature(enable = "neon")]
     fn enter<O: Op>(s: Neon, op: O) -> O::Out {
@@ -37,4 +45,31 @@ pub(super) fn tile_neon<O: TileOp>(s: Neon, op: O) -> O::Out {
     }
     // SAFETY: the token proves this feature.
     unsafe { enter(s, op) }
+}
+
+pub(super) fn dots_neon<O: DotOp>(d: Neon, op: O) {
+    #[target_feature(enable = "neon")]
+    fn enter<O: DotOp>(d: Neon, op: O) {
+        op.run(d);
+    }
+    // SAFETY: the token proves this feature.
+    unsafe { enter(d, op) }
+}
+
+pub(super) fn dots_neon_dot<O: DotOp>(d: NeonDot, op: O) {
+    #[target_feature(enable = "neon,dotprod")]
+    fn enter<O: DotOp>(d: NeonDot, op: O) {
+        op.run(d);
+    }
+    // SAFETY: the token proves these features.
+    unsafe { enter(d, op) }
+}
+
+pub(super) fn dots_neon_i8mm<O: DotOp>(mm: NeonI8mm, op: O) {
+    #[target_feature(enable = "neon,dotprod,i8mm")]
+    fn enter<O: DotOp>(mm: NeonI8mm, op: O) {
+        op.run_matrix(mm);
+    }
+    // SAFETY: the token proves these features.
+    unsafe { enter(mm, op) }
 }

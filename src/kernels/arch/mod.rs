@@ -13,7 +13,7 @@ use super::simd::{Amx, AmxOp};
 use super::simd::{DotOp, DotUnit, Op, TileOp};
 
 #[cfg(target_arch = "aarch64")]
-pub(crate) use aarch64::{features, vector_levels};
+pub(crate) use aarch64::{dot_units, features, vector_levels};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86_64::{dot_units, features, vector_levels};
 
@@ -30,7 +30,7 @@ pub(crate) fn features() -> Vec<&'static str> {
 }
 
 /// The units for integer dot products beside the scalar one that `level` may use, best first.
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub(crate) fn dot_units(_: Level) -> Vec<DotUnit> {
     Vec::new()
 }
@@ -46,6 +46,12 @@ impl DotUnit {
             Self::AvxVnni(d) => x86_64::dots_avxvnni(d, op),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni(d) => x86_64::dots_avx512vnni(d, op),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(d) => aarch64::dots_neon(d, op),
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot(d) => aarch64::dots_neon_dot(d, op),
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonI8mm(d) => aarch64::dots_neon_i8mm(d, op),
         }
     }
 }

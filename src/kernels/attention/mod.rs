@@ -5,12 +5,14 @@
 //! ```
 //!
 //! A task takes one K/V head and up to [`QUERIES`] of the (row, query head) pairs that share it and see the same keys; the
-//! tile loop is in `tile.rs`. Nothing of the size of the sequence is ever stored, and a query's result depends on its key
+//! tile loop is in `tile.rs`, its second product in `mix.rs`. Keys and values are decoded in registers, which costs nothing
+//! beside the arithmetic. Nothing of the size of the sequence is ever stored, and a query's result depends on its key
 //! range alone.
 //!
 //! # Source
 //! Milakov, Gimelshein, "Online normalizer calculation for softmax", 2018; tiling as in Dao et al., "FlashAttention", 2022.
 
+mod mix;
 mod tile;
 
 use super::cpu::Level;
@@ -103,7 +105,8 @@ pub(crate) fn attention(level: Level, exec: &dyn Executor, mut args: Attention<'
     let output = Output(args.out.data_mut().as_mut_ptr());
     let Attention { q, keys, values, capacity, n_heads, n_kv_heads, head_dim, spans, .. } = args;
     let group = n_heads / n_kv_heads;
-    let tasks_of = |span: &KeySpan| (span.rows.len() * group).div_ceil(QUERIES);
+    let per_task = pairs_per_task(exec.width(), n_kv_heads, group, spans);
+    let tasks_of = |span: &KeySpan| (span.rows.len() * group).div_ceil(per_task);
     let tasks_per_head: usize = spans.iter().map(tasks_of).sum();
     exec.run(n_kv_heads * tasks_per_head, &|task| {
         // Tasks of one head come one after the other, while its keys are in the cache.
@@ -116,18 +119,15 @@ pub(crate) fn attention(level: Level, exec: &dyn Executor, mut args: Attention<'
             }
             rest -= tasks_of(span);
         };
-        let queries = rest * QUERIES..(span.rows.len() * group).min((rest + 1) * QUERIES);
+        let pairs = rest * per_task..(span.rows.len() * group).min((rest + 1) * per_task);
+        let mut queries =
+            Queries { q: q.data(), output: &output, at: [0; QUERIES], len: pairs.len(), head_dim };
+        for (at, pair) in queries.at.iter_mut().zip(pairs) {
+            let (row, head) = (span.rows.start + pair / group, kv_head * group + pair % group);
+            *at = row * q.width() + head * head_dim;
+        }
         let head = kv_head * capacity * head_dim;
         let seen = head + span.keys.start * head_dim..head + span.keys.end * head_dim;
-        let queries = Queries {
-            q,
-            output: &output,
-            group,
-            head: kv_head * group,
-            row: span.rows.start,
-            queries,
-            head_dim,
-        };
         match (keys, values) {
             (KvRows::F32(k), KvRows::F32(v)) => {
                 level.run_tile(Task { queries, keys: &k[seen.clone()], values: &v[seen] });
@@ -145,47 +145,59 @@ pub(crate) fn attention(level: Level, exec: &dyn Executor, mut args: Attention<'
     });
 }
 
-/// The (row, query head) pairs of a task. Pair `p` of a span is row `p / group`, head `p % group`.
+/// (row, query head) pairs in a task, so that the thread with most to do is done soonest; results do not depend on it.
+///
+/// Large tasks read keys and values for many pairs at once, small ones leave no thread idle.
+fn pairs_per_task(threads: usize, n_kv_heads: usize, group: usize, spans: &[KeySpan]) -> usize {
+    /// What a task costs beside its pairs: reading and decoding take as long as the arithmetic of about two.
+    const READING: usize = 2;
+    let largest = spans.iter().map(|span| span.rows.len() * group).max().unwrap_or(0);
+    let time = |&per_task: &usize| {
+        let tasks: usize = spans.iter().map(|span| (span.rows.len() * group).div_ceil(per_task)).sum();
+        (n_kv_heads * tasks).div_ceil(threads) * (per_task.min(largest) + READING)
+    };
+    (1..=QUERIES).rev().min_by_key(time).expect("a task has at least one pair")
+}
+
+/// The (row, query head) pairs of a task.
 struct Queries<'a> {
-    q: Rows<'a>,
+    /// All queries.
+    q: &'a [f32],
     output: &'a Output,
-    group: usize,
-    /// First query head of the group.
-    head: usize,
-    /// First row of the span.
-    row: usize,
-    /// Pairs, relative to the span.
-    queries: Range<usize>,
+    /// Where the head of each pair starts in `q`, and in the output, which has the same shape.
+    at: [usize; QUERIES],
+    /// Number of pairs.
+    len: usize,
     head_dim: usize,
 }
 
 impl Queries<'_> {
-    /// Number of pairs.
-    #[inline(always)]
-    fn len(&self) -> usize {
-        self.queries.len()
-    }
-
-    /// The row of pair `i`, and where its head starts in it.
-    #[inline(always)]
-    fn place(&self, i: usize) -> (usize, usize) {
-        let pair = self.queries.start + i;
-        (self.row + pair / self.group, (self.head + pair % self.group) * self.head_dim)
-    }
-
     /// The query of pair `i`.
     #[inline(always)]
     fn q(&self, i: usize) -> &[f32] {
-        let (row, at) = self.place(i);
-        &self.q.row(row)[at..][..self.head_dim]
+        &self.q[self.at[..self.len][i]..][..self.head_dim]
     }
 
     /// The output of pair `i`: `head_dim` numbers that no other task touches.
     #[inline(always)]
     fn out(&self, i: usize) -> *mut f32 {
-        assert!(i < self.queries.len(), "pair outside the task");
-        let (row, at) = self.place(i);
+        let inside = self.q(i).as_ptr();
         // SAFETY: `q` and the output have the same shape (`check`), and `q(i)` lies inside the former.
-        unsafe { self.output.0.add(row * self.q.width() + at) }
+        unsafe { self.output.0.offset(inside.offset_from(self.q.as_ptr())) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_are_large_unless_threads_would_idle() {
+        let span = |rows| [KeySpan { rows: 0..rows, keys: 0..100 }];
+        assert_eq!(pairs_per_task(2, 8, 2, &span(1024)), QUERIES, "a canvas has work for all");
+        assert!(pairs_per_task(2, 8, 2, &span(4)) >= 8, "two threads share 8 heads evenly");
+        assert_eq!(pairs_per_task(2, 1, 7, &span(1)), 4, "two threads share a group of 7");
+        assert_eq!(pairs_per_task(8, 1, 7, &span(1)), 1, "more threads than pairs");
+        assert_eq!(pairs_per_task(2, 8, 2, &[]), QUERIES, "nothing to cut");
     }
 }

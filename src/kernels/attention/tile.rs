@@ -10,14 +10,30 @@
 //! task.
 
 use super::Queries;
+use super::mix::Mix;
 use crate::kernels::exp::exp;
 use crate::kernels::gemm::{Decode, Product, WeightRow, sweep};
-use crate::kernels::simd::{F32s, Tile, TileOp};
+use crate::kernels::simd::{F32s, MAX_LANES, Tile, TileOp};
 
-/// Keys in a tile: a multiple of every vector length and tile width; K and V tiles of 128 f16 fit into L1 together.
-const KEYS: usize = 48;
-/// (row, query head) pairs in a task: their outputs fit into L1 beside a K/V tile.
-pub(super) const QUERIES: usize = 16;
+/// Keys in a tile at most: long enough that what is done once a tile (maxima, sums, rescaling) is a few percent.
+pub(super) const KEYS: usize = 96;
+/// Tiles have a multiple of this many keys, if there are as many: a common multiple of the widths of score tiles.
+const KEY_STEP: usize = 24;
+/// Bytes of keys or of values in a tile: all queries pass over them in an L1 of 32 KiB.
+const TILE_BYTES: usize = 24 << 10;
+/// (row, query head) pairs in a task at most: keys and values come from L2 or beyond once a task.
+pub(super) const QUERIES: usize = 32;
+
+const _: () = assert!(
+    KEYS.is_multiple_of(MAX_LANES) && QUERIES.is_multiple_of(MAX_LANES),
+    "scores and maxima are walked by whole vectors"
+);
+
+/// Keys in a tile: depends on sizes and types alone, so that every call cuts the keys at the same places.
+fn keys_in_tile<K, V>(head_dim: usize) -> usize {
+    let row = head_dim * size_of::<K>().max(size_of::<V>());
+    (TILE_BYTES / row / KEY_STEP * KEY_STEP).clamp(KEY_STEP, KEYS)
+}
 
 /// Some queries against all the keys that they see.
 pub(super) struct Task<'a, K, V> {
@@ -29,15 +45,15 @@ pub(super) struct Task<'a, K, V> {
 }
 
 /// The state of the online softmax, and the scores of one tile of keys.
-struct State {
+pub(super) struct State {
     /// `[QUERIES, KEYS]`: scores, then their exponentials.
-    scores: [[f32; KEYS]; QUERIES],
+    pub(super) scores: [[f32; KEYS]; QUERIES],
     /// Largest score so far.
     max: [f32; QUERIES],
     /// Sum of the exponentials so far.
     sum: [f32; QUERIES],
     /// What the accumulated output must be multiplied by, since the maximum has grown.
-    rescale: [f32; QUERIES],
+    pub(super) rescale: [f32; QUERIES],
 }
 
 impl<K, V> TileOp for Task<'_, K, V>
@@ -58,22 +74,20 @@ where
             sum: [0.0; QUERIES],
             rescale: [0.0; QUERIES],
         };
-        let count = keys.len() / head_dim;
+        let (count, in_tile) = (keys.len() / head_dim, keys_in_tile::<K, V>(head_dim));
         let mut first = 0;
         while first < count {
-            let tile = first * head_dim..(first + KEYS).min(count) * head_dim;
+            let tile = first * head_dim..(first + in_tile).min(count) * head_dim;
             let n = tile.len() / head_dim;
             let mut scores =
                 Scores { queries: &queries, keys: &keys[tile.clone()], scores: &mut state.scores };
-            sweep(s, &mut scores, queries.len(), n, head_dim);
-            for i in 0..queries.len() {
-                state.softmax(s, i, n, scale);
-            }
-            let mix = Mix { queries: &queries, values: &values[tile], state: &state, n, fresh: first == 0 };
+            sweep(s, &mut scores, queries.len, n, head_dim);
+            state.softmax(s, queries.len, n, scale);
+            let mix = Mix { queries: &queries, values: &values[tile], state: &state, fresh: first == 0 };
             mix.run(s);
-            first += KEYS;
+            first += in_tile;
         }
-        for i in 0..queries.len() {
+        for i in 0..queries.len {
             // SAFETY: `head_dim` numbers that this task alone writes, initialized by the first tile.
             let out = unsafe { std::slice::from_raw_parts_mut(queries.out(i), head_dim) };
             normalize(s, out, state.sum[i]);
@@ -121,131 +135,57 @@ where
         j: usize,
         acc: [[S::V; N]; M],
     ) {
-        for a in 0..M {
-            let scores = &mut self.scores[i + a][j..][..N];
-            for b in 0..N {
-                scores[b] = s.sum(acc[a][b]);
+        // Four sums at a time: all queries of a key, then of the next.
+        let mut at = 0;
+        while at < M * N {
+            let mut four = [s.splat(0.0); 4];
+            for t in at..(at + 4).min(M * N) {
+                four[t - at] = acc[t % M][t / M];
             }
+            let sums = s.sum4(four);
+            for t in at..(at + 4).min(M * N) {
+                self.scores[i + t % M][j + t / M] = sums[t - at];
+            }
+            at += 4;
         }
     }
 }
 
 impl State {
-    /// Turns the `n` scores of query `i` into exponentials and brings its maximum and sum up to date.
+    /// Turns `n` scores of each of the first `queries` queries into exponentials; brings maxima and sums up to date.
     #[inline(always)]
-    fn softmax<S: F32s>(&mut self, s: S, i: usize, n: usize, scale: f32) {
-        let scores = &mut self.scores[i];
+    fn softmax<S: F32s>(&mut self, s: S, queries: usize, n: usize, scale: f32) {
         // Lanes beyond the tile get no weight.
         let padded = n.next_multiple_of(S::LANES);
-        scores[n..padded].fill(f32::NEG_INFINITY);
-        let mut top = s.splat(self.max[i]);
-        let mut j = 0;
-        while j < padded {
-            top = s.max(s.load(&scores[j..]), top);
-            j += S::LANES;
+        let scales = s.splat(scale);
+        let old = self.max;
+        for i in 0..queries {
+            let scores = &mut self.scores[i][..padded];
+            scores[n..].fill(f32::NEG_INFINITY);
+            let mut top = s.splat(old[i]);
+            for scores in scores.chunks_exact(S::LANES) {
+                top = s.max(s.load(scores), top);
+            }
+            self.max[i] = s.top(top);
         }
-        let (max, scales) = (s.top(top), s.splat(scale));
-        let maxes = s.splat(max);
-        let mut sum = s.splat(0.0);
-        let mut j = 0;
-        while j < padded {
-            let p = exp(s, s.mul(s.sub(s.load(&scores[j..]), maxes), scales));
-            sum = s.add(sum, p);
-            s.store(p, &mut scores[j..]);
-            j += S::LANES;
-        }
-        let rescale = s.top(exp(s, s.splat((self.max[i] - max) * scale)));
-        self.rescale[i] = rescale;
-        self.sum[i] = self.sum[i] * rescale + s.sum(sum);
-        self.max[i] = max;
-    }
-}
-
-/// `out = out * rescale + P V` of one tile of keys.
-struct Mix<'a, 'b, V> {
-    queries: &'a Queries<'b>,
-    /// `[n, head_dim]`
-    values: &'a [V],
-    state: &'a State,
-    n: usize,
-    /// Whether the output holds nothing yet.
-    fresh: bool,
-}
-
-impl<V> Mix<'_, '_, V>
-where
-    WeightRow<V>: Decode,
-{
-    #[inline(always)]
-    fn run<S: Tile>(&self, s: S) {
+        // All queries at once: one exp has a long latency.
         let mut i = 0;
-        while i + 4 <= self.queries.len() {
-            if S::WIDE {
-                self.columns::<S, 4, 4>(s, i);
-            } else {
-                self.columns::<S, 4, 2>(s, i);
+        while i < queries {
+            let grown = s.sub(s.load(&old[i..]), s.load(&self.max[i..]));
+            let rescale = exp(s, s.mul(grown, scales));
+            s.store(rescale, &mut self.rescale[i..]);
+            s.store(s.mul(s.load(&self.sum[i..]), rescale), &mut self.sum[i..]);
+            i += S::LANES;
+        }
+        for i in 0..queries {
+            let max = s.splat(self.max[i]);
+            let mut sum = s.splat(0.0);
+            for scores in self.scores[i][..padded].chunks_exact_mut(S::LANES) {
+                let p = exp(s, s.mul(s.sub(s.load(scores), max), scales));
+                sum = s.add(sum, p);
+                s.store(p, scores);
             }
-            i += 4;
-        }
-        while i < self.queries.len() {
-            self.columns::<S, 1, 8>(s, i);
-            i += 1;
-        }
-    }
-
-    /// `M` queries, all columns, `N` vectors at a time.
-    #[inline(always)]
-    fn columns<S: Tile, const M: usize, const N: usize>(&self, s: S, i: usize) {
-        let head_dim = self.queries.head_dim;
-        let mut at = 0;
-        while at + N * S::LANES <= head_dim {
-            self.tile::<S, M, N>(s, i, at, S::LANES);
-            at += N * S::LANES;
-        }
-        while at < head_dim {
-            let len = S::LANES.min(head_dim - at);
-            self.tile::<S, M, 1>(s, i, at, len);
-            at += len;
-        }
-    }
-
-    /// Columns `at ..` of queries `i .. i + M`: `N` vectors of `len` columns each (`len < LANES` only if `N` is 1).
-    #[inline(always)]
-    fn tile<S: Tile, const M: usize, const N: usize>(&self, s: S, i: usize, at: usize, len: usize) {
-        let head_dim = self.queries.head_dim;
-        assert!(at + (N - 1) * S::LANES + len <= head_dim && len <= S::LANES, "columns outside the head");
-        let mut acc = [[s.splat(0.0); N]; M];
-        if !self.fresh {
-            for a in 0..M {
-                // SAFETY: `head_dim` numbers that this task alone touches, initialized by the first tile.
-                let out = unsafe { std::slice::from_raw_parts(self.queries.out(i + a), head_dim) };
-                for b in 0..N {
-                    let old = &out[at + b * S::LANES..][..len];
-                    let old = if len == S::LANES { s.load(old) } else { s.load_partial(old) };
-                    acc[a][b] = s.mul(old, s.splat(self.state.rescale[i + a]));
-                }
-            }
-        }
-        for j in 0..self.n {
-            let row = WeightRow::new(&self.values[j * head_dim..][..head_dim]);
-            for b in 0..N {
-                let from = at + b * S::LANES;
-                // SAFETY: from + len <= head_dim, asserted above.
-                let v = unsafe {
-                    if len == S::LANES { row.load(s, from) } else { row.load_partial(s, from, len) }
-                };
-                for a in 0..M {
-                    acc[a][b] = s.mul_add(s.splat(self.state.scores[i + a][j]), v, acc[a][b]);
-                }
-            }
-        }
-        for a in 0..M {
-            // SAFETY: as above.
-            let out = unsafe { std::slice::from_raw_parts_mut(self.queries.out(i + a), head_dim) };
-            for b in 0..N {
-                let new = &mut out[at + b * S::LANES..][..len];
-                if len == S::LANES { s.store(acc[a][b], new) } else { s.store_partial(acc[a][b], new) }
-            }
+            self.sum[i] += s.sum(sum);
         }
     }
 }

@@ -1,8 +1,13 @@
 //! The sums of one step of [`Strips`]: codes times f32 activations, and codes times int8 activations.
 
 use super::panels::{StepSums, Strips};
-use super::prepare::StepRows;
+use super::prepare::{Stats, StepRows};
+#[cfg(target_arch = "aarch64")]
+use super::smmla::BySmmla;
+#[cfg(target_arch = "aarch64")]
+use crate::kernels::simd::NeonI8mm;
 use crate::kernels::simd::{DotOp, Dots, F32s, Tile, TileOp};
+use crate::quant::PANEL_ROWS;
 
 /// f32 activations: codes are widened in registers.
 pub(super) struct Fma<'a>(pub(super) Strips<'a, f32>);
@@ -24,10 +29,16 @@ impl DotOp for Int8<'_> {
     fn run<D: Dots>(mut self, d: D) {
         self.0.run(ByDots(d));
     }
+
+    #[cfg(target_arch = "aarch64")]
+    #[inline(always)]
+    fn run_matrix(mut self, mm: NeonI8mm) {
+        self.0.run(BySmmla(mm));
+    }
 }
 
 /// Bytes that hold a run of k for all rows of a panel.
-const LINE: usize = 64;
+pub(super) const LINE: usize = 64;
 
 #[derive(Clone, Copy)]
 struct ByFma<S>(S);
@@ -92,21 +103,24 @@ impl<S: Tile> StepSums<f32> for ByFma<S> {
 const LINES: usize = 4;
 
 #[derive(Clone, Copy)]
-struct ByDots<D>(D);
+pub(super) struct ByDots<D>(pub(super) D);
 
 impl<D: Dots> StepSums<i8> for ByDots<D> {
     type Float = D::Float;
     const TALL: bool = D::Float::WIDE;
 
     /// With 16 registers a pair of strips shares the broadcast of x, since loads are the bottleneck. With 32, x is the
-    /// broadcast operand of a product, and one strip is enough.
+    /// broadcast operand of a product, and one strip of a whole panel is enough; of shorter vectors it takes as many as make
+    /// a panel, for the same number of bytes to a broadcast.
     #[inline(always)]
     fn strips(rows: usize) -> usize {
+        let panel = PANEL_ROWS / D::Float::LANES;
         match (rows, D::Float::WIDE) {
             (1, _) => 8,
             (2 | 3, _) => 4,
-            (4..=7, true) | (_, false) => 2,
-            (_, true) => 1,
+            (_, false) => 2,
+            (4..=7, true) => panel.max(2),
+            (_, true) => panel,
         }
     }
 
@@ -127,17 +141,31 @@ impl<D: Dots> StepSums<i8> for ByDots<D> {
         let sums = unsafe {
             if INT4 { int4_sums::<D, M, N>(d, w, x, len) } else { int8_sums::<D, M, N>(d, w, x, len) }
         };
-        let s = d.float();
-        let mut scaled = [[s.splat(0.0); N]; M];
-        for a in 0..M {
-            // SAFETY: `x` has the stats of M rows.
-            let scale = s.splat(unsafe { (*x.stats.add(a)).scale });
-            for b in 0..N {
-                scaled[a][b] = s.mul(d.to_f32(sums[a][b]), scale);
-            }
-        }
-        scaled
+        // SAFETY: `x` has the stats of M rows.
+        unsafe { scaled(d, sums, x.stats) }
     }
+}
+
+/// Integer sums in units of x.
+///
+/// # Safety
+/// There are the stats of `M` rows.
+#[inline(always)]
+pub(super) unsafe fn scaled<D: Dots, const M: usize, const N: usize>(
+    d: D,
+    sums: [[D::I; N]; M],
+    stats: *const Stats,
+) -> [[<D::Float as F32s>::V; N]; M] {
+    let s = d.float();
+    let mut scaled = [[s.splat(0.0); N]; M];
+    for a in 0..M {
+        // SAFETY: the caller's contract.
+        let scale = s.splat(unsafe { (*stats.add(a)).scale });
+        for b in 0..N {
+            scaled[a][b] = s.mul(d.to_f32(sums[a][b]), scale);
+        }
+    }
+    scaled
 }
 
 /// # Safety

@@ -5,9 +5,6 @@ use crate::kernels::simd::Tile;
 
 /// A row of stored weights. A new format implements this and nothing else to run on the FMA tile of every level.
 pub(crate) trait Decode: Copy {
-    /// Vector constants that decoding keeps in registers, which the tile cannot use then.
-    const CONSTANTS: usize;
-
     /// Elements `at .. at + LANES` as f32.
     ///
     /// # Safety
@@ -45,8 +42,6 @@ impl<T> WeightRow<T> {
 }
 
 impl Decode for WeightRow<f32> {
-    const CONSTANTS: usize = 0;
-
     #[inline(always)]
     unsafe fn load<S: Tile>(self, s: S, at: usize) -> S::V {
         // SAFETY: the caller's contract.
@@ -64,8 +59,6 @@ impl Decode for WeightRow<f32> {
 }
 
 impl Decode for WeightRow<Bf16> {
-    const CONSTANTS: usize = 1;
-
     #[inline(always)]
     unsafe fn load<S: Tile>(self, s: S, at: usize) -> S::V {
         // SAFETY: the caller's contract; Bf16 is a transparent u16.
@@ -83,8 +76,6 @@ impl Decode for WeightRow<Bf16> {
 }
 
 impl Decode for WeightRow<F16> {
-    const CONSTANTS: usize = 0;
-
     #[inline(always)]
     unsafe fn load<S: Tile>(self, s: S, at: usize) -> S::V {
         // SAFETY: the caller's contract; F16 is a transparent u16.

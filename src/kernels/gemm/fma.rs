@@ -32,9 +32,9 @@ pub(crate) unsafe trait Product {
 
 /// Accumulates all `m * n` outputs over `k` elements.
 ///
-/// Tiles have 8 to 12 accumulators where there are 16 registers (one more constant of the decoder, and an accumulator would
-/// be spilled), up to 24 where there are 32: 8 chains keep two FMA units busy over a latency of 4 cycles. A single row waits for memory, and reads no more than 6 rows of weights at once: rows lie a multiple
-/// of 4 KiB apart in most models, so all streams fall into one set of L1, which has 8 or 12 ways.
+/// Tiles have 8 to 12 accumulators where there are 16 registers, up to 24 where there are 32: 8 chains keep two FMA units busy
+/// over a latency of 4 cycles. A single row waits for memory, and reads no more than 6 rows of weights at once: rows lie a
+/// multiple of 4 KiB apart in most models, so all streams fall into one set of L1, which has 8 or 12 ways.
 #[inline(always)]
 pub(crate) fn sweep<S: Tile, P: Product>(s: S, product: &mut P, m: usize, n: usize, k: usize) {
     let mut i = 0;
@@ -45,7 +45,6 @@ pub(crate) fn sweep<S: Tile, P: Product>(s: S, product: &mut P, m: usize, n: usi
             (2, true) => row_of_tiles::<S, P, 2, 6>(s, product, i, n, k),
             (3, false) => row_of_tiles::<S, P, 3, 3>(s, product, i, n, k),
             (3, true) => row_of_tiles::<S, P, 3, 6>(s, product, i, n, k),
-            (_, false) if P::Row::CONSTANTS > 0 => row_of_tiles::<S, P, 4, 2>(s, product, i, n, k),
             (_, false) => row_of_tiles::<S, P, 4, 3>(s, product, i, n, k),
             (_, true) => row_of_tiles::<S, P, 4, 6>(s, product, i, n, k),
         }
@@ -178,7 +177,7 @@ unsafe fn step<S: Tile, W: Decode, const M: usize, const N: usize>(
 /// # Safety
 /// The row has the elements `at .. at + len`, and `len <= LANES`.
 #[inline(always)]
-unsafe fn load<S: Tile, W: Decode>(s: S, row: W, at: usize, len: usize) -> S::V {
+pub(crate) unsafe fn load<S: Tile, W: Decode>(s: S, row: W, at: usize, len: usize) -> S::V {
     // SAFETY: the caller's contract, in both arms.
     unsafe { if len == S::LANES { row.load(s, at) } else { row.load_partial(s, at, len) } }
 }

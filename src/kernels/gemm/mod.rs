@@ -15,10 +15,12 @@ mod fma;
 mod panels;
 mod prepare;
 mod rows;
+#[cfg(target_arch = "aarch64")]
+mod smmla;
 mod unit;
 
 pub(crate) use decode::{Decode, WeightRow};
-pub(crate) use fma::{PANEL, Product, sweep};
+pub(crate) use fma::{PANEL, Product, load, sweep};
 pub use prepare::Prepared;
 pub(crate) use unit::Unit;
 

@@ -100,15 +100,17 @@ impl<X> Strips<'_, X> {
     fn rows<A: StepSums<X>, const INT4: bool, const N: usize>(&mut self, a: A, first: usize) {
         let mut i = 0;
         while i < self.x.rows {
+            // Shapes that `strips` never asks for are left out of the program.
             match self.x.rows - i {
                 1 => self.tile::<A, INT4, 1, N>(a, i, first),
-                2 => self.tile::<A, INT4, 2, N>(a, i, first),
-                3 => self.tile::<A, INT4, 3, N>(a, i, first),
+                2 if N <= 4 => self.tile::<A, INT4, 2, N>(a, i, first),
+                3 if N <= 4 => self.tile::<A, INT4, 3, N>(a, i, first),
                 8.. if A::TALL && N <= 2 => {
                     self.tile::<A, INT4, 8, N>(a, i, first);
                     i += 4;
                 }
-                _ => self.tile::<A, INT4, 4, N>(a, i, first),
+                4.. if N <= 2 || A::Float::WIDE && N <= 4 => self.tile::<A, INT4, 4, N>(a, i, first),
+                rows => unreachable!("{rows} rows against {N} strips"),
             }
             i += 4;
         }

@@ -267,7 +267,7 @@ impl Element for i8 {
         let mut integer_sum = 0;
         for (out, &x) in out.iter_mut().zip(x) {
             // At most 127 in magnitude, so it fits; of a NaN it is some int8, and the scale is NaN.
-            let code = (x * inverse + ROUND).to_bits() as i8;
+            let code = (x * inverse + ROUND).to_bits() as Self;
             *out = code;
             integer_sum += i32::from(code);
         }

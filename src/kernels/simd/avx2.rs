@@ -34,12 +34,15 @@ impl Avx2 {
 #[inline(always)]
 unsafe fn load_u16_partial(p: *const u16, len: usize) -> __m128i {
     let mut buffer = [0u16; 8];
-    let len = len.min(buffer.len());
-    // SAFETY: `p` is valid for `len` elements by contract, and the buffer holds 8; both are distinct; SSE2 is x86_64's base.
-    unsafe {
-        std::ptr::copy_nonoverlapping(p, buffer.as_mut_ptr(), len);
-        _mm_loadu_si128(buffer.as_ptr().cast())
+    for (i, x) in buffer[..7].iter_mut().enumerate() {
+        // A copy would be a call of memcpy, around which the accumulators of a tile would be saved to memory.
+        if i < len {
+            // SAFETY: `p` is valid for `len` elements by contract.
+            *x = unsafe { *p.add(i) };
+        }
     }
+    // SAFETY: the buffer holds 8 elements; SSE2 is x86_64's base.
+    unsafe { _mm_loadu_si128(buffer.as_ptr().cast()) }
 }
 
 impl F32s for Avx2 {
@@ -130,12 +133,12 @@ impl Tile for Avx2 {
     #[inline(always)]
     unsafe fn load_bf16(self, p: *const u16) -> __m256 {
         // SAFETY: 8 elements are 16 bytes, the caller's contract; the token proves AVX2.
-        unsafe { widen_bf16(_mm256_broadcastsi128_si256(_mm_loadu_si128(p.cast()))) }
+        unsafe { widen_bf16(_mm_loadu_si128(p.cast())) }
     }
     #[inline(always)]
     unsafe fn load_bf16_partial(self, p: *const u16, len: usize) -> __m256 {
         // SAFETY: `len` elements are read, the caller's contract; the token proves AVX2.
-        unsafe { widen_bf16(_mm256_broadcastsi128_si256(load_u16_partial(p, len))) }
+        unsafe { widen_bf16(load_u16_partial(p, len)) }
     }
     #[inline(always)]
     unsafe fn load_f16(self, p: *const u16) -> __m256 {
@@ -177,6 +180,11 @@ impl Tile for Avx2 {
         }
     }
     #[inline(always)]
+    fn sum4(self, v: [__m256; 4]) -> [f32; 4] {
+        // SAFETY: the token proves AVX2.
+        unsafe { sum4(v) }
+    }
+    #[inline(always)]
     fn narrow(self, v: __m256, out: &mut [F16]) {
         let out = &mut out[..8];
         // SAFETY: 8 elements of 2 bytes, sliced above; F16 is a transparent u16; unaligned store; the token proves F16C.
@@ -186,20 +194,32 @@ impl Tile for Avx2 {
     }
 }
 
-/// Moves elements 0 to 3 of the lower half and 4 to 7 of the upper half of `x` to the high bytes of eight f32.
-///
-/// The load broadcasts for free, so one shuffle is all it takes; widening and shifting would be two operations.
+/// The sum of each, by the tree of [`F32s::sum`]: lanes i and i + 4, then i + 2, then i + 1, of all four side by side.
 ///
 /// # Safety
 /// The CPU has AVX2.
 #[inline(always)]
-unsafe fn widen_bf16(x: __m256i) -> __m256 {
-    // SAFETY: the caller's contract.
+pub(super) unsafe fn sum4([a, b, c, d]: [__m256; 4]) -> [f32; 4] {
+    let mut sums = [0.0; 4];
+    // SAFETY: the caller's contract; the array holds 4 elements.
     unsafe {
-        let from = _mm256_setr_epi8(
-            -1, -1, 0, 1, -1, -1, 2, 3, -1, -1, 4, 5, -1, -1, 6, 7, //
-            -1, -1, 8, 9, -1, -1, 10, 11, -1, -1, 12, 13, -1, -1, 14, 15,
-        );
-        _mm256_castsi256_ps(_mm256_shuffle_epi8(x, from))
+        let ab = _mm256_add_ps(_mm256_permute2f128_ps::<0x20>(a, b), _mm256_permute2f128_ps::<0x31>(a, b));
+        let cd = _mm256_add_ps(_mm256_permute2f128_ps::<0x20>(c, d), _mm256_permute2f128_ps::<0x31>(c, d));
+        // Lanes of [a a c c b b d d], then of [a _ c _ b _ d _].
+        let low = _mm256_shuffle_ps::<0b01_00_01_00>(ab, cd);
+        let high = _mm256_shuffle_ps::<0b11_10_11_10>(ab, cd);
+        let two = _mm256_add_ps(low, high);
+        let one = _mm256_add_ps(two, _mm256_movehdup_ps(two));
+        let bd = _mm_moveldup_ps(_mm256_extractf128_ps::<1>(one));
+        _mm_storeu_ps(sums.as_mut_ptr(), _mm_blend_ps::<0b1010>(_mm256_castps256_ps128(one), bd));
     }
+    sums
+}
+
+/// # Safety
+/// The CPU has AVX2.
+#[inline(always)]
+unsafe fn widen_bf16(x: __m128i) -> __m256 {
+    // SAFETY: the caller's contract.
+    unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(x))) }
 }

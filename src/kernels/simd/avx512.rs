@@ -171,6 +171,17 @@ impl Tile for Avx512 {
         }
     }
     #[inline(always)]
+    fn sum4(self, v: [__m512; 4]) -> [f32; 4] {
+        // SAFETY: the token proves AVX-512 DQ and AVX2.
+        unsafe {
+            let mut eight = [_mm256_setzero_ps(); 4];
+            for i in 0..4 {
+                eight[i] = _mm256_add_ps(_mm512_castps512_ps256(v[i]), _mm512_extractf32x8_ps::<1>(v[i]));
+            }
+            super::avx2::sum4(eight)
+        }
+    }
+    #[inline(always)]
     fn narrow(self, v: __m512, out: &mut [F16]) {
         let out = &mut out[..16];
         // SAFETY: 16 elements of 2 bytes, sliced above; F16 is a transparent u16; unaligned store; the token proves AVX-512 F.

@@ -53,6 +53,9 @@ pub(crate) trait Dots: Copy {
 pub(crate) trait DotOp {
     /// Runs it. Must be `#[inline(always)]`.
     fn run<D: Dots>(self, d: D);
+    /// Runs it by matrix products. Must be `#[inline(always)]`.
+    #[cfg(target_arch = "aarch64")]
+    fn run_matrix(self, mm: super::NeonI8mm);
 }
 
 /// Instructions for integer dot products: a value is a proof that this CPU has them.
@@ -69,6 +72,15 @@ pub(crate) enum DotUnit {
     /// `vpdpbusd` on 512 bits.
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni(super::Avx512Vnni),
+    /// `smull`, `sadalp`.
+    #[cfg(target_arch = "aarch64")]
+    Neon(super::Neon),
+    /// `sdot`.
+    #[cfg(target_arch = "aarch64")]
+    NeonDot(super::NeonDot),
+    /// `smmla`; `sdot` for a single row.
+    #[cfg(target_arch = "aarch64")]
+    NeonI8mm(super::NeonI8mm),
 }
 
 impl DotUnit {
@@ -82,6 +94,12 @@ impl DotUnit {
             Self::AvxVnni(_) => "avxvnni",
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni(_) => "avx512vnni",
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(_) => "neon",
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot(_) => "sdot",
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonI8mm(_) => "smmla",
         }
     }
 }

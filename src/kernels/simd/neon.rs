@@ -152,6 +152,39 @@ impl Tile for Neon {
         // SAFETY: `len` elements are read, the caller's contract.
         unsafe { self.load_f16(partial(p, len).as_ptr()) }
     }
+    type Codes = uint32x4_t;
+
+    #[inline(always)]
+    unsafe fn load_codes(self, p: *const u8) -> uint32x4_t {
+        // SAFETY: 16 bytes, the caller's contract; a load of bytes need not be aligned; the token proves NEON.
+        unsafe { vreinterpretq_u32_u8(vld1q_u8(p)) }
+    }
+    /// A half-byte stays where it is: it is converted from a fixed point, with as many bits behind it as there are below it.
+    #[inline(always)]
+    fn nibble(self, codes: uint32x4_t, j: usize) -> float32x4_t {
+        // SAFETY: the token proves NEON.
+        unsafe {
+            let half = vandq_u32(codes, vdupq_n_u32(15 << (4 * j)));
+            match j {
+                0 => vcvtq_f32_u32(half),
+                1 => vcvtq_n_f32_u32::<4>(half),
+                2 => vcvtq_n_f32_u32::<8>(half),
+                3 => vcvtq_n_f32_u32::<12>(half),
+                4 => vcvtq_n_f32_u32::<16>(half),
+                5 => vcvtq_n_f32_u32::<20>(half),
+                6 => vcvtq_n_f32_u32::<24>(half),
+                _ => vcvtq_n_f32_u32::<28>(half),
+            }
+        }
+    }
+    #[inline(always)]
+    fn byte(self, codes: uint32x4_t, j: usize) -> float32x4_t {
+        // SAFETY: the token proves NEON.
+        unsafe {
+            let top = vshlq_u32(codes, vdupq_n_s32(24 - 8 * j as i32));
+            vcvtq_f32_s32(vshrq_n_s32::<24>(vreinterpretq_s32_u32(top)))
+        }
+    }
     #[inline(always)]
     fn narrow(self, v: float32x4_t, out: &mut [F16]) {
         let out = &mut out[..4];

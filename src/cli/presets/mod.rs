@@ -1,37 +1,57 @@
-//! What can be generated: the published shapes, and tiny ones of the same families.
+//! Models by name, without their files: the published shapes, and tiny ones of the same families.
 //!
 //! Source: the `config.json` of the published checkpoints.
 
+mod files;
+
+use crate::error::{Error, Result};
+use crate::json;
+use crate::model::Architecture;
+
 /// The supported families.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Family {
+pub enum Family {
+    /// SDAR.
     Sdar,
+    /// Fast-dLLM v2.
     FastDllm,
+    /// Dream, DiffuCoder.
     Dream,
+    /// LLaDA.
     Llada,
 }
 
 /// Shape and identity of a checkpoint.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Preset {
-    pub(crate) name: &'static str,
-    pub(crate) family: Family,
+pub struct Preset {
+    /// The name in options.
+    pub name: &'static str,
+    /// The family.
+    pub family: Family,
     /// Rows of the embedding.
-    pub(crate) vocab: usize,
+    pub vocab: usize,
     /// Tokens that are bytes or words: the id of the first special token.
-    pub(crate) words: usize,
-    pub(crate) hidden: usize,
-    pub(crate) ffn: usize,
-    pub(crate) layers: usize,
-    pub(crate) n_heads: usize,
-    pub(crate) n_kv_heads: usize,
-    pub(crate) head_dim: usize,
-    pub(crate) tied: bool,
-    pub(crate) max_pos: usize,
+    pub words: usize,
+    /// Width of the residual stream.
+    pub hidden: usize,
+    /// Inner width of the feed-forward part.
+    pub ffn: usize,
+    /// Number of blocks.
+    pub layers: usize,
+    /// Query heads.
+    pub n_heads: usize,
+    /// Key/value heads.
+    pub n_kv_heads: usize,
+    /// Width of a head.
+    pub head_dim: usize,
+    /// Whether the output matrix is the embedding.
+    pub tied: bool,
+    /// Positions that the model was made for.
+    pub max_pos: usize,
 }
 
 /// The published shapes, then the tiny ones.
-pub(crate) const PRESETS: [Preset; 11] = [
+pub const PRESETS: [Preset; 11] = [
     sdar("sdar-1.7b", 2048, 6144, 28, 16),
     sdar("sdar-4b", 2560, 9728, 36, 32),
     sdar("sdar-8b", 4096, 12288, 36, 32),
@@ -116,9 +136,35 @@ const TINY: Preset = Preset {
     max_pos: 32_768,
 };
 
+/// A token that text cannot be split into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Special {
+    /// Its id.
+    pub id: usize,
+    /// Its spelling.
+    pub content: String,
+    /// Whether it is left out of decoded text.
+    pub special: bool,
+}
+
 impl Preset {
     /// The preset of this name.
-    pub(crate) fn named(name: &str) -> Option<Self> {
-        PRESETS.into_iter().find(|preset| preset.name == name)
+    ///
+    /// # Errors
+    /// [`Error::Option`] that lists the names.
+    pub fn named(name: &str) -> Result<Self> {
+        PRESETS.into_iter().find(|preset| preset.name == name).ok_or_else(|| {
+            let known = PRESETS.map(|preset| preset.name).join(", ");
+            Error::option("preset", format!("`{name}` given, one of {known} expected"))
+        })
+    }
+
+    /// The model as data, read from [`Self::config`] as from any config.json.
+    ///
+    /// # Errors
+    /// If sizes that were changed make no model.
+    pub fn architecture(&self) -> Result<Architecture> {
+        let config = self.config("bfloat16").to_string();
+        Architecture::from_config(self.name, &json::Value::parse(self.name, config.as_bytes())?)
     }
 }

@@ -3,8 +3,7 @@
 //! Source: the `config.json`, `generation_config.json` and `tokenizer_config.json` of the published checkpoints. Keys that say
 //! nothing about shapes or behaviour are kept, because a reader has to cope with them.
 
-use crate::presets::{Family, Preset};
-use crate::vocabulary::Special;
+use super::{Family, Preset, Special};
 use serde_json::{Value, json};
 
 /// Qwen's special tokens up to 2.5, in id order. The tool and code tokens are not marked as special.
@@ -67,7 +66,7 @@ const LLADA_TEMPLATE: &str = "{%- for message in messages %}
 
 impl Preset {
     /// The special tokens, ascending by id.
-    pub(crate) fn specials(&self) -> Vec<Special> {
+    pub fn specials(&self) -> Vec<Special> {
         let text = |(content, special): (&str, bool)| (content.to_owned(), special);
         let mut tokens: Vec<(String, bool)> = QWEN_SPECIALS.map(text).into();
         let own: &[(&str, bool)] = match self.family {
@@ -104,14 +103,27 @@ impl Preset {
     }
 
     /// Id of a special token.
-    pub(crate) fn id(&self, token: &str) -> usize {
+    ///
+    /// # Panics
+    /// If the family has no such token.
+    pub fn id(&self, token: &str) -> usize {
         let specials = self.specials();
         let found = specials.iter().find(|special| special.content == token);
         found.unwrap_or_else(|| panic!("the {} preset has no token {token}", self.name)).id
     }
 
+    /// The token that stands for what is not written yet.
+    pub fn mask(&self) -> &'static str {
+        match self.family {
+            Family::Sdar => "<|MASK|>",
+            Family::FastDllm => "|<MASK>|",
+            Family::Dream => "<|mask|>",
+            Family::Llada => "<|mdm_mask|>",
+        }
+    }
+
     /// `config.json`, with the element type as `torch_dtype`.
-    pub(crate) fn config(&self, torch_dtype: &str) -> Value {
+    pub fn config(&self, torch_dtype: &str) -> Value {
         match self.family {
             Family::Sdar => merged(self.qwen_config(torch_dtype), self.sdar_keys()),
             Family::FastDllm => merged(self.qwen_config(torch_dtype), self.fast_dllm_keys()),
@@ -161,7 +173,7 @@ impl Preset {
             "ep_size": 1,
             "fuse_cross_entropy": true,
             "head_dim": self.head_dim,
-            "mask_token_id": self.id("<|MASK|>"),
+            "mask_token_id": self.id(self.mask()),
             "micro_forward": false,
             "model_type": "sdar",
             "skip_checkpoint": false,
@@ -199,7 +211,7 @@ impl Preset {
             },
             "bos_token_id": self.id("<|endoftext|>"),
             "eos_token_id": self.id("<|endoftext|>"),
-            "mask_token_id": self.id("<|mask|>"),
+            "mask_token_id": self.id(self.mask()),
             "model_type": "Dream",
             "pad_token_id": self.id("<|endoftext|>"),
             "transformers_version": "4.46.2",
@@ -213,7 +225,7 @@ impl Preset {
             "d_model": self.hidden,
             "embedding_size": self.vocab,
             "eos_token_id": self.id("<|endoftext|>"),
-            "mask_token_id": self.id("<|mdm_mask|>"),
+            "mask_token_id": self.id(self.mask()),
             "max_sequence_length": self.max_pos,
             "mlp_hidden_size": self.ffn,
             "n_heads": self.n_heads,
@@ -228,7 +240,7 @@ impl Preset {
     }
 
     /// `generation_config.json`, where the family is published with one.
-    pub(crate) fn generation_config(&self) -> Option<Value> {
+    pub fn generation_config(&self) -> Option<Value> {
         let (temperature, top_k, top_p) = match self.family {
             Family::Sdar => (0.6, 20, 0.95),
             Family::FastDllm => (0.7, 20, 0.8),
@@ -246,7 +258,7 @@ impl Preset {
     }
 
     /// `tokenizer_config.json`.
-    pub(crate) fn tokenizer_config(&self) -> Value {
+    pub fn tokenizer_config(&self) -> Value {
         let flags = |special: &Special| {
             json!({
                 "content": special.content, "lstrip": false, "normalized": false, "rstrip": false,
@@ -255,13 +267,11 @@ impl Preset {
         };
         let added: serde_json::Map<String, Value> =
             self.specials().iter().map(|special| (special.id.to_string(), flags(special))).collect();
-        let (bos, eos, mask, class) = match self.family {
-            Family::Sdar => (None, "<|endoftext|>", Some("<|MASK|>"), "Qwen2Tokenizer"),
-            Family::FastDllm => (None, "<|im_end|>", None, "Qwen2Tokenizer"),
-            Family::Dream => (Some("<|beginoftext|>"), "<|endoftext|>", Some("<|mask|>"), "Qwen2Tokenizer"),
-            Family::Llada => {
-                (Some("<|startoftext|>"), "<|endoftext|>", Some("<|mdm_mask|>"), "PreTrainedTokenizerFast")
-            }
+        let (bos, eos, class) = match self.family {
+            Family::Sdar => (None, "<|endoftext|>", "Qwen2Tokenizer"),
+            Family::FastDllm => (None, "<|im_end|>", "Qwen2Tokenizer"),
+            Family::Dream => (Some("<|beginoftext|>"), "<|endoftext|>", "Qwen2Tokenizer"),
+            Family::Llada => (Some("<|startoftext|>"), "<|endoftext|>", "PreTrainedTokenizerFast"),
         };
         let mut config = json!({
             "add_bos_token": false,
@@ -275,8 +285,9 @@ impl Preset {
             "tokenizer_class": class,
             "unk_token": null,
         });
-        if let Some(mask) = mask {
-            config["mask_token"] = mask.into();
+        // Fast-dLLM v2 names its mask nowhere.
+        if self.family != Family::FastDllm {
+            config["mask_token"] = self.mask().into();
         }
         if self.template_file().is_none() {
             config["chat_template"] = self.template().into();
@@ -285,7 +296,7 @@ impl Preset {
     }
 
     /// Contents of `chat_template.jinja`, for the family that keeps its template there and not in `tokenizer_config.json`.
-    pub(crate) fn template_file(&self) -> Option<String> {
+    pub fn template_file(&self) -> Option<String> {
         (self.family == Family::FastDllm).then(|| self.template())
     }
 

@@ -1,17 +1,126 @@
-//! From options, checkpoint defaults and the model's own policy to the policy in force.
+//! Decoding options, and from them, checkpoint defaults and the model's own policy to the policy in force.
 
-use crate::args::DecodingArgs;
-use diffulex::cache::Attention;
-use diffulex::model::GenerationConfig;
-use diffulex::sampler::{CachePlan, FilterOrder, Floor, Pace, Score, Steps, Unmask};
-use diffulex::{Engine, Error, Policy, Result};
+use crate::cache::Attention;
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::model::GenerationConfig;
+use crate::sampler::{CachePlan, FilterOrder, Floor, Pace, Policy, Score, Steps, Unmask};
+use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
+
+/// How to decode.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Decoding")]
+pub struct DecodingArgs {
+    /// Published sampler by name; --list-strategies lists them [default: the model's own]
+    #[arg(long, value_name = "NAME")]
+    pub strategy: Option<String>,
+    /// 0 takes the most probable token [default: generation_config.json, else 0]
+    #[arg(long, value_name = "T")]
+    pub temperature: Option<f32>,
+    /// Draw from the K most probable tokens; 0 is off [default: generation_config.json, else 0]
+    #[arg(long, value_name = "K")]
+    pub top_k: Option<usize>,
+    /// Draw from the most probable tokens that make up P; 1 is off [default: generation_config.json, else 1]
+    #[arg(long, value_name = "P")]
+    pub top_p: Option<f32>,
+    /// Makes tokens of the text less probable; 1 is off [default: generation_config.json, else 1]
+    #[arg(long, value_name = "R")]
+    pub repetition_penalty: Option<f32>,
+    /// Denoise steps: of a block (SDAR, Fast-dLLM v2), of the whole generation (Dream, LLaDA)
+    #[arg(long, value_name = "N")]
+    pub steps: Option<usize>,
+    /// Positions in a block
+    #[arg(long, value_name = "N")]
+    pub block: Option<usize>,
+    /// Positions in a sub-block
+    #[arg(long, value_name = "N")]
+    pub sub_block: Option<usize>,
+    /// Reveal what is at least this sure (from 0 to 1)
+    #[arg(long, value_name = "P", conflicts_with_all = ["factor", "entropy_bound"])]
+    pub threshold: Option<f64>,
+    /// Reveal as many as the factor rule allows
+    #[arg(long, value_name = "F", conflicts_with = "entropy_bound")]
+    pub factor: Option<f64>,
+    /// Reveal as many as this entropy budget allows, in nats
+    #[arg(long, value_name = "NATS")]
+    pub entropy_bound: Option<f64>,
+    /// How sure the model is of a token
+    #[arg(long, value_enum)]
+    pub confidence: Option<Confidence>,
+    /// Randomness in the choice of positions; 0 is off
+    #[arg(long, value_name = "T")]
+    pub alg_temp: Option<f64>,
+    /// Last time step of Dream's schedule
+    #[arg(long, value_name = "EPS")]
+    pub eps: Option<f32>,
+    /// Classifier-free guidance; 0 is off
+    #[arg(long, value_name = "SCALE")]
+    pub cfg: Option<f32>,
+    /// What is kept between steps; prefix, dual and sub-block are approximate
+    #[arg(long, value_enum)]
+    pub cache: Option<Cache>,
+    /// Commit every block in a forward pass of its own
+    #[arg(long)]
+    pub no_merge: bool,
+}
+
+/// See [`Score`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Confidence {
+    /// The probability of the token.
+    Probability,
+    /// Its distance from the second.
+    Margin,
+    /// The entropy of the distribution, negated.
+    Entropy,
+    /// Not at all: a random order.
+    Random,
+}
+
+impl From<Confidence> for Score {
+    fn from(confidence: Confidence) -> Self {
+        match confidence {
+            Confidence::Probability => Self::Probability,
+            Confidence::Margin => Self::Margin,
+            Confidence::Entropy => Self::NegEntropy,
+            Confidence::Random => Self::Random,
+        }
+    }
+}
+
+/// See [`CachePlan`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Cache {
+    /// [`CachePlan::None`]
+    None,
+    /// [`CachePlan::Prefix`]
+    Prefix,
+    /// [`CachePlan::Dual`]
+    Dual,
+    /// [`CachePlan::Block`]
+    Block,
+    /// [`CachePlan::SubBlock`]
+    SubBlock,
+}
+
+impl From<Cache> for CachePlan {
+    fn from(cache: Cache) -> Self {
+        match cache {
+            Cache::None => Self::None,
+            Cache::Prefix => Self::Prefix,
+            Cache::Dual => Self::Dual,
+            Cache::Block => Self::Block,
+            Cache::SubBlock => Self::SubBlock,
+        }
+    }
+}
 
 /// The policy in force. Options win over generation_config.json, which wins over the model's own policy.
 ///
 /// # Errors
 /// [`Error::Option`] for a value out of range, or an option that the chosen sampler has no use for.
-pub(crate) fn policy(args: &DecodingArgs, defaults: &GenerationConfig, engine: &Engine) -> Result<Policy> {
+pub fn policy(args: &DecodingArgs, defaults: &GenerationConfig, engine: &Engine) -> Result<Policy> {
     let mut policy = args.strategy.as_deref().map_or_else(|| Ok(engine.default_policy()), Policy::named)?;
     drawing(args, defaults, &mut policy);
     schedule(args, engine, &mut policy)?;
@@ -125,7 +234,7 @@ fn useless(name: &'static str, needs: &str) -> Error {
 }
 
 /// Every setting in force, as JSON.
-pub(crate) fn describe(policy: &Policy, engine: &Engine) -> Value {
+pub fn describe(policy: &Policy, engine: &Engine) -> Value {
     let Policy { schedule, draw, score, unmask, cache, guidance, .. } = policy;
     let steps = match schedule.steps {
         Steps::PerPosition => json!("one for each position of a block"),

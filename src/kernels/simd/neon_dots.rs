@@ -1,0 +1,182 @@
+//! Integer dot products of 64-bit Arm: widening multiplications, which every CPU has, SDOT, and the matrix products of SMMLA.
+//!
+//! SDOT and SMMLA are written as assembly, because stable Rust has no intrinsics for them.
+
+use super::{Dots, Neon};
+use std::arch::aarch64::*;
+use std::arch::{asm, is_aarch64_feature_detected};
+
+/// A proof that this CPU has SDOT, and what [`Neon`] needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NeonDot(Neon);
+
+impl NeonDot {
+    /// The token, if this CPU has the instructions beside those of `level`.
+    pub(crate) fn new(level: Neon) -> Option<Self> {
+        is_aarch64_feature_detected!("dotprod").then_some(Self(level))
+    }
+}
+
+/// A proof that this CPU has SMMLA, and what [`NeonDot`] needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NeonI8mm(NeonDot);
+
+impl NeonI8mm {
+    /// The token, if this CPU has the instructions beside those of `dots`.
+    pub(crate) fn new(dots: NeonDot) -> Option<Self> {
+        is_aarch64_feature_detected!("i8mm").then_some(Self(dots))
+    }
+
+    /// The token of everything but matrix products.
+    #[inline(always)]
+    pub(crate) fn dots(self) -> NeonDot {
+        self.0
+    }
+
+    /// Eight bytes of one row of x, then eight of another: a factor of [`Self::mmla`].
+    ///
+    /// # Safety
+    /// Both pointers are valid for reads of 8 bytes.
+    #[inline(always)]
+    pub(crate) unsafe fn load_pair(self, first: *const i8, second: *const i8) -> int32x4_t {
+        // SAFETY: 8 bytes each, the caller's contract; loads of bytes need not be aligned; the token proves NEON.
+        unsafe { vreinterpretq_s32_s8(vcombine_s8(vld1_s8(first), vld1_s8(second))) }
+    }
+
+    /// From the bytes 0 to 3 and 4 to 7 of four rows of codes, a row to a lane: eight bytes of rows 0 and 1, then of rows 2
+    /// and 3, each a factor of [`Self::mmla`].
+    #[inline(always)]
+    pub(crate) fn pairs(self, first: int32x4_t, second: int32x4_t) -> [int32x4_t; 2] {
+        // SAFETY: the token proves NEON.
+        unsafe { [vzip1q_s32(first, second), vzip2q_s32(first, second)] }
+    }
+
+    /// Adds the dot products of two rows of x and two rows of codes: `[x0 w0, x0 w1, x1 w0, x1 w1]`.
+    #[inline(always)]
+    pub(crate) fn mmla(self, mut acc: int32x4_t, x: int32x4_t, codes: int32x4_t) -> int32x4_t {
+        // SAFETY: the token proves I8MM; the instruction touches registers only.
+        unsafe {
+            asm!(
+                "smmla {acc:v}.4s, {x:v}.16b, {codes:v}.16b",
+                acc = inlateout(vreg) acc,
+                x = in(vreg) x,
+                codes = in(vreg) codes,
+                options(pure, nomem, nostack, preserves_flags),
+            );
+        }
+        acc
+    }
+
+    /// From such sums of rows 0 and 1 of codes, and of rows 2 and 3: all four of the first row of x, then of the second.
+    #[inline(always)]
+    pub(crate) fn rows(self, acc: [int32x4_t; 2]) -> [int32x4_t; 2] {
+        // SAFETY: the token proves NEON.
+        unsafe {
+            let (left, right) = (vreinterpretq_s64_s32(acc[0]), vreinterpretq_s64_s32(acc[1]));
+            [vreinterpretq_s32_s64(vzip1q_s64(left, right)), vreinterpretq_s32_s64(vzip2q_s64(left, right))]
+        }
+    }
+}
+
+/// What the tokens have in common: everything but the products. They take signed codes, so int4 is no case of its own, and
+/// sums begin with nothing.
+macro_rules! integers {
+    () => {
+        type Float = Neon;
+        type I = int32x4_t;
+        type Partial = int32x4_t;
+
+        #[inline(always)]
+        fn zero(self) -> int32x4_t {
+            // SAFETY: the token proves NEON.
+            unsafe { vdupq_n_s32(0) }
+        }
+        #[inline(always)]
+        unsafe fn load(self, p: *const u8) -> int32x4_t {
+            // SAFETY: 16 bytes, the caller's contract; a load of bytes need not be aligned; the token proves NEON.
+            unsafe { vreinterpretq_s32_u8(vld1q_u8(p)) }
+        }
+        #[inline(always)]
+        unsafe fn splat4(self, p: *const i8) -> int32x4_t {
+            // SAFETY: 4 bytes, the caller's contract; unaligned read; the token proves NEON.
+            unsafe { vdupq_n_s32(p.cast::<i32>().read_unaligned()) }
+        }
+        #[inline(always)]
+        fn to_f32(self, x: int32x4_t) -> float32x4_t {
+            // SAFETY: the token proves NEON.
+            unsafe { vcvtq_f32_s32(x) }
+        }
+        #[inline(always)]
+        fn low(self, codes: int32x4_t) -> int32x4_t {
+            // SAFETY: the token proves NEON.
+            unsafe { vreinterpretq_s32_u8(vandq_u8(vreinterpretq_u8_s32(codes), vdupq_n_u8(15))) }
+        }
+        #[inline(always)]
+        fn high(self, codes: int32x4_t) -> int32x4_t {
+            // SAFETY: the token proves NEON.
+            unsafe { vreinterpretq_s32_u8(vshrq_n_u8::<4>(vreinterpretq_u8_s32(codes))) }
+        }
+        #[inline(always)]
+        fn open(self, acc: int32x4_t) -> int32x4_t {
+            acc
+        }
+        #[inline(always)]
+        fn dot_int4(self, partial: int32x4_t, codes: int32x4_t, x: int32x4_t) -> int32x4_t {
+            self.dot_int8(partial, codes, x)
+        }
+        #[inline(always)]
+        fn close(self, _: int32x4_t, partial: int32x4_t) -> int32x4_t {
+            partial
+        }
+        #[inline(always)]
+        fn begin_int8(self, _: i32) -> int32x4_t {
+            self.zero()
+        }
+        #[inline(always)]
+        fn int8(self, codes: int32x4_t) -> int32x4_t {
+            codes
+        }
+    };
+}
+
+impl Dots for NeonDot {
+    integers!();
+
+    #[inline(always)]
+    fn float(self) -> Neon {
+        self.0
+    }
+    #[inline(always)]
+    fn dot_int8(self, mut acc: int32x4_t, codes: int32x4_t, x: int32x4_t) -> int32x4_t {
+        // SAFETY: the token proves SDOT; the instruction touches registers only.
+        unsafe {
+            asm!(
+                "sdot {acc:v}.4s, {codes:v}.16b, {x:v}.16b",
+                acc = inlateout(vreg) acc,
+                codes = in(vreg) codes,
+                x = in(vreg) x,
+                options(pure, nomem, nostack, preserves_flags),
+            );
+        }
+        acc
+    }
+}
+
+impl Dots for Neon {
+    integers!();
+
+    #[inline(always)]
+    fn float(self) -> Self {
+        self
+    }
+    #[inline(always)]
+    fn dot_int8(self, acc: int32x4_t, codes: int32x4_t, x: int32x4_t) -> int32x4_t {
+        // Two products of at most 127 * 127 fit 16 bits.
+        // SAFETY: the token proves NEON.
+        unsafe {
+            let (codes, x) = (vreinterpretq_s8_s32(codes), vreinterpretq_s8_s32(x));
+            let (left, right) = (vmull_s8(vget_low_s8(codes), vget_low_s8(x)), vmull_high_s8(codes, x));
+            vpadalq_s16(acc, vpaddq_s16(left, right))
+        }
+    }
+}
