@@ -50,7 +50,13 @@ fn gemm(c: &mut Criterion) {
                     _ => Throughput::Elements(2 * (m * n * k) as u64),
                 });
                 for kernels in Kernels::available() {
-                    if kernels.activations() == Activations::Int8 && !matches!(format, Format::Quant(_)) {
+                    // Other weights are multiplied with f32 activations, whatever the kind.
+                    let differs = match kernels.activations() {
+                        Activations::Int8 => matches!(format, Format::Quant(_)),
+                        Activations::Bf16 => matches!(format, Format::Quant(_) | Format::Bf16),
+                        _ => true,
+                    };
+                    if !differs {
                         continue;
                     }
                     for (threads, exec) in executors() {

@@ -40,10 +40,10 @@ pub struct MachineArgs {
     /// Threads [default: one for each physical core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
-    /// Instruction set: scalar, avx2, avx512, neon [default: the best of this CPU, or DIFFULEX_LEVEL]
+    /// Instruction set: scalar, avx2, avx512, amx, neon [default: the best of this CPU, or DIFFULEX_LEVEL]
     #[arg(long, value_name = "LEVEL")]
     pub level: Option<String>,
-    /// What quantized weights are multiplied with: auto, f32, int8
+    /// What weights are multiplied with: auto, f32, bf16, int8
     #[arg(long, value_name = "KIND", default_value = "auto")]
     pub activations: String,
 }

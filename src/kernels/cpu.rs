@@ -1,11 +1,12 @@
 //! What this CPU can do: [`Level`], the instruction set that kernels run on, and [`Cpu`], a description for reports.
 
 use super::arch;
+use super::gemm::Unit;
 #[cfg(target_arch = "aarch64")]
 use super::simd::Neon;
 use super::simd::Scalar;
 #[cfg(target_arch = "x86_64")]
-use super::simd::{Avx2, Avx512};
+use super::simd::{Amx, Avx2, Avx512};
 use crate::error::{Error, Result};
 use std::fmt;
 
@@ -26,6 +27,9 @@ pub enum Level {
     /// 512-bit vectors: AVX-512 F, BW, CD, DQ, VL.
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
+    /// The vectors of `Avx512`, and the matrix unit of AMX for products.
+    #[cfg(target_arch = "x86_64")]
+    Amx(Amx),
     /// 128-bit vectors: Advanced SIMD.
     #[cfg(target_arch = "aarch64")]
     Neon(Neon),
@@ -52,6 +56,8 @@ impl Level {
             Self::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(_) => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx(_) => "amx",
             #[cfg(target_arch = "aarch64")]
             Self::Neon(_) => "neon",
         }
@@ -89,21 +95,23 @@ impl Level {
     }
 }
 
-/// What quantized weights are multiplied with.
+/// What weights are multiplied with: int8 only quantized weights, bf16 those and weights of bf16; all others f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Activations {
-    /// The most precise that costs little speed: f32.
+    /// The most precise that costs little speed: bf16 on a level with a matrix unit for it, else f32.
     #[default]
     Auto,
     /// As they are: only the weights are quantized.
     F32,
+    /// Rounded to bf16, as are the values of quantized weights. Only on a level with a matrix unit for it.
+    Bf16,
     /// Rounded to int8, with a scale for every row and every 32 to 128 elements.
     Int8,
 }
 
 impl Activations {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Auto, Self::F32, Self::Int8];
+    pub const ALL: [Self; 4] = [Self::Auto, Self::F32, Self::Bf16, Self::Int8];
 
     /// The kind with this name.
     ///
@@ -121,6 +129,7 @@ impl Activations {
         match self {
             Self::Auto => "auto",
             Self::F32 => "f32",
+            Self::Bf16 => "bf16",
             Self::Int8 => "int8",
         }
     }
@@ -129,11 +138,20 @@ impl Activations {
     ///
     /// # Errors
     /// [`Error::Option`] if the level has no instructions for it.
-    pub(super) fn on(self, _: Level) -> Result<Self> {
-        Ok(match self {
-            Self::Auto | Self::F32 => Self::F32,
-            Self::Int8 => Self::Int8,
-        })
+    pub(super) fn on(self, level: Level) -> Result<Self> {
+        match self {
+            Self::Auto => Ok(Self::auto(level)),
+            Self::Bf16 if Unit::bf16(level).is_none() => Err(Error::option(
+                "activations",
+                format!("`bf16` needs a matrix unit, which the level {} does not have", level.name()),
+            )),
+            Self::F32 | Self::Bf16 | Self::Int8 => Ok(self),
+        }
+    }
+
+    /// What `Auto` is on `level`.
+    pub(super) fn auto(level: Level) -> Self {
+        if Unit::bf16(level).is_some() { Self::Bf16 } else { Self::F32 }
     }
 }
 
@@ -185,6 +203,21 @@ mod tests {
         }
         let error = Level::from_name("avx1024").unwrap_err().to_string();
         assert!(error.contains("`avx1024`") && error.contains("scalar"), "{error}");
+    }
+
+    #[test]
+    fn bf16_activations_need_a_matrix_unit() {
+        for level in Level::available() {
+            let on_auto = Activations::Auto.on(level).unwrap();
+            match Activations::Bf16.on(level) {
+                Ok(activations) => assert_eq!((activations, on_auto), (Activations::Bf16, Activations::Bf16)),
+                Err(error) => {
+                    let error = error.to_string();
+                    assert!(error.contains("bf16") && error.contains(level.name()), "{error}");
+                    assert_eq!(on_auto, Activations::F32);
+                }
+            }
+        }
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub use rows::Scan;
 pub use simd::Neon;
 pub use simd::Scalar;
 #[cfg(target_arch = "x86_64")]
-pub use simd::{Avx2, Avx512};
+pub use simd::{Amx, Avx2, Avx512};
 pub use softmax::ExpSums;
 
 use crate::dtype::F16;
@@ -44,7 +44,6 @@ use crate::quant::{Elements, Format, Matrix};
 use crate::tensor::{Rows, RowsMut};
 use gemm::Unit;
 use rows::{Lanewise, Zip};
-use simd::DotUnit;
 
 /// Elements of a row operation below which another task costs more than it saves: about 2 microseconds of work.
 const MIN_TASK: usize = 16 * 1024;
@@ -55,7 +54,8 @@ pub struct Kernels {
     level: Level,
     /// Never `Auto`.
     activations: Activations,
-    dots: DotUnit,
+    /// What multiplies quantized weights with int8 activations.
+    int8: Unit,
 }
 
 impl Default for Kernels {
@@ -68,8 +68,7 @@ impl Default for Kernels {
 impl Kernels {
     /// The kernels of `level`, with [`Activations::Auto`].
     pub fn new(level: Level) -> Self {
-        let dots = arch::dot_units(level).into_iter().next().unwrap_or(DotUnit::Scalar(Scalar));
-        Self { level, activations: Activations::F32, dots }
+        Self { level, activations: Activations::auto(level), int8: Unit::int8(level)[0] }
     }
 
     /// The same kernels with these activations.
@@ -87,18 +86,17 @@ impl Kernels {
         let mut all = Vec::new();
         for level in Level::available() {
             all.push(Self::new(level));
-            let units = arch::dot_units(level).into_iter().chain([DotUnit::Scalar(Scalar)]);
             let activations = Activations::Int8;
             // The scalar unit counts once, and so does one that a lower level has.
             let new =
-                |unit: &DotUnit| all.iter().all(|k: &Self| k.activations != activations || k.dots != *unit);
-            let units: Vec<_> = units.filter(new).collect();
-            all.extend(units.into_iter().map(|dots| Self { level, activations, dots }));
+                |unit: &Unit| all.iter().all(|k: &Self| k.activations != activations || k.int8 != *unit);
+            let units: Vec<_> = Unit::int8(level).into_iter().filter(new).collect();
+            all.extend(units.into_iter().map(|int8| Self { level, activations, int8 }));
         }
         all
     }
 
-    /// What quantized weights are multiplied with; never `Auto`.
+    /// What weights are multiplied with; never `Auto`.
     pub fn activations(&self) -> Activations {
         self.activations
     }
@@ -106,7 +104,10 @@ impl Kernels {
     /// What multiplies weights of `format`.
     fn unit(&self, format: Format) -> Unit {
         match (format, self.activations) {
-            (Format::Quant(_), Activations::Int8) => Unit::Dot(self.dots),
+            (Format::Quant(_), Activations::Int8) => self.int8,
+            (Format::Quant(_) | Format::Bf16, Activations::Bf16) => {
+                Unit::bf16(self.level).expect("the level was asked for it when the activations were chosen")
+            }
             _ => Unit::Fma(self.level),
         }
     }

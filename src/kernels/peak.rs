@@ -4,6 +4,8 @@
 //! registers and first-level cache. What is computed means nothing.
 
 use super::gemm::Unit;
+#[cfg(target_arch = "x86_64")]
+use super::simd::{Amx, AmxOp, TILE_LANES, TILE_ROW, TILE_SIDE, TileConfig};
 use super::simd::{DotOp, Dots, F32s, Tile, TileOp};
 use crate::exec::Executor;
 use crate::quant::{Code, Format};
@@ -96,6 +98,38 @@ fn dot_rounds<D: Dots, const INT4: bool>(
     black_box((sums, partial));
 }
 
+/// As [`FMA_ROUNDS`].
+#[cfg(target_arch = "x86_64")]
+const MATRIX_ROUNDS: usize = 100_000;
+
+/// Products of whole tiles, of int8 or of bf16.
+#[cfg(target_arch = "x86_64")]
+struct Matrices<'a, const INT8: bool>(&'a AtomicU64);
+
+#[cfg(target_arch = "x86_64")]
+impl<const INT8: bool> AmxOp for Matrices<'_, INT8> {
+    #[inline(always)]
+    fn run(self, amx: Amx) {
+        // Operands of zeros: the unit takes as long for them as for others.
+        amx.configure(&TileConfig::blocks([TILE_SIDE; 2], TILE_ROW));
+        for _ in 0..MATRIX_ROUNDS {
+            if INT8 {
+                amx.dot_int8::<0, 4, 6>();
+                amx.dot_int8::<1, 4, 7>();
+                amx.dot_int8::<2, 5, 6>();
+                amx.dot_int8::<3, 5, 7>();
+            } else {
+                amx.dot_bf16::<0, 4, 6>();
+                amx.dot_bf16::<1, 4, 7>();
+                amx.dot_bf16::<2, 5, 6>();
+                amx.dot_bf16::<3, 5, 7>();
+            }
+        }
+        let depth = if INT8 { TILE_ROW } else { TILE_ROW / 2 };
+        self.0.fetch_add((MATRIX_ROUNDS * 4 * TILE_LANES * depth * 2) as u64, Ordering::Relaxed);
+    }
+}
+
 /// Runs the loop of `unit` for weights of `format` on every thread of `exec` and returns the number of operations.
 pub(super) fn spin(unit: Unit, exec: &dyn Executor, format: Format) -> u64 {
     let operations = AtomicU64::new(0);
@@ -104,6 +138,10 @@ pub(super) fn spin(unit: Unit, exec: &dyn Executor, format: Format) -> u64 {
             dots.run(DotProducts { code: quant.code, operations: &operations });
         }
         (Unit::Dot(_), _) => unreachable!("integer units are never chosen for floats"),
+        #[cfg(target_arch = "x86_64")]
+        (Unit::AmxInt8(amx), _) => amx.run(Matrices::<true>(&operations)),
+        #[cfg(target_arch = "x86_64")]
+        (Unit::AmxBf16(amx), _) => amx.run(Matrices::<false>(&operations)),
         (Unit::Fma(level), _) => {
             operations.fetch_add(level.run_tile(Fmas), Ordering::Relaxed);
         }

@@ -10,7 +10,7 @@ use crate::kernels::{Kernels, Level};
 
 /// Kernels of every level of this CPU; says which ones it lacks.
 fn all_kernels() -> Vec<Kernels> {
-    for name in ["scalar", "avx2", "avx512", "neon"] {
+    for name in ["scalar", "avx2", "avx512", "amx", "neon"] {
         if Level::from_name(name).is_err() {
             println!("SKIPPED: level {name} is not on this machine");
         }

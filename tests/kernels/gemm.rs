@@ -3,7 +3,7 @@
 use crate::oracle::{self, cases};
 use crate::{EPS, bits, every_kernel, levels, matrix, noise};
 use diffulex::bytes::Bytes;
-use diffulex::dtype::{DType, as_bytes};
+use diffulex::dtype::{Bf16, DType, as_bytes};
 use diffulex::exec::{Executor, Serial, Threads};
 use diffulex::kernels::{Activations, Kernels};
 use diffulex::quant::{Format, Matrix};
@@ -34,25 +34,34 @@ fn rounded(x: &[f32], k: usize, step: usize) -> Vec<f32> {
     out
 }
 
+/// The operands of a product as the kernels of `format` define them.
+fn operands(kernels: &Kernels, format: Format, k: usize, x: &[f32], w: &[f32]) -> (Vec<f32>, Vec<f32>) {
+    let bf16 = |x: &[f32]| x.iter().map(|&x| Bf16::from_f32(x).to_f32()).collect();
+    match (format, kernels.activations()) {
+        (Format::Quant(quant), Activations::Int8) => (rounded(x, k, quant.step()), w.to_vec()),
+        (Format::Quant(_) | Format::Bf16, Activations::Bf16) => (bf16(x), bf16(w)),
+        _ => (x.to_vec(), w.to_vec()),
+    }
+}
+
 fn check_gemm(kernels: &Kernels, m: usize, n: usize, k: usize, format: Format) {
     check_product(kernels, format, &noise(m * k, 1), &noise(n * k, (n * k) as u64), n, k);
 }
 
-/// Products may err by the rounding of f32: a lane adds `k / LANES` of them, the tree `log LANES`, the bias one.
+/// Products may err by the rounding of f32: a lane adds `k / LANES` of them, the tree `log LANES`, the bias one. Of bf16, two
+/// chains of 16 and then two additions for every 32 k; there a subnormal number may count as zero.
 fn check_product(kernels: &Kernels, format: Format, x: &[f32], w: &[f32], n: usize, k: usize) {
     let (m, w, bias) = (x.len() / k, oracle::matrices::matrix(n, k, format, w), noise(n, 2));
     let (values, magnitudes) = (oracle::matrices::values(&w), oracle::matrices::magnitudes(&w));
-    let seen = match format {
-        Format::Quant(quant) if kernels.activations() == Activations::Int8 => rounded(x, k, quant.step()),
-        _ => x.to_vec(),
-    };
+    let (seen, values) = operands(kernels, format, k, x, &values);
+    let bound = |magnitude: f64| (k as f64 + 8.0) * (EPS * magnitude + f64::from(f32::MIN_POSITIVE));
     for bias in [None, Some(&*bias)] {
         let out = run_gemm(kernels, &Serial, x, &w, bias);
         let expected = oracle::gemm(&seen, &values, &magnitudes, bias, k);
         for (i, (&found, dot)) in out.iter().zip(expected).enumerate() {
             let error = (f64::from(found) - dot.value).abs();
             assert!(
-                error <= (k as f64 + 8.0) * EPS * dot.magnitude,
+                error <= bound(dot.magnitude),
                 "gemm/{format}x{} m {m} n {n} k {k}: output {i} is {found}, expected {}",
                 kernels.unit_name(format),
                 dot.value
@@ -77,6 +86,17 @@ fn gemm_agrees_with_the_oracle_where_tiles_end() {
     }
 }
 
+#[test]
+fn gemm_agrees_with_the_oracle_over_many_rows() {
+    for kernels in every_kernel() {
+        for format in formats(&kernels) {
+            if ["bf16", "q8g64", "q4g32z"].contains(&format.name().as_str()) {
+                check_gemm(&kernels, 290, 45, 560, format);
+            }
+        }
+    }
+}
+
 /// The largest sums that integers of few bits have to hold: codes and elements of x at the ends of their ranges.
 #[test]
 fn integer_sums_hold_the_largest_products() {
@@ -92,14 +112,14 @@ fn integer_sums_hold_the_largest_products() {
     }
 }
 
-/// The formats that differ on these kernels: with int8 activations only quantized weights do.
+/// The formats that differ on these kernels: all others are multiplied with f32 activations.
 fn formats(kernels: &Kernels) -> Vec<Format> {
-    let all = Format::all().into_iter();
-    if kernels.activations() == Activations::F32 {
-        all.collect()
-    } else {
-        all.skip(Format::FLOATS.len()).collect()
-    }
+    let differs = |format: &Format| match kernels.activations() {
+        Activations::Int8 => matches!(format, Format::Quant(_)),
+        Activations::Bf16 => matches!(format, Format::Quant(_) | Format::Bf16),
+        _ => true,
+    };
+    Format::all().into_iter().filter(differs).collect()
 }
 
 #[test]
@@ -109,16 +129,18 @@ fn integer_units_give_the_same_bits() {
     // The scalar level does not fuse multiplications and additions.
     let vectors: Vec<_> = int8.iter().filter(|k| k.level().name() != "scalar").collect();
     for format in formats(int8[0]) {
-        let (w, _) = matrix(61, 200, format, 5);
-        let x = noise(9 * 200, 6);
-        let outputs: Vec<_> = vectors.iter().map(|k| bits(&run_gemm(k, &Serial, &x, &w, None))).collect();
-        for (kernels, output) in vectors.iter().zip(&outputs) {
-            assert!(
-                *output == outputs[0],
-                "{format}: {} against {}",
-                kernels.unit_name(format),
-                vectors[0].unit_name(format)
-            );
+        for (m, n, k) in [(9, 61, 200), (50, 45, 320)] {
+            let (w, _) = matrix(n, k, format, 5);
+            let x = noise(m * k, 6);
+            let outputs: Vec<_> = vectors.iter().map(|k| bits(&run_gemm(k, &Serial, &x, &w, None))).collect();
+            for (kernels, output) in vectors.iter().zip(&outputs) {
+                assert!(
+                    *output == outputs[0],
+                    "{format}: {} against {}",
+                    kernels.unit_name(format),
+                    vectors[0].unit_name(format)
+                );
+            }
         }
     }
 }
@@ -152,11 +174,14 @@ fn gemm_reads_nothing_beyond_a_row() {
             let (mut x, mut w) = (noise(5 * k, 3), noise(7 * k, 4));
             x[4 * k..].fill(f32::NAN);
             w[6 * k..].fill(f32::NAN);
-            let view = TensorView::new(DType::F32, vec![7, k], Bytes::copy_aligned(as_bytes(&w))).unwrap();
-            let out = run_gemm(&kernels, &Serial, &x, &Matrix::from_tensor(&view).unwrap(), None);
-            for (i, row) in out.chunks(7).enumerate() {
-                assert_eq!(row[..6].iter().all(|x| x.is_finite()), i < 4, "row {i}, k {k}");
-                assert!(row[6].is_nan(), "row {i}, k {k}");
+            let bf16: Vec<_> = w.iter().map(|&w| Bf16::from_f32(w)).collect();
+            for (dtype, w) in [(DType::F32, as_bytes(&w)), (DType::Bf16, as_bytes(&bf16))] {
+                let view = TensorView::new(dtype, vec![7, k], Bytes::copy_aligned(w)).unwrap();
+                let out = run_gemm(&kernels, &Serial, &x, &Matrix::from_tensor(&view).unwrap(), None);
+                for (i, row) in out.chunks(7).enumerate() {
+                    assert_eq!(row[..6].iter().all(|x| x.is_finite()), i < 4, "row {i}, k {k}");
+                    assert!(row[6].is_nan(), "row {i}, k {k}");
+                }
             }
         }
     }

@@ -35,13 +35,22 @@ fn every_kernel() -> Vec<Kernels> {
     all
 }
 
-/// The instructions that integer kernels are written for.
-const UNITS: [&str; 7] =
-    ["i8/scalar", "i8/avx2", "i8/avxvnni", "i8/avx512vnni", "i8/neon", "i8/sdot", "i8/smmla"];
+/// What quantized weights are multiplied with beside f32.
+const UNITS: [&str; 9] = [
+    "i8/scalar",
+    "i8/avx2",
+    "i8/avxvnni",
+    "i8/avx512vnni",
+    "i8/amx",
+    "bf16/amx",
+    "i8/neon",
+    "i8/sdot",
+    "i8/smmla",
+];
 
 /// Every level of this CPU; says which ones it lacks, so that a skipped level does not read as a passed one.
 fn levels() -> Vec<Kernels> {
-    for name in ["scalar", "avx2", "avx512", "neon"] {
+    for name in ["scalar", "avx2", "avx512", "amx", "neon"] {
         if Level::from_name(name).is_err() {
             println!("level {name}: not on this machine, skipped");
         }

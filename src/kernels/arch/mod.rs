@@ -8,6 +8,8 @@ mod aarch64;
 mod x86_64;
 
 use super::cpu::Level;
+#[cfg(target_arch = "x86_64")]
+use super::simd::{Amx, AmxOp};
 use super::simd::{DotOp, DotUnit, Op, TileOp};
 
 #[cfg(target_arch = "aarch64")]
@@ -54,6 +56,14 @@ impl DotUnit {
     }
 }
 
+#[cfg(target_arch = "x86_64")]
+impl Amx {
+    /// Runs a kernel for the matrix unit.
+    pub(crate) fn run<O: AmxOp>(self, op: O) {
+        x86_64::matrix_amx(self, op);
+    }
+}
+
 impl Level {
     /// Runs a row kernel on our own tokens, whatever the features.
     pub(crate) fn run_own<O: Op>(self, op: O) -> O::Out {
@@ -63,6 +73,8 @@ impl Level {
             Self::Avx2(s) => x86_64::row_avx2(s, op),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(s) => x86_64::row_avx512(s, op),
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx(amx) => x86_64::row_avx512(amx.float(), op),
             #[cfg(target_arch = "aarch64")]
             Self::Neon(s) => aarch64::row_neon(s, op),
         }
@@ -76,6 +88,8 @@ impl Level {
             Self::Avx2(s) => x86_64::tile_avx2(s, op),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(s) => x86_64::tile_avx512(s, op),
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx(amx) => x86_64::tile_avx512(amx.float(), op),
             #[cfg(target_arch = "aarch64")]
             Self::Neon(s) => aarch64::tile_neon(s, op),
         }

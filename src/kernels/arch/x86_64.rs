@@ -1,13 +1,16 @@
 //! x86-64: detection, and the only functions that carry `#[target_feature]` for kernels written over tokens.
 
 use crate::kernels::cpu::Level;
-use crate::kernels::simd::{Avx2, Avx512, Avx512Vnni, AvxVnni, DotOp, DotUnit, Op, TileOp};
+use crate::kernels::simd::{
+    Amx, AmxOp, Avx2, Avx512, Avx512Vnni, AvxVnni, DotOp, DotUnit, Op, TileOp, amx_features,
+};
 
 /// The levels above scalar that this CPU has, lowest first.
 pub(crate) fn vector_levels() -> Vec<Level> {
     let avx2 = Avx2::new().map(Level::Avx2);
-    let avx512 = Avx512::new().map(Level::Avx512);
-    avx2.into_iter().chain(avx512).collect()
+    let avx512 = Avx512::new();
+    let amx = avx512.and_then(Amx::new).map(Level::Amx);
+    avx2.into_iter().chain(avx512.map(Level::Avx512)).chain(amx).collect()
 }
 
 /// The instruction set extensions of this CPU that kernels use or may use.
@@ -23,8 +26,9 @@ pub(crate) fn features() -> Vec<&'static str> {
         ("avx512vl", is_x86_feature_detected!("avx512vl")),
         ("avxvnni", is_x86_feature_detected!("avxvnni")),
         ("avx512vnni", is_x86_feature_detected!("avx512vnni")),
+        ("avx512bf16", is_x86_feature_detected!("avx512bf16")),
     ];
-    all.into_iter().filter_map(|(name, found)| found.then_some(name)).collect()
+    all.into_iter().chain(amx_features()).filter_map(|(name, found)| found.then_some(name)).collect()
 }
 
 /// The units for integer dot products beside the scalar one that `level` may use, best first.
@@ -33,6 +37,7 @@ pub(crate) fn dot_units(level: Level) -> Vec<DotUnit> {
         Level::Scalar(_) => return Vec::new(),
         Level::Avx2(s) => AvxVnni::new(s).map(DotUnit::AvxVnni),
         Level::Avx512(s) => Avx512Vnni::new(s).map(DotUnit::Avx512Vnni),
+        Level::Amx(amx) => Some(DotUnit::Avx512Vnni(amx.dots())),
     };
     vnni.into_iter().chain(Avx2::new().map(DotUnit::Avx2)).collect()
 }
@@ -98,4 +103,17 @@ pub(super) fn dots_avx512vnni<O: DotOp>(d: Avx512Vnni, op: O) {
     }
     // SAFETY: the token proves these features.
     unsafe { enter(d, op) }
+}
+
+/// Runs a kernel for the matrix unit, and gives the tiles back.
+pub(super) fn matrix_amx<O: AmxOp>(amx: Amx, op: O) {
+    #[target_feature(
+        enable = "avx2,fma,f16c,avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx512vnni,avx512bf16"
+    )]
+    fn enter<O: AmxOp>(amx: Amx, op: O) {
+        op.run(amx);
+        amx.release();
+    }
+    // SAFETY: the token proves these features.
+    unsafe { enter(amx, op) }
 }

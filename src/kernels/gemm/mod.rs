@@ -7,6 +7,8 @@
 //! Several products of the same x run as one: x is brought into the form that their kernels read once ([`Prepared`]), and
 //! the columns of all outputs together are split over the executor. Never k: so bits do not depend on the threads.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod codes;
 mod decode;
 mod fma;
@@ -23,6 +25,8 @@ pub use prepare::Prepared;
 pub(crate) use unit::Unit;
 
 use super::cpu::Level;
+#[cfg(target_arch = "x86_64")]
+use crate::dtype::Bf16;
 use crate::exec::{Columns, Executor, Output, split_outputs};
 use crate::quant::{Elements, Matrix, PANEL_ROWS};
 use crate::tensor::{Rows, RowsMut};
@@ -104,7 +108,20 @@ impl Choice<'_> {
             (Elements::Panels(w), Unit::Dot(unit)) => {
                 unit.run(Int8(Strips { w, x: prepared.get(self.form), bias, out }));
             }
-            (_, unit) => unreachable!("{} is never chosen for floats", unit.name()),
+            #[cfg(target_arch = "x86_64")]
+            (Elements::Panels(w), Unit::AmxInt8(token)) => {
+                token.run(amx::Product { w, x: prepared.get::<i8>(self.form), bias, out });
+            }
+            #[cfg(target_arch = "x86_64")]
+            (Elements::Panels(w), Unit::AmxBf16(token)) => {
+                token.run(amx::Product { w, x: prepared.get::<Bf16>(self.form), bias, out });
+            }
+            #[cfg(target_arch = "x86_64")]
+            (Elements::Bf16(w), Unit::AmxBf16(token)) => {
+                let w = amx::Bf16Rows::new(w, x.width());
+                token.run(amx::Product { w, x: prepared.get::<Bf16>(self.form), bias, out });
+            }
+            (_, unit) => unreachable!("{} does not multiply weights of this format", unit.name()),
         }
     }
 }

@@ -7,6 +7,8 @@
 //! projection) cost precision in their own step only.
 
 use crate::bytes::{ALIGN, AlignedBuf};
+#[cfg(target_arch = "x86_64")]
+use crate::dtype::Bf16;
 use crate::dtype::{Plain, as_slice, as_slice_mut};
 use crate::exec::{Executor, split_pair};
 use crate::kernels::cpu::Level;
@@ -23,6 +25,9 @@ pub(super) enum Form {
     F32 { step: usize },
     /// Packed and rounded to int8.
     Int8 { step: usize },
+    #[cfg(target_arch = "x86_64")]
+    /// Packed and rounded to bf16.
+    Bf16 { step: usize },
 }
 
 /// What a kernel needs to know of a row in a step, beside its elements.
@@ -123,6 +128,8 @@ impl Prepared {
             Form::Rows => return,
             Form::F32 { step } => (step, size_of::<f32>()),
             Form::Int8 { step } => (step, size_of::<i8>()),
+            #[cfg(target_arch = "x86_64")]
+            Form::Bf16 { step } => (step, size_of::<Bf16>()),
         };
         if self.packed[..self.used].iter().any(|packed| packed.form == form) {
             return;
@@ -146,6 +153,8 @@ impl Prepared {
             Form::Rows => {}
             Form::F32 { .. } => pack::<f32>(level, exec, x, step, typed(data), stats),
             Form::Int8 { .. } => pack::<i8>(level, exec, x, step, typed(data), stats),
+            #[cfg(target_arch = "x86_64")]
+            Form::Bf16 { .. } => pack::<Bf16>(level, exec, x, step, typed(data), stats),
         }
     }
 
@@ -220,6 +229,19 @@ impl Element for f32 {
         out[..x.len()].copy_from_slice(x);
         out[x.len()..].fill(0.0);
         Stats { scale: 1.0, sum: s.sum(sum), integer_sum: 0 }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Element for Bf16 {
+    #[inline(always)]
+    fn round<S: F32s>(_: S, x: &[f32], out: &mut [Self]) -> Stats {
+        for (out, &x) in out.iter_mut().zip(x) {
+            *out = Self::from_f32(x);
+        }
+        out[x.len()..].fill(Self(0));
+        // Minima of weights are rounded with their scales, so no kernel asks for the sum.
+        Stats { scale: 1.0, ..Stats::default() }
     }
 }
 

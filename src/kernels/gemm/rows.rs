@@ -158,17 +158,17 @@ where
 
 /// Scratch on the stack, not zeroed: it would cost more than the product of a small piece.
 #[repr(align(64))]
-struct Scratch<const LEN: usize>([MaybeUninit<f32>; LEN]);
+pub(super) struct Scratch<const LEN: usize>([MaybeUninit<f32>; LEN]);
 
 impl<const LEN: usize> Scratch<LEN> {
     #[inline(always)]
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self([MaybeUninit::uninit(); LEN])
     }
 
     /// A pointer to element `at` and all behind it.
     #[inline(always)]
-    fn get(&mut self, at: usize) -> *mut f32 {
+    pub(super) fn get(&mut self, at: usize) -> *mut f32 {
         self.0[at..].as_mut_ptr().cast()
     }
 }

@@ -1,8 +1,11 @@
 //! [`Unit`]: which instructions multiply, and with what activations.
 
 use super::prepare::Form;
+use crate::kernels::arch::dot_units;
 use crate::kernels::cpu::Level;
-use crate::kernels::simd::DotUnit;
+#[cfg(target_arch = "x86_64")]
+use crate::kernels::simd::Amx;
+use crate::kernels::simd::{DotUnit, Scalar};
 use crate::quant::Format;
 
 /// The instructions that multiply a weight: a value is a proof that this CPU has them.
@@ -12,14 +15,44 @@ pub(crate) enum Unit {
     Fma(Level),
     /// Integer dot products of int8 activations.
     Dot(DotUnit),
+    /// The matrix unit, with int8 activations.
+    #[cfg(target_arch = "x86_64")]
+    AmxInt8(Amx),
+    /// The matrix unit, with bf16 activations.
+    #[cfg(target_arch = "x86_64")]
+    AmxBf16(Amx),
 }
 
 impl Unit {
+    /// The units for int8 activations on `level`, best first; the last one is the scalar one.
+    pub(crate) fn int8(level: Level) -> Vec<Self> {
+        let matrix = match level {
+            #[cfg(target_arch = "x86_64")]
+            Level::Amx(amx) => Some(Self::AmxInt8(amx)),
+            _ => None,
+        };
+        let dots = dot_units(level).into_iter().chain([DotUnit::Scalar(Scalar)]);
+        matrix.into_iter().chain(dots.map(Self::Dot)).collect()
+    }
+
+    /// The unit for bf16 activations on `level`, if it has one.
+    pub(crate) fn bf16(level: Level) -> Option<Self> {
+        match level {
+            #[cfg(target_arch = "x86_64")]
+            Level::Amx(amx) => Some(Self::AmxBf16(amx)),
+            _ => None,
+        }
+    }
+
     /// Activations and instructions, as in kernel ids: `f32/avx2`.
     pub(crate) fn name(self) -> String {
         match self {
             Self::Fma(level) => format!("f32/{}", level.name()),
             Self::Dot(unit) => format!("i8/{}", unit.name()),
+            #[cfg(target_arch = "x86_64")]
+            Self::AmxInt8(_) => "i8/amx".to_string(),
+            #[cfg(target_arch = "x86_64")]
+            Self::AmxBf16(_) => "bf16/amx".to_string(),
         }
     }
 
@@ -28,6 +61,10 @@ impl Unit {
         match (self, format) {
             (Self::Fma(_), Format::Quant(quant)) => Form::F32 { step: quant.step() },
             (Self::Dot(_), Format::Quant(quant)) => Form::Int8 { step: quant.step() },
+            #[cfg(target_arch = "x86_64")]
+            (Self::AmxInt8(_), Format::Quant(quant)) => Form::Int8 { step: quant.step() },
+            #[cfg(target_arch = "x86_64")]
+            (Self::AmxBf16(_), _) => Form::Bf16 { step: super::amx::TILE_K },
             _ => Form::Rows,
         }
     }

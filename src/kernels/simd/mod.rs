@@ -12,6 +12,8 @@ mod dots;
 mod scalar;
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
@@ -25,6 +27,10 @@ mod vnni;
 #[cfg(feature = "pulp")]
 mod pulp;
 
+#[cfg(target_arch = "x86_64")]
+pub use amx::Amx;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use amx::{AmxOp, TILE_LANES, TILE_ROW, TILE_SIDE, TileConfig, amx_features};
 pub(crate) use dots::{DotOp, DotUnit, Dots};
 #[cfg(target_arch = "aarch64")]
 pub use neon::Neon;

@@ -17,7 +17,7 @@ pub(super) fn run<O: Op>(level: Level, op: O) -> O::Out {
             None => level.run_own(op),
         },
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512(_) => match ::pulp::x86::V4::try_new() {
+        Level::Avx512(_) | Level::Amx(_) => match ::pulp::x86::V4::try_new() {
             Some(v4) => Simd::vectorize(v4, Run(op)),
             None => level.run_own(op),
         },

@@ -1,0 +1,234 @@
+//! int8 activations: whole steps of k in integers, exactly; then each step adds to one chain of floats per output, the same
+//! as in [`panels`](crate::kernels::gemm::panels), so that the bits are those of all integer units.
+//!
+//! int8 codes are right operands as they lie. int4 codes are unpacked, and while the matrix unit works on a step the vector
+//! units unpack the one behind it and scale the sums of the one before it.
+
+use super::super::prepare::StepRows;
+use super::super::rows::Scratch;
+use super::weights::OpenPanel;
+use super::{BLOCK_LANES, BLOCK_ROWS, Product, output, store_outputs, tile_rows, zero_outputs};
+use crate::kernels::simd::{Amx, AmxOp, Dots, F32s, TILE_LANES, TILE_ROW, TILE_SIDE, Tile, TileConfig};
+use crate::quant::{Code, PANEL_ROWS, Panels};
+
+/// Lanes of the unpacked codes of a step: of one panel, and of two.
+const STEP_LANES: usize = 2 * TILE_LANES;
+const BOTH_LANES: usize = 2 * STEP_LANES;
+
+impl AmxOp for Product<'_, Panels<'_>, i8> {
+    #[inline(always)]
+    fn run(mut self, amx: Amx) {
+        match self.w.quant().code {
+            Code::Int8 => self.all::<false>(amx),
+            Code::Int4 => self.all::<true>(amx),
+        }
+    }
+}
+
+/// What a block works with.
+struct Step {
+    x: StepRows<i8>,
+    /// First element of k.
+    at: usize,
+}
+
+impl Product<'_, Panels<'_>, i8> {
+    #[inline(always)]
+    fn all<const INT4: bool>(&mut self, amx: Amx) {
+        let range = self.out.range();
+        let mut column = range.start;
+        while column < range.end {
+            let two_panels = column + PANEL_ROWS < range.end;
+            let mut row = 0;
+            while row < self.x.rows {
+                match (self.x.rows - row > TILE_SIDE, two_panels) {
+                    (false, false) => self.block::<INT4, 1, 1>(amx, row, column),
+                    (false, true) => self.block::<INT4, 1, 2>(amx, row, column),
+                    (true, false) => self.block::<INT4, 2, 1>(amx, row, column),
+                    (true, true) => self.block::<INT4, 2, 2>(amx, row, column),
+                }
+                row += BLOCK_ROWS;
+            }
+            column += 2 * PANEL_ROWS;
+        }
+    }
+
+    /// The outputs of `A` tiles of x from row `row` on, and of `B` panels from column `column` on.
+    #[inline(always)]
+    fn block<const INT4: bool, const A: usize, const B: usize>(
+        &mut self,
+        amx: Amx,
+        row: usize,
+        column: usize,
+    ) {
+        let count = BLOCK_ROWS.min(self.x.rows - row);
+        let rows = tile_rows(count);
+        let (padded, step) = (self.w.quant().padded_k(self.w.k()), self.x.step);
+        let depth = step.min(TILE_ROW);
+        let panels: [OpenPanel<'_>; B] =
+            std::array::from_fn(|b| OpenPanel::new(&self.w, column / PANEL_ROWS + b));
+        let mut acc = Scratch::<BLOCK_LANES>::new();
+        let mut sums = Scratch::<{ 2 * BLOCK_LANES }>::new();
+        let mut codes = Scratch::<{ 2 * BOTH_LANES }>::new();
+        let (acc, sums, codes) = (acc.get(0), sums.get(0), codes.get(0));
+        let s = amx.float();
+        for i in 0..BLOCK_LANES / TILE_SIDE {
+            // SAFETY: row i of the tiles of a block.
+            unsafe { s.store_f32(s.splat(0.0), acc.add(i * TILE_SIDE)) };
+        }
+        amx.configure(&TileConfig::blocks(rows, depth));
+        let mut now = Step { x: self.x.rows_from(row, count), at: 0 };
+        let (mut parity, mut before) = (0, None);
+        // SAFETY: room for the codes of two panels.
+        unsafe { unpack::<INT4, B>(amx, &panels, 0, step.min(padded), codes) };
+        while now.at < padded {
+            let len = step.min(padded - now.at);
+            let next = Step { x: self.x.next(now.x), at: now.at + len };
+            // SAFETY: `codes` has room for two steps, `sums` for two blocks, parity is 0 or 1; `x` has `count` rows, those of
+            // the configured tiles; the codes of this step were unpacked before, and every panel has `padded` elements.
+            unsafe {
+                let this = sums.add(parity * BLOCK_LANES);
+                multiply::<INT4, A, B>(amx, &panels, &now, len, codes.add(parity * BOTH_LANES), this);
+                parity ^= 1;
+                if next.at < padded {
+                    let len = step.min(padded - next.at);
+                    unpack::<INT4, B>(amx, &panels, next.at, len, codes.add(parity * BOTH_LANES));
+                }
+                if let Some(before) = &before {
+                    scale::<INT4, A, B>(amx, &panels, before, rows, sums.add(parity * BLOCK_LANES), acc);
+                }
+            }
+            before = Some(now);
+            now = next;
+        }
+        if let Some(before) = &before {
+            // SAFETY: as above; these are the sums of the last step.
+            unsafe {
+                scale::<INT4, A, B>(amx, &panels, before, rows, sums.add((parity ^ 1) * BLOCK_LANES), acc);
+            };
+        }
+        // SAFETY: `acc` holds the outputs of a block.
+        unsafe { self.put(amx, row, column, B, acc) };
+    }
+}
+
+/// Unpacks the int4 codes of `len` elements from `at` on into bytes, in tiles; int8 codes stay where they are.
+///
+/// # Safety
+/// `to` is valid for writes of `BOTH_LANES` lanes.
+///
+/// # Panics
+/// If a panel does not have these codes, or `len` is more than a step.
+#[inline(always)]
+unsafe fn unpack<const INT4: bool, const B: usize>(
+    amx: Amx,
+    panels: &[OpenPanel<'_>; B],
+    at: usize,
+    len: usize,
+    to: *mut f32,
+) {
+    if !INT4 {
+        return;
+    }
+    assert!(len / 4 * TILE_SIDE <= STEP_LANES, "a step of {len}");
+    for b in 0..B {
+        // A line is 8 k of all rows: two rows of a tile.
+        let lines = len / 8;
+        let codes = &panels[b].codes[at / 8 * TILE_ROW..][..lines * TILE_ROW];
+        for line in 0..lines {
+            // SAFETY: a line of `codes`; two rows of at most STEP_LANES lanes for each panel, checked above.
+            unsafe {
+                let to = to.add(b * STEP_LANES + 2 * line * TILE_SIDE);
+                amx.unpack(codes.as_ptr().add(line * TILE_ROW), to.cast());
+            }
+        }
+    }
+}
+
+/// `Σ x code` over the `len` elements of a step, into `sums`.
+///
+/// # Safety
+/// Tiles are configured for the rows of `x`; `codes` holds the unpacked codes of the step, if they are int4; `sums` is valid
+/// for writes of a block.
+///
+/// # Panics
+/// If a panel does not have these codes.
+#[inline(always)]
+unsafe fn multiply<const INT4: bool, const A: usize, const B: usize>(
+    amx: Amx,
+    panels: &[OpenPanel<'_>; B],
+    now: &Step,
+    len: usize,
+    codes: *const f32,
+    sums: *mut f32,
+) {
+    let mut w = [codes.cast::<u8>(); B];
+    for b in 0..B {
+        // SAFETY: room for the codes of two panels, the caller's contract.
+        w[b] = unsafe { codes.add(b * STEP_LANES) }.cast();
+        if !INT4 {
+            w[b] = panels[b].codes[now.at * PANEL_ROWS..][..len * PANEL_ROWS].as_ptr();
+        }
+    }
+    zero_outputs(amx);
+    let mut k = 0;
+    while k < len {
+        // SAFETY: a tile reads up to 64 k of a step, which has `len`, a multiple of that; rows are `stride` apart. Left tiles
+        // have as many rows as were configured, the caller's contract.
+        unsafe {
+            let x = now.x.data.add(k).cast::<u8>();
+            amx.load::<4>(x, now.x.stride);
+            amx.load::<6>(w[0].add(k * PANEL_ROWS), TILE_ROW);
+            amx.dot_int8::<0, 4, 6>();
+            if B == 2 {
+                amx.load::<7>(w[B - 1].add(k * PANEL_ROWS), TILE_ROW);
+                amx.dot_int8::<1, 4, 7>();
+            }
+            if A == 2 {
+                amx.load::<5>(x.add(TILE_SIDE * now.x.stride), now.x.stride);
+                amx.dot_int8::<2, 5, 6>();
+                if B == 2 {
+                    amx.dot_int8::<3, 5, 7>();
+                }
+            }
+        }
+        k += TILE_ROW;
+    }
+    // SAFETY: room for the sums of a block, the caller's contract.
+    unsafe { store_outputs::<A, B>(amx, sums) };
+}
+
+/// Adds the scaled sums of a step to `acc`.
+///
+/// # Safety
+/// `sums` and `acc` hold the outputs of a block, `before` the stats of `rows`.
+#[inline(always)]
+unsafe fn scale<const INT4: bool, const A: usize, const B: usize>(
+    amx: Amx,
+    panels: &[OpenPanel<'_>; B],
+    before: &Step,
+    rows: [usize; 2],
+    sums: *const f32,
+    acc: *mut f32,
+) {
+    let (s, d) = (amx.float(), amx.dots());
+    for b in 0..B {
+        let scales = panels[b].scales(s, before.at);
+        let minima = if INT4 { panels[b].minima(s, before.at, scales) } else { scales };
+        for a in 0..A {
+            for i in 0..rows[a] {
+                let at = output(a, b) + i * TILE_SIDE;
+                // SAFETY: row i < 16 of a tile of the block, and of the stats; the caller's contract.
+                unsafe {
+                    let stats = &*before.x.stats.add(a * TILE_SIDE + i);
+                    let sum = s.mul(d.to_f32(d.load(sums.add(at).cast())), s.splat(stats.scale));
+                    let mut v = s.mul_add(sum, scales, s.load_f32(acc.add(at)));
+                    if INT4 {
+                        v = s.mul_add(s.splat(stats.sum), minima, v);
+                    }
+                    s.store_f32(v, acc.add(at));
+                }
+            }
+        }
+    }
+}
