@@ -7,6 +7,8 @@ use super::gemm::Unit;
 #[cfg(target_arch = "x86_64")]
 use super::simd::{Amx, AmxOp, TILE_LANES, TILE_ROW, TILE_SIDE, TileConfig};
 use super::simd::{DotOp, Dots, F32s, Tile, TileOp};
+#[cfg(target_arch = "aarch64")]
+use super::simd::{NeonDot, NeonI8mm};
 use crate::exec::Executor;
 use crate::quant::{Code, Format};
 use std::hint::black_box;
@@ -46,56 +48,157 @@ const DOT_ROUNDS: usize = 100_000;
 /// Bytes of the widest vector.
 const VECTOR_BYTES: usize = 64;
 
+/// An instruction, or a few, that adds products to sums.
+trait Multiply: Copy {
+    /// A vector of factors.
+    type Factors: Copy;
+    /// A vector of sums.
+    type Sums: Copy;
+    /// Operations of one call of [`Self::add`].
+    const OPERATIONS: usize;
+
+    fn zero(self) -> Self::Sums;
+    /// # Safety
+    /// `p` is valid for reads of [`VECTOR_BYTES`].
+    unsafe fn load(self, p: *const u8) -> Self::Factors;
+    fn add(self, sums: Self::Sums, codes: Self::Factors, x: Self::Factors) -> Self::Sums;
+}
+
+#[derive(Clone, Copy)]
+struct Int8<D>(D);
+
+impl<D: Dots> Multiply for Int8<D> {
+    type Factors = D::I;
+    type Sums = D::I;
+    const OPERATIONS: usize = D::Float::LANES * 4 * 2;
+
+    #[inline(always)]
+    fn zero(self) -> D::I {
+        self.0.zero()
+    }
+    #[inline(always)]
+    unsafe fn load(self, p: *const u8) -> D::I {
+        // SAFETY: no vector is longer, the caller's contract.
+        unsafe { self.0.load(p) }
+    }
+    #[inline(always)]
+    fn add(self, sums: D::I, codes: D::I, x: D::I) -> D::I {
+        self.0.dot_int8(sums, codes, x)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Int4<D>(D);
+
+impl<D: Dots> Multiply for Int4<D> {
+    type Factors = D::I;
+    type Sums = D::Partial;
+    const OPERATIONS: usize = D::Float::LANES * 4 * 2;
+
+    #[inline(always)]
+    fn zero(self) -> D::Partial {
+        self.0.open(self.0.zero())
+    }
+    #[inline(always)]
+    unsafe fn load(self, p: *const u8) -> D::I {
+        // SAFETY: no vector is longer, the caller's contract.
+        unsafe { self.0.load(p) }
+    }
+    #[inline(always)]
+    fn add(self, sums: D::Partial, codes: D::I, x: D::I) -> D::Partial {
+        self.0.dot_int4(sums, codes, x)
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+impl Multiply for NeonI8mm {
+    type Factors = <NeonDot as Dots>::I;
+    type Sums = <NeonDot as Dots>::I;
+    /// Two rows by two rows of eight bytes.
+    const OPERATIONS: usize = 2 * 2 * 8 * 2;
+
+    #[inline(always)]
+    fn zero(self) -> Self::Sums {
+        self.dots().zero()
+    }
+    #[inline(always)]
+    unsafe fn load(self, p: *const u8) -> Self::Factors {
+        // SAFETY: no vector is longer, the caller's contract.
+        unsafe { self.dots().load(p) }
+    }
+    #[inline(always)]
+    fn add(self, sums: Self::Sums, codes: Self::Factors, x: Self::Factors) -> Self::Sums {
+        self.mmla(sums, x, codes)
+    }
+}
+
 struct DotProducts<'a> {
     code: Code,
     operations: &'a AtomicU64,
 }
 
-impl DotOp for DotProducts<'_> {
+impl DotProducts<'_> {
+    /// Adds up the products of all codes with every row, again and again.
     #[inline(always)]
-    fn run<D: Dots>(self, d: D) {
-        let x = black_box([1i8; 4 * ROWS]);
-        let mut xs = [d.zero(); ROWS];
-        for a in 0..ROWS {
-            // SAFETY: four bytes for each of the rows.
-            xs[a] = unsafe { d.splat4(x.as_ptr().add(4 * a)) };
+    fn rounds<P: Multiply>(self, p: P) {
+        let x = black_box([1u8; ROWS * VECTOR_BYTES]);
+        // SAFETY: the buffer holds that many vectors.
+        let mut xs = [unsafe { p.load(x.as_ptr()) }; ROWS];
+        for a in 1..ROWS {
+            // SAFETY: as above.
+            xs[a] = unsafe { p.load(x.as_ptr().add(a * VECTOR_BYTES)) };
         }
         let codes = black_box([1u8; TILES * VECTORS * VECTOR_BYTES]);
-        match self.code {
-            Code::Int8 => dot_rounds::<D, false>(d, &codes, xs),
-            Code::Int4 => dot_rounds::<D, true>(d, &codes, xs),
-        }
-        let each = <D::Float as F32s>::LANES * 4 * 2;
-        self.operations.fetch_add((DOT_ROUNDS * TILES * SUMS * each) as u64, Ordering::Relaxed);
-    }
-}
-
-/// Adds up the dot products of all codes with every row, again and again.
-#[inline(always)]
-fn dot_rounds<D: Dots, const INT4: bool>(
-    d: D,
-    codes: &[u8; TILES * VECTORS * VECTOR_BYTES],
-    xs: [D::I; ROWS],
-) {
-    let mut sums = [[d.zero(); VECTORS]; ROWS];
-    let mut partial = [[d.open(d.zero()); VECTORS]; ROWS];
-    for _ in 0..DOT_ROUNDS {
-        let codes = black_box(codes.as_ptr());
-        for tile in 0..TILES {
-            for b in 0..VECTORS {
-                // SAFETY: the buffer holds that many vectors of any width.
-                let codes = unsafe { d.load(codes.add((tile * VECTORS + b) * VECTOR_BYTES)) };
-                for a in 0..ROWS {
-                    if INT4 {
-                        partial[a][b] = d.dot_int4(partial[a][b], codes, xs[a]);
-                    } else {
-                        sums[a][b] = d.dot_int8(sums[a][b], codes, xs[a]);
+        let mut sums = [[p.zero(); VECTORS]; ROWS];
+        for _ in 0..DOT_ROUNDS {
+            let codes = black_box(codes.as_ptr());
+            for tile in 0..TILES {
+                for b in 0..VECTORS {
+                    // SAFETY: the buffer holds that many vectors.
+                    let codes = unsafe { p.load(codes.add((tile * VECTORS + b) * VECTOR_BYTES)) };
+                    for a in 0..ROWS {
+                        sums[a][b] = p.add(sums[a][b], codes, xs[a]);
                     }
                 }
             }
         }
+        black_box(sums);
+        self.operations.fetch_add((DOT_ROUNDS * TILES * SUMS * P::OPERATIONS) as u64, Ordering::Relaxed);
     }
-    black_box((sums, partial));
+}
+
+impl DotOp for DotProducts<'_> {
+    #[inline(always)]
+    fn run<D: Dots>(self, d: D) {
+        match self.code {
+            Code::Int8 => self.rounds(Int8(d)),
+            Code::Int4 => self.rounds(Int4(d)),
+        }
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    #[inline(always)]
+    fn run_matrix(self, mm: NeonI8mm) {
+        self.rounds(mm);
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    #[inline(always)]
+    fn run_matrix(self, mm: super::simd::NeonI8mm) {
+        let x = [1i8; 16];
+        // SAFETY: twice 8 of 16 bytes.
+        let x = unsafe { mm.load_pair(x.as_ptr(), x.as_ptr().add(8)) };
+        let mut sums = [mm.dots().zero(); SUMS];
+        // The compiler does not know what the instruction computes, so nothing has to be loaded.
+        for _ in 0..DOT_ROUNDS * TILES {
+            for i in 0..SUMS {
+                sums[i] = mm.mmla(sums[i], x, x);
+            }
+        }
+        black_box(sums);
+        // Of 2 by 2 outputs and 8 k.
+        self.operations.fetch_add((DOT_ROUNDS * TILES * SUMS * 2 * 2 * 8 * 2) as u64, Ordering::Relaxed);
+    }
 }
 
 /// As [`FMA_ROUNDS`].
