@@ -181,24 +181,6 @@ impl DotOp for DotProducts<'_> {
     fn run_matrix(self, mm: NeonI8mm) {
         self.rounds(mm);
     }
-
-    #[cfg(target_arch = "aarch64")]
-    #[inline(always)]
-    fn run_matrix(self, mm: super::simd::NeonI8mm) {
-        let x = [1i8; 16];
-        // SAFETY: twice 8 of 16 bytes.
-        let x = unsafe { mm.load_pair(x.as_ptr(), x.as_ptr().add(8)) };
-        let mut sums = [mm.dots().zero(); SUMS];
-        // The compiler does not know what the instruction computes, so nothing has to be loaded.
-        for _ in 0..DOT_ROUNDS * TILES {
-            for i in 0..SUMS {
-                sums[i] = mm.mmla(sums[i], x, x);
-            }
-        }
-        black_box(sums);
-        // Of 2 by 2 outputs and 8 k.
-        self.operations.fetch_add((DOT_ROUNDS * TILES * SUMS * 2 * 2 * 8 * 2) as u64, Ordering::Relaxed);
-    }
 }
 
 /// As [`FMA_ROUNDS`].
