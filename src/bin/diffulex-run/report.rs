@@ -43,7 +43,9 @@ impl Answer {
 
 fn kernels(opened: &Opened) -> String {
     let format = opened.engine.model().weight_format();
-    format!("{} weights, f32 activations, {}", format.name(), opened.engine.kernels().level().name())
+    let unit = opened.engine.kernels().unit_name(format);
+    let (activations, instructions) = unit.split_once('/').unwrap_or((&unit, ""));
+    format!("{format} weights, {activations} activations, {instructions}")
 }
 
 fn seconds(duration: Duration) -> f64 {
