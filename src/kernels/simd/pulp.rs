@@ -153,7 +153,7 @@ mod tests {
                 #[cfg(target_arch = "x86_64")]
                 Level::Avx2(_) => ::pulp::x86::V3::try_new().is_some(),
                 #[cfg(target_arch = "x86_64")]
-                Level::Avx512(_) => ::pulp::x86::V4::try_new().is_some(),
+                Level::Avx512(_) | Level::Amx(_) => ::pulp::x86::V4::try_new().is_some(),
                 #[cfg(target_arch = "aarch64")]
                 Level::Neon(_) => ::pulp::aarch64::Neon::try_new().is_some(),
             };
