@@ -6,6 +6,7 @@
 
 pub mod decoding;
 mod format;
+pub mod gaps;
 mod interrupt;
 mod model;
 pub mod presets;

@@ -134,7 +134,7 @@ impl<'s, 'e, 'r> Decoder<'s, 'e, 'r> {
         for start in (first..len).step_by(block) {
             let range = start..start + block;
             if let Some(token) = self.carried.take().filter(|_| self.canvas.is_mask(start)) {
-                self.reveal(&[Candidate { pos: start, token, score: 1.0 }]);
+                self.reveal(&[Candidate { pos: start, token, score: 1.0 }], &[]);
                 if self.cancelled || self.stop_in(prompt..start + 1) {
                     return Ok(());
                 }
@@ -266,7 +266,7 @@ impl<'s, 'e, 'r> Decoder<'s, 'e, 'r> {
     fn lead(&mut self, rows: Range<usize>, visible: &Visible, pos: usize) -> Result<()> {
         self.pass(PassKind::Denoise, rows.clone(), visible)?;
         let candidates = self.candidates(&rows, visible, &[pos])?;
-        self.reveal(&candidates);
+        self.reveal(&candidates, &candidates);
         Ok(())
     }
 

@@ -34,6 +34,9 @@ pub enum Event<'a> {
     Revealed {
         /// Which, with their scores.
         tokens: &'a [Candidate],
+        /// Everything that was drawn for masked positions in this step, what stays masked included. Empty for a token that no
+        /// step drew (the first one of a block, where the commit of the block before predicts it).
+        candidates: &'a [Candidate],
         /// The sequence with them.
         canvas: &'a Canvas,
     },

@@ -1,17 +1,20 @@
 //! Generates text with a diffusion language model: one prompt in, one answer out.
 
+mod answer;
 mod args;
 mod demo;
+mod display;
 mod info;
-mod printer;
 mod prompt;
 mod report;
+mod transcript;
 
+use answer::Setup;
 use args::Cli;
 use clap::Parser;
-use diffulex::cli::{self, INTERRUPTED, Opened, decoding};
-use diffulex::{Control, Event, Policy, Request, Result};
-use printer::Printer;
+use diffulex::cli::{self, INTERRUPTED, decoding};
+use diffulex::{Policy, Result};
+use display::{AtEnd, Display, Plain, Silent};
 use prompt::Prompt;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -43,7 +46,17 @@ fn run(args: &Cli) -> Result<ExitCode> {
     if is_demo && !args.output.quiet && !args.output.json {
         cli::note(demo::NOTICE);
     }
-    let answer = generate(args, &opened, &prompt)?;
+    let policy = decoding::policy(&args.decoding, &opened.generation, &opened.engine)?;
+    let setup = Setup::new(&args.length, policy, &opened.engine)?;
+    let mut session = opened.engine.session()?;
+    let mut display: Box<dyn Display> = if args.output.json {
+        Box::new(Silent)
+    } else if answer::infills(&opened, &prompt)? {
+        Box::new(AtEnd)
+    } else {
+        Box::new(Plain)
+    };
+    let answer = answer::answer(&mut session, &opened, &setup, &prompt, &mut *display)?;
     if args.output.json {
         cli::print(&format!("{:#}\n", report::json(&answer, &opened, &prompt, open_time)))?;
     } else if !args.output.quiet {
@@ -51,55 +64,3 @@ fn run(args: &Cli) -> Result<ExitCode> {
     }
     Ok(if cli::interrupted() { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS })
 }
-
-fn generate(args: &Cli, opened: &Opened, prompt: &Prompt) -> Result<report::Answer> {
-    let engine = &opened.engine;
-    let policy = decoding::policy(&args.decoding, &opened.generation, engine)?;
-    let stop = match (&args.length.stop_id[..], args.length.ignore_eos) {
-        (_, true) => &[][..],
-        ([], false) => engine.stop(),
-        (ids, false) => ids,
-    };
-    prompt::check_ids("stop-id", stop, engine)?;
-    let infills = prompt.ids.contains(&engine.mask()?);
-    let max_new = args.length.max_tokens.unwrap_or(if infills { 0 } else { DEFAULT_MAX_TOKENS });
-    let request = Request { stop, seed: args.length.seed, ..Request::new(&prompt.ids, max_new, &policy) };
-    let mut session = engine.session()?;
-    // The decoding loop looks at it before every forward pass.
-    cli::catch_interrupt();
-    // Filled-in text is printed whole, at the end; JSON too.
-    let streams = !args.output.json && !infills;
-    let mut printer = Printer::new(opened, prompt, &args.length.stop, stop, max_new, streams);
-    let mut failure = None;
-    let generation = session.generate(&request, &mut |event| {
-        let control = match event {
-            Event::Revealed { canvas, .. } => printer.advance(canvas),
-            _ => Ok(Control::Continue),
-        };
-        match control {
-            Ok(control) if !cli::interrupted() => control,
-            Ok(_) => Control::Stop,
-            Err(error) => {
-                failure = Some(error);
-                Control::Stop
-            }
-        }
-    })?;
-    if let Some(error) = failure {
-        return Err(error);
-    }
-    let text = if infills { printer.whole(&generation)? } else { printer.finish(&generation)? };
-    if infills && !args.output.json {
-        cli::print(&format!("{text}\n"))?;
-    }
-    Ok(report::Answer {
-        text,
-        generation,
-        policy,
-        counted: printer.counted(),
-        stopped_by_string: printer.stopped(),
-    })
-}
-
-/// New tokens unless the user says otherwise.
-const DEFAULT_MAX_TOKENS: usize = 128;

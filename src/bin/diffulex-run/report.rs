@@ -1,45 +1,10 @@
 //! What a run says about itself: a few lines on stderr, or one JSON object.
 
+use crate::answer::Answer;
 use crate::prompt::Prompt;
 use diffulex::cli::{self, Opened, decoding};
-use diffulex::engine::StopReason;
-use diffulex::{Generation, Policy};
 use serde_json::{Value, json};
 use std::time::Duration;
-
-/// A finished run.
-pub(crate) struct Answer {
-    pub(crate) text: String,
-    pub(crate) generation: Generation,
-    pub(crate) policy: Policy,
-    /// New tokens up to the end of the text, after every stop.
-    pub(crate) counted: usize,
-    pub(crate) stopped_by_string: bool,
-}
-
-impl Answer {
-    fn reason(&self) -> &'static str {
-        match self.generation.stop {
-            _ if self.stopped_by_string => "stop string",
-            StopReason::Stop(_) => "stop id",
-            StopReason::Length => "length",
-            StopReason::Cancelled => "cancelled",
-        }
-    }
-
-    /// Passes that made tokens, the prompt's own apart.
-    fn decode_passes(&self) -> usize {
-        self.generation.nfe - self.generation.prefill_passes
-    }
-
-    fn per_forward(&self) -> f64 {
-        self.counted as f64 / self.decode_passes().max(1) as f64
-    }
-
-    fn per_second(&self) -> f64 {
-        self.counted as f64 / self.generation.timings.decode.as_secs_f64().max(1e-9)
-    }
-}
 
 fn kernels(opened: &Opened) -> String {
     let format = opened.engine.model().weight_format();

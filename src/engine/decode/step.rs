@@ -30,7 +30,7 @@ impl Decoder<'_, '_, '_> {
         let chosen = self.choose(&candidates, want)?;
         let tokens: Vec<Candidate> = chosen.iter().map(|&i| candidates[i]).collect();
         quota.rejected(want.count.min(candidates.len()) - chosen.len().min(want.count));
-        self.reveal(&tokens);
+        self.reveal(&tokens, &candidates);
         Ok(())
     }
 
@@ -165,11 +165,12 @@ impl Decoder<'_, '_, '_> {
         seen
     }
 
-    pub(super) fn reveal(&mut self, tokens: &[Candidate]) {
+    pub(super) fn reveal(&mut self, tokens: &[Candidate], candidates: &[Candidate]) {
         // Only a replay can draw the mask id; the position then stays masked, as it does in the reference code.
         let mask = self.canvas.mask();
         tokens.iter().filter(|c| c.token != mask).for_each(|c| self.canvas.reveal(c));
-        self.cancelled |= (self.on_event)(Event::Revealed { tokens, canvas: &self.canvas }) == Control::Stop;
+        let event = Event::Revealed { tokens, candidates, canvas: &self.canvas };
+        self.cancelled |= (self.on_event)(event) == Control::Stop;
     }
 
     /// Whether the commit of a block predicts the first token of the next one.

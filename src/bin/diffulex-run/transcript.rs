@@ -1,58 +1,54 @@
-//! Prints text as it becomes final, and finds where it ends.
+//! [`Transcript`]: the text of an answer as it becomes final, and where it ends.
 //!
 //! Tokens are final from the left up to the first mask. Each goes through the decoder and the stop strings once, so the
 //! number of tokens before a stop is known exactly.
 
-use crate::prompt::Prompt;
-use diffulex::cli::{self, Opened};
+use diffulex::cli::Opened;
 use diffulex::sampler::Canvas;
 use diffulex::tensor::TokenId;
 use diffulex::text::{StopStrings, StreamDecoder, Tokenizer};
-use diffulex::{Control, Generation, Result};
+use diffulex::{Generation, Result};
 
-/// The end of the pipeline from tokens to the terminal.
-pub(crate) struct Printer<'a> {
+/// What the answer says so far.
+pub(crate) struct Transcript<'a> {
     tokenizer: Option<&'a dyn Tokenizer>,
     decoder: Option<StreamDecoder<'a>>,
     stops: StopStrings,
     stop_ids: &'a [TokenId],
     prompt: usize,
     max_new: usize,
-    /// Whether text goes to stdout as it comes.
-    streams: bool,
     /// Tokens taken in.
     taken: usize,
     text: String,
     stopped: bool,
 }
 
-impl<'a> Printer<'a> {
+impl<'a> Transcript<'a> {
+    /// Of an answer of at most `max_new` tokens to a prompt of `prompt` tokens; `as_ids` writes numbers instead of words.
     pub(crate) fn new(
         opened: &'a Opened,
-        prompt: &Prompt,
-        stops: &[String],
-        stop_ids: &'a [TokenId],
+        as_ids: bool,
+        prompt: usize,
+        ending: &'a Ending,
         max_new: usize,
-        streams: bool,
     ) -> Self {
         let tokenizer =
-            opened.tokenizer.as_ref().filter(|_| !prompt.as_ids).map(|tokenizer| tokenizer as &dyn Tokenizer);
+            opened.tokenizer.as_ref().filter(|_| !as_ids).map(|tokenizer| tokenizer as &dyn Tokenizer);
         Self {
             tokenizer,
             decoder: tokenizer.map(|tokenizer| StreamDecoder::new(tokenizer, true)),
-            stops: StopStrings::new(stops.iter().cloned()),
-            stop_ids,
-            prompt: prompt.ids.len(),
+            stops: StopStrings::new(ending.strings.iter().cloned()),
+            stop_ids: &ending.ids,
+            prompt,
             max_new,
-            streams,
             taken: 0,
             text: String::new(),
             stopped: false,
         }
     }
 
-    /// Takes what became final. Says stop after a stop string, or when nobody reads any more.
-    pub(crate) fn advance(&mut self, canvas: &Canvas) -> Result<Control> {
+    /// Takes what became final and returns its text.
+    pub(crate) fn advance(&mut self, canvas: &Canvas) -> Result<String> {
         let end = canvas.len().min(self.prompt + self.max_new);
         let settled = canvas.first_mask(self.prompt.min(end)..end);
         let new = &canvas.ids()[self.prompt.min(settled)..settled];
@@ -60,47 +56,38 @@ impl<'a> Printer<'a> {
         self.take(&new[..until])
     }
 
-    fn take(&mut self, tokens: &[TokenId]) -> Result<Control> {
+    fn take(&mut self, tokens: &[TokenId]) -> Result<String> {
+        let mut settled = String::new();
         while self.taken < tokens.len() && !self.stopped {
             let id = tokens[self.taken];
             self.taken += 1;
-            let piece = match &mut self.decoder {
+            settled += &match &mut self.decoder {
                 Some(decoder) => self.stops.push(&decoder.push(&[id])?),
                 None => format!("{}{id}", if self.taken > 1 { "," } else { "" }),
             };
             self.stopped = self.stops.stopped();
-            if !self.show(&piece)? {
-                return Ok(Control::Stop);
-            }
         }
-        Ok(if self.stopped { Control::Stop } else { Control::Continue })
+        self.text += &settled;
+        Ok(settled)
     }
 
-    /// Returns whether somebody still reads.
-    fn show(&mut self, piece: &str) -> Result<bool> {
-        self.text.push_str(piece);
-        if self.streams && !piece.is_empty() { cli::print(piece) } else { Ok(true) }
-    }
-
-    /// The text of a finished generation; prints what was held back.
+    /// Takes the rest of a finished generation and returns its text.
     pub(crate) fn finish(&mut self, generation: &Generation) -> Result<String> {
-        self.take(&generation.tokens)?;
+        let mut settled = self.take(&generation.tokens)?;
         if let Some(decoder) = self.decoder.as_mut().filter(|_| !self.stopped) {
             let rest = decoder.finish()?;
-            let mut piece = self.stops.push(&rest);
+            let mut held_back = self.stops.push(&rest);
             self.stopped = self.stops.stopped();
             if !self.stopped {
-                piece += &self.stops.finish();
+                held_back += &self.stops.finish();
             }
-            self.show(&piece)?;
-        }
-        if self.streams {
-            cli::print("\n")?;
+            self.text += &held_back;
+            settled += &held_back;
         }
         if self.stopped {
             self.taken = self.tokens_of_text(&generation.tokens)?;
         }
-        Ok(std::mem::take(&mut self.text))
+        Ok(settled)
     }
 
     /// How many tokens the text needs. A stop string may begin in the middle of one, which then counts, and may have held back
@@ -114,7 +101,7 @@ impl<'a> Printer<'a> {
         Ok(needed)
     }
 
-    /// The whole sequence with its gaps filled in.
+    /// Takes the whole sequence with its gaps filled in, prompt included, and returns its text.
     pub(crate) fn whole(&mut self, generation: &Generation) -> Result<String> {
         let end = self.prompt + generation.tokens.len();
         let ids = &generation.canvas[..end.min(generation.canvas.len())];
@@ -123,7 +110,13 @@ impl<'a> Printer<'a> {
             None => ids.iter().map(TokenId::to_string).collect::<Vec<_>>().join(","),
         };
         self.taken = generation.new_tokens();
+        self.text.clone_from(&text);
         Ok(text)
+    }
+
+    /// All text so far.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
     }
 
     /// New tokens up to the end of the text.
@@ -135,4 +128,12 @@ impl<'a> Printer<'a> {
     pub(crate) fn stopped(&self) -> bool {
         self.stopped
     }
+}
+
+/// What ends a text, beside its length.
+pub(crate) struct Ending {
+    /// Ids that are not part of the text.
+    pub(crate) ids: Vec<TokenId>,
+    /// Strings that are not part of the text.
+    pub(crate) strings: Vec<String>,
 }

@@ -1,0 +1,221 @@
+"""Trains a demo model and writes it in the Hugging Face layout: `python train.py sdar|llada OUT`.
+
+SDAR learns blocks: the clean conversation is followed by several noisy copies of the answer's blocks; a noisy block sees
+itself and the clean blocks before it, which is what it will see when it decodes. LLaDA learns the whole answer, padded to a
+random length, with a random share of it masked; texts with gaps are among its samples.
+The run can be stopped and is taken up again from OUT/state.pt.
+"""
+
+import argparse
+import json
+import math
+import random
+import time
+from pathlib import Path
+
+import model as models
+import numpy as np
+import tasks
+import tokenizer as tok
+import torch
+import torch.nn.functional as F
+
+COPIES = 4  # noisy copies of an SDAR answer in one pass
+BATCH = 2048  # tokens in a pass
+POOL = 1500  # samples that are sorted by length together
+LEARNING_RATE, WARMUP, DECAY = 2e-3, 200, 0.35  # the last share of the steps goes linearly to zero
+AVERAGE = 0.998  # of the weights that are written
+
+
+class Text:
+    """Samples as ids."""
+
+    def __init__(self, tokenizer, family, rng, block):
+        self.tokenizer, self.family, self.rng, self.block = tokenizer, family, rng, block
+        self.end, self.turn_end, self.mask = (tokenizer.token_to_id(t) for t in (tok.END, tok.TURN_END, tok.MASK))
+        self.tasks = [t for t in tasks.MAKERS if family == "llada" or t != "gap"]
+
+    def encode(self, text):
+        return self.tokenizer.encode(text, add_special_tokens=False).ids
+
+    def sample(self):
+        """Ids, and whether each may be masked."""
+        sample = tasks.training(self.rng, self.tasks)
+        if sample.text:
+            ids = self.encode("".join(sample.text))
+            return ids, [True] * len(ids)
+        prompt, answer = (self.encode(text) for text in tok.chat(sample.turns))
+        ids = prompt + answer + [self.turn_end]
+        if self.family == "sdar":
+            ids += [self.end] * (-len(ids) % self.block)
+        else:
+            lengths = [n for n in (16, 24, 32, 48, 64, 96) if n >= len(ids) - len(prompt)]
+            ids += [self.end] * (self.rng.choice(lengths[:3]) - (len(ids) - len(prompt)))
+        return ids, [False] * len(prompt) + [True] * (len(ids) - len(prompt))
+
+    def batches(self):
+        """Batches of samples of about the same length, `BATCH` tokens together."""
+        while True:
+            pool = sorted((self.sample() for _ in range(POOL)), key=lambda s: self.rows(s))
+            groups, group = [], []
+            for sample in pool:
+                if group and (len(group) + 1) * self.rows(sample) > BATCH:
+                    groups.append(group)
+                    group = []
+                group.append(sample)
+            self.rng.shuffle(groups)
+            yield from map(self.arrays, groups)
+
+    def rows(self, sample):
+        ids, free = sample
+        if self.family == "llada":
+            return len(ids)
+        return len(ids) + COPIES * (len(ids) - free.index(True) // self.block * self.block)
+
+    def arrays(self, group):
+        length = max(map(self.rows, group))
+        shape = (len(group), length)
+        ids, target, pos = np.zeros(shape, np.int64), np.full(shape, -1, np.int64), np.zeros(shape, np.int64)
+        block, copy = np.zeros(shape, np.int64), np.full(shape, -1, np.int64)
+        for row, (clean, free) in enumerate(group):
+            clean, free = np.array(clean), np.array(free)
+            n, place = len(clean), np.arange(len(clean))
+            if self.family == "llada":
+                ids[row, :n], pos[row, :n], copy[row, :n] = clean, place, 0
+                self.noise(ids, target, row, 0, clean, free, np.zeros(n, np.int64))
+                continue
+            ids[row, :n], pos[row, :n], copy[row, :n], block[row, :n] = clean, place, 0, place // self.block
+            first = int(free.argmax()) // self.block * self.block
+            for number in range(1, COPIES + 1):
+                at, size = n + (number - 1) * (n - first), n - first
+                span = slice(at, at + size)
+                ids[row, span], pos[row, span], copy[row, span] = clean[first:], place[first:], number
+                block[row, span] = place[first:] // self.block
+                self.noise(ids, target, row, at, clean[first:], free[first:], block[row, span])
+        return [torch.from_numpy(a) for a in (ids, target, pos, self.visible(block, copy))]
+
+    def noise(self, ids, target, row, at, clean, free, block):
+        """Masks a random number of the free positions of each block, one at least."""
+        for number in np.unique(block[free]):
+            places = np.flatnonzero(free & (block == number))
+            # All masked, as decoding begins, is seen more often.
+            count = len(places) if self.rng.random() < 0.15 else self.rng.randint(1, len(places))
+            chosen = np.array(self.rng.sample(list(places), count))
+            target[row, at + chosen] = clean[chosen]
+            ids[row, at + chosen] = self.mask
+
+    def visible(self, block, copy):
+        key_copy, key_block = copy[:, None, :], block[:, None, :]
+        copy, block = copy[:, :, None], block[:, :, None]
+        if self.family == "llada":
+            return np.broadcast_to(key_copy == 0, (*copy.shape[:2], copy.shape[1])).copy()
+        past = (key_copy == 0) & (key_block < block)
+        own = (key_copy == copy) & (key_block == block)
+        return past | own
+
+
+def schedule(step, steps):
+    if step < WARMUP:
+        return step / WARMUP
+    return min(1.0, (steps - step) / (DECAY * steps))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("family", choices=["sdar", "llada"])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--steps", type=int, default=9000)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--held-out", type=int, default=100, help="questions of each task in quality.jsonl")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(args.seed)
+    torch.set_num_threads(args.threads)
+
+    rng = random.Random(args.seed)
+    every = list(tasks.MAKERS)
+    texts = [text for _ in range(20000) for text in parts(tasks.training(rng, every))]
+    # Each word alone, with and without a space, so that none is cut in two.
+    texts += [f"{word} {word}" for word in tasks.WORDS + ["user", "assistant", "system"] for _ in range(300)]
+    tokenizer = tok.train(texts)
+    tokenizer.save(str(args.out / "tokenizer.json"))
+    tok.write_config(args.out, tokenizer)
+    write_quality(args.out / "quality.jsonl", tokenizer, every, args.held_out)
+
+    shape = getattr(models, args.family)(tok.VOCAB)
+    text = Text(tokenizer, args.family, rng, shape.block)
+    net = models.Model(shape)
+    matrices = [p for p in net.parameters() if p.dim() == 2]
+    rest = [p for p in net.parameters() if p.dim() != 2]
+    groups = [{"params": matrices, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, betas=(0.9, 0.98))
+    averaged = {name: p.detach().clone() for name, p in net.named_parameters()}
+    start, state = 0, args.out / "state.pt"
+    if state.exists():
+        saved = torch.load(state)
+        net.load_state_dict(saved["net"])
+        optimizer.load_state_dict(saved["optimizer"])
+        averaged, start = saved["averaged"], saved["step"]
+        rng.seed(args.seed + start)
+    print(f"{sum(p.numel() for p in net.parameters()):,} parameters, steps {start} to {args.steps}", flush=True)
+
+    ids = {"end": text.end, "turn_end": text.turn_end, "mask": text.mask}
+    began, losses, batches = time.time(), [], text.batches()
+    for step in range(start, args.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = LEARNING_RATE * schedule(step, args.steps)
+        inputs, target, positions, visible = next(batches)
+        wanted = target >= 0
+        loss = F.cross_entropy(net(inputs, positions, visible, wanted), target[wanted])
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        keep = min(AVERAGE, (step + 1) / (step + 10))
+        with torch.no_grad():
+            for name, p in net.named_parameters():
+                averaged[name].lerp_(p, 1 - keep)
+        losses.append(loss.item())
+        if (step + 1) % 100 == 0:
+            rate = (step + 1 - start) / (time.time() - began)
+            print(f"step {step + 1} loss {np.mean(losses[-100:]):.4f} {rate:.2f} steps/s", flush=True)
+        if (step + 1) % 500 == 0 or step + 1 == args.steps:
+            saved = {"net": net.state_dict(), "optimizer": optimizer.state_dict(), "averaged": averaged, "step": step + 1}
+            torch.save(saved, state.with_suffix(".tmp"))
+            state.with_suffix(".tmp").replace(state)
+            write_averaged(args.out, net, averaged, ids)
+    state.unlink(missing_ok=True)
+
+
+def write_averaged(out, net, averaged, ids):
+    trained = {name: p.detach().clone() for name, p in net.named_parameters()}
+    net.load_state_dict(averaged, strict=False)
+    models.write(out, net, ids)
+    net.load_state_dict(trained, strict=False)
+
+
+def parts(sample):
+    return [part for turn in sample.turns for part in turn] + ["".join(sample.text)] * bool(sample.text)
+
+
+def write_quality(path, tokenizer, every, count):
+    """One JSON object a line: task, messages or text with a gap, and what the answer has to be."""
+    lines = []
+    for task in tasks.TASKS:
+        for sample in tasks.held_out(task, count, 7):
+            if sample.text:
+                before, words, after = sample.text
+                masks = len(tokenizer.encode(words).ids)
+                lines.append({"task": task, "text": f"{before}<mask:{masks}>{after}", "expect": "".join(sample.text)})
+                continue
+            *history, (question, answer) = sample.turns
+            messages = [m for q, a in history for m in ({"role": "user", "content": q}, {"role": "assistant", "content": a})]
+            line = {"task": task, "messages": [*messages, {"role": "user", "content": question}]}
+            line |= {"must": sample.must, "must_not": sample.must_not} if task == "story" else {"expect": answer}
+            lines.append(line)
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+if __name__ == "__main__":
+    main()
