@@ -80,8 +80,9 @@ impl Kernels {
         Ok(self)
     }
 
-    /// The kernels of every combination of instructions and activations that this CPU has, lowest level first. Tests and
-    /// benches go through them.
+    /// The kernels of every level that this CPU has with its own activations ([`Activations::Auto`]), and of every integer unit,
+    /// lowest level first. Tests and benches go through them. On AMX that leaves out f32 activations, which run the kernels of
+    /// AVX-512.
     pub fn available() -> Vec<Self> {
         let mut all = Vec::new();
         for level in Level::available() {

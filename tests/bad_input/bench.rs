@@ -17,15 +17,22 @@ fn bench_options() {
     row(&["--preset", "tiny-sdar", "-w", &sdar], &["--preset", "--weights"]);
     row(&["-w", &sdar, "--format", "int4"], &["--weights", "--format"]);
     row(&["-w", "nowhere"], &["nowhere"]);
+    row(&["-w", &sdar, "--quality"], &["quality.jsonl: No such file"]);
     let with = |more: &[&'static str]| [&["--preset", "tiny-sdar"], more].concat();
     for (arguments, fragments) in [
         (&["--format", "int5"][..], &["int5", "--format"][..]),
         (
             &["--format", "int8", "--group", "48"],
-            &["option `group`: `48` given, 32, 64, 128, 256 or row expected"],
+            &["'48'", "--group", "expected a group of 32, 64, 128, 256 or row"],
         ),
-        (&["--format", "int4", "--group", "row"], &["option `group`: `row` given", "256 for int4 expected"]),
-        (&["--format", "int4", "--group", "-1"], &["option `group`: `-1` given"]),
+        (
+            &["--format", "int4", "--group", "row"],
+            &["option `group`: int4 has groups of 32, 64, 128 or 256; `row`"],
+        ),
+        (
+            &["--format", "int4", "--group", "-1"],
+            &["'-1'", "--group", "expected a group of 32, 64, 128, 256 or row"],
+        ),
         (&["--group", "64"], &["option `group`: given, but no weight"]),
         (&["--format", "int8", "--zero-points"], &["option `zero-points`: given, but no weight"]),
         (&["--layers", "0"], &["--layers"]),
@@ -51,6 +58,10 @@ fn bench_options() {
         (&["--generate", "--strategy", "best"], &["option `strategy`: `best` is not known"]),
         (&["--generate", "--cache", "dual"], &["option `cache`: `dual` given"]),
         (&["--peer-csv", "no.csv"], &["no.csv: No such file"]),
+        (&["--quality"], &["option `weights`: none given, a checkpoint expected"]),
+        (&["--quality", "best"], &["'best'", "--quality"]),
+        (&["--quality", "--generate"], &["--quality", "--generate"]),
+        (&["--limit", "3"], &["--quality"]),
     ] {
         row(&with(arguments), fragments);
     }
@@ -60,5 +71,14 @@ fn bench_options() {
         &["--preset", "tiny-sdar", "--peer-csv", &file],
         &[&file, "line 2: ms `slow`, a number above 0 expected"],
     );
-    table.finish(35);
+    for (line, reason) in [
+        ("", "no question in it"),
+        ("{", "line 1: not JSON"),
+        ("[]", "line 1: not a JSON object"),
+        (r#"{"task": "a", "text": "b"}"#, "line 1: either `expect` or `must` expected"),
+    ] {
+        let file = dir.write("questions.jsonl", line).display().to_string();
+        row(&["-w", &sdar, "--quality", "--questions", &file], &[&file, reason]);
+    }
+    table.finish(44);
 }

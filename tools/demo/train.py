@@ -141,10 +141,9 @@ def main():
     tokenizer = tok.train(texts)
     tokenizer.save(str(args.out / "tokenizer.json"))
     tok.write_config(args.out, tokenizer)
-    write_quality(args.out / "quality.jsonl", tokenizer, every, args.held_out)
-
     shape = getattr(models, args.family)(tok.VOCAB)
     text = Text(tokenizer, args.family, rng, shape.block)
+    write_quality(args.out / "quality.jsonl", tokenizer, text.tasks, args.held_out)
     net = models.Model(shape)
     matrices = [p for p in net.parameters() if p.dim() == 2]
     rest = [p for p in net.parameters() if p.dim() != 2]
@@ -202,7 +201,7 @@ def parts(sample):
 def write_quality(path, tokenizer, every, count):
     """One JSON object a line: task, messages or text with a gap, and what the answer has to be."""
     lines = []
-    for task in tasks.TASKS:
+    for task in filter(every.__contains__, tasks.TASKS):
         for sample in tasks.held_out(task, count, 7):
             if sample.text:
                 before, words, after = sample.text
@@ -213,6 +212,7 @@ def write_quality(path, tokenizer, every, count):
             messages = [m for q, a in history for m in ({"role": "user", "content": q}, {"role": "assistant", "content": a})]
             line = {"task": task, "messages": [*messages, {"role": "user", "content": question}]}
             line |= {"must": sample.must, "must_not": sample.must_not} if task == "story" else {"expect": answer}
+            line["max_tokens"] = 96 if task == "story" else 32
             lines.append(line)
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 

@@ -1,10 +1,11 @@
 //! The command line.
 
+use crate::quality::Grid;
 use clap::{Args, Parser, ValueEnum};
 use diffulex::cli::decoding::DecodingArgs;
 use diffulex::cli::presets::Preset;
-use diffulex::cli::{self, KvChoice, MachineArgs};
-use diffulex::quant::{Code, Format, Group, Quant};
+use diffulex::cli::{self, DEFAULT_GROUP, FormatName, KvChoice, MachineArgs};
+use diffulex::quant::{Code, Format, Group};
 use diffulex::tensor::TokenId;
 use diffulex::{Error, Result};
 use std::path::PathBuf;
@@ -23,6 +24,8 @@ pub(crate) struct Cli {
     pub(crate) cases: CaseArgs,
     #[command(flatten)]
     pub(crate) generate: GenerateArgs,
+    #[command(flatten)]
+    pub(crate) quality: QualityArgs,
     #[command(flatten)]
     pub(crate) decoding: DecodingArgs,
     #[command(flatten)]
@@ -49,8 +52,8 @@ pub(crate) struct ModelArgs {
     #[arg(long, value_enum)]
     pub(crate) format: Option<Element>,
     /// Elements that share a scale: 32, 64, 128, 256 or row [default: 64]
-    #[arg(long, value_name = "N")]
-    pub(crate) group: Option<String>,
+    #[arg(long, value_name = "N", value_parser = cli::group)]
+    pub(crate) group: Option<Group>,
     /// int4 groups have a minimum of their own
     #[arg(long)]
     pub(crate) zero_points: bool,
@@ -107,6 +110,22 @@ pub(crate) struct GenerateArgs {
     pub(crate) ignore_eos: bool,
 }
 
+/// Answers instead of times.
+#[derive(Args)]
+#[command(next_help_heading = "Quality")]
+pub(crate) struct QualityArgs {
+    /// Count right answers of a trained model, by format of the weights, rule of unmasking and cache plan
+    #[arg(long, value_enum, value_name = "ROWS", num_args = 0..=1, default_missing_value = "all",
+          conflicts_with_all = ["generate", "roofline", "rows", "context", "logits", "peer_csv"])]
+    pub(crate) quality: Option<Grid>,
+    /// Questions, one JSON object a line [default: quality.jsonl beside the weights]
+    #[arg(long, value_name = "FILE", requires = "quality")]
+    pub(crate) questions: Option<PathBuf>,
+    /// Questions of each task at most
+    #[arg(long, value_name = "N", requires = "quality")]
+    pub(crate) limit: Option<usize>,
+}
+
 /// Elements of weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Element {
@@ -115,6 +134,18 @@ pub(crate) enum Element {
     F16,
     Int8,
     Int4,
+}
+
+impl Element {
+    fn name(self) -> FormatName {
+        match self {
+            Self::F32 => FormatName::Exact(Format::F32),
+            Self::Bf16 => FormatName::Exact(Format::Bf16),
+            Self::F16 => FormatName::Exact(Format::F16),
+            Self::Int8 => FormatName::Integers(Code::Int8, None),
+            Self::Int4 => FormatName::Integers(Code::Int4, None),
+        }
+    }
 }
 
 /// Rows whose logits are computed.
@@ -160,26 +191,9 @@ impl ModelArgs {
                 return Err(Error::option(name, "given, but no weight has a format with such groups"));
             }
         }
-        Ok((self.format_of(blocks)?, self.format_of(head)?))
-    }
-
-    fn format_of(&self, element: Element) -> Result<Format> {
-        let given = self.group.as_deref().unwrap_or("64");
-        let wrong = |expected: &str| Error::option("group", format!("`{given}` given, {expected} expected"));
-        let group = match given {
-            "row" => Group::Row,
-            size => size.parse().map(Group::Of).map_err(|_| wrong("32, 64, 128, 256 or row"))?,
-        };
-        let quant = |code, zero_points, expected| {
-            Quant::new(code, group, zero_points).map(Format::Quant).ok_or_else(|| wrong(expected))
-        };
-        match element {
-            Element::F32 => Ok(Format::F32),
-            Element::Bf16 => Ok(Format::Bf16),
-            Element::F16 => Ok(Format::F16),
-            Element::Int8 => quant(Code::Int8, false, "32, 64, 128, 256 or row"),
-            Element::Int4 => quant(Code::Int4, self.zero_points, "32, 64, 128 or 256 for int4"),
-        }
+        let of =
+            |element: Element| element.name().resolve(self.group.unwrap_or(DEFAULT_GROUP), self.zero_points);
+        Ok((of(blocks)?, of(head)?))
     }
 }
 

@@ -6,6 +6,7 @@ mod case;
 mod generate;
 mod machine;
 mod peers;
+mod quality;
 mod report;
 mod subject;
 mod work;
@@ -30,6 +31,10 @@ fn main() -> ExitCode {
 
 fn run(args: &Cli) -> Result<ExitCode> {
     args.check()?;
+    if let Some(grid) = args.quality.quality {
+        quality::run(args, grid)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let level = args.machine.level()?;
     let exec = Arc::new(Threads::new(args.machine.threads()));
     if args.roofline {

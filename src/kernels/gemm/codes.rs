@@ -109,8 +109,7 @@ impl<D: Dots> StepSums<i8> for ByDots<D> {
     type Float = D::Float;
     const TALL: bool = D::Float::WIDE;
 
-    /// With 16 registers a pair of strips shares the broadcast of x, since loads are the bottleneck. With 32, x is the
-    /// broadcast operand of a product, and one strip of a whole panel is enough; of shorter vectors it takes as many as make
+    /// With 16 registers a pair of strips shares the broadcasts of x. With 32, x is the broadcast operand of a product, and one strip of a whole panel is enough; of shorter vectors it takes as many as make
     /// a panel, for the same number of bytes to a broadcast.
     #[inline(always)]
     fn strips(rows: usize) -> usize {

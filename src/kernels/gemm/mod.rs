@@ -37,8 +37,8 @@ use rows::Piece;
 
 /// Tasks a thread: enough to even out threads that started late or run slower, few enough to stay in long streams.
 const TASKS_PER_THREAD: usize = 4;
-/// Columns of a task are a multiple of this: of all tile widths of float rows, and of 4 panels.
-const UNIT_COLUMNS: usize = 4 * PANEL_ROWS * PANEL / 4;
+/// Columns of a task are a multiple of this: whole panels of float rows (12) and of codes (16), so that no two tasks share one.
+const UNIT_COLUMNS: usize = PANEL * PANEL_ROWS;
 
 /// One of several products of the same x.
 pub struct Projection<'a> {

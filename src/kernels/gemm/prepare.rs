@@ -25,8 +25,8 @@ pub(super) enum Form {
     F32 { step: usize },
     /// Packed and rounded to int8.
     Int8 { step: usize },
-    #[cfg(target_arch = "x86_64")]
     /// Packed and rounded to bf16.
+    #[cfg(target_arch = "x86_64")]
     Bf16 { step: usize },
 }
 
