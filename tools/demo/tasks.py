@@ -215,24 +215,28 @@ MAKERS = {
     "talk": talk,
 }
 
-# How often each is trained: what is hard to learn is seen more.
-WEIGHTS = {
+# How often each is trained, at first and later: a model has to learn to read and to copy before it can learn to count, and
+# counting then takes longest.
+EARLY = {
     "sum": 20, "difference": 20, "sort": 12, "reverse": 12, "fact": 12, "question": 12, "story": 8, "gap": 4, "talk": 1,
+}  # fmt: skip
+LATE = {
+    "sum": 40, "difference": 40, "sort": 8, "reverse": 8, "fact": 8, "question": 8, "story": 6, "gap": 4, "talk": 1,
 }  # fmt: skip
 
 
-def training(rng, tasks):
-    """A sample that is not held out; some with turns before it, so that a conversation works."""
-    sample = draw(rng, tasks)
-    if sample.turns and rng.random() < 0.25:
-        before = [draw(rng, tasks) for _ in range(rng.randint(1, 2))]
+def training(rng, weights, conversations):
+    """A sample that is not held out; a share of them with turns before it, so that a conversation works."""
+    sample = draw(rng, weights)
+    if sample.turns and rng.random() < conversations:
+        before = [draw(rng, weights) for _ in range(rng.randint(1, 2))]
         sample.turns = [turn for earlier in before for turn in earlier.turns] + sample.turns
     return sample
 
 
-def draw(rng, tasks):
+def draw(rng, weights):
     while True:
-        sample = MAKERS[rng.choices(tasks, [WEIGHTS[task] for task in tasks])[0]](rng)
+        sample = MAKERS[rng.choices(list(weights), weights.values())[0]](rng)
         if sample.task == "talk" or not sample.held_out():
             return sample
 

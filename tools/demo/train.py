@@ -19,12 +19,15 @@ import tasks
 import tokenizer as tok
 import torch
 import torch.nn.functional as F
+from tokenizers import Tokenizer
 
 COPIES = 4  # noisy copies of an SDAR answer in one pass
 BATCH = 2048  # tokens in a pass
 POOL = 1500  # samples that are sorted by length together
 LEARNING_RATE, WARMUP, DECAY = 2e-3, 200, 0.35  # the last share of the steps goes linearly to zero
 AVERAGE = 0.998  # of the weights that are written
+EARLY = 1 / 3  # of the steps: reading and copying first
+CONVERSATIONS = 0.25, 0.12  # share of the samples with turns before them, early and late
 
 
 class Text:
@@ -34,13 +37,16 @@ class Text:
         self.tokenizer, self.family, self.rng, self.block = tokenizer, family, rng, block
         self.end, self.turn_end, self.mask = (tokenizer.token_to_id(t) for t in (tok.END, tok.TURN_END, tok.MASK))
         self.tasks = [t for t in tasks.MAKERS if family == "llada" or t != "gap"]
+        self.late = False
 
     def encode(self, text):
         return self.tokenizer.encode(text, add_special_tokens=False).ids
 
     def sample(self):
         """Ids, and whether each may be masked."""
-        sample = tasks.training(self.rng, self.tasks)
+        weights = tasks.LATE if self.late else tasks.EARLY
+        weights = {task: weights[task] for task in self.tasks}
+        sample = tasks.training(self.rng, weights, CONVERSATIONS[self.late])
         if sample.text:
             ids = self.encode("".join(sample.text))
             return ids, [True] * len(ids)
@@ -134,12 +140,7 @@ def main():
     torch.set_num_threads(args.threads)
 
     rng = random.Random(args.seed)
-    every = list(tasks.MAKERS)
-    texts = [text for _ in range(20000) for text in parts(tasks.training(rng, every))]
-    # Each word alone, with and without a space, so that none is cut in two.
-    texts += [f"{word} {word}" for word in tasks.WORDS + ["user", "assistant", "system"] for _ in range(300)]
-    tokenizer = tok.train(texts)
-    tokenizer.save(str(args.out / "tokenizer.json"))
+    tokenizer = tokenizer_of(args.out, rng)
     tok.write_config(args.out, tokenizer)
     shape = getattr(models, args.family)(tok.VOCAB)
     text = Text(tokenizer, args.family, rng, shape.block)
@@ -162,6 +163,7 @@ def main():
     ids = {"end": text.end, "turn_end": text.turn_end, "mask": text.mask}
     began, losses, batches = time.time(), [], text.batches()
     for step in range(start, args.steps):
+        text.late = step >= EARLY * args.steps
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * schedule(step, args.steps)
         inputs, target, positions, visible = next(batches)
@@ -187,6 +189,19 @@ def main():
     state.unlink(missing_ok=True)
 
 
+def tokenizer_of(out, rng):
+    """The tokenizer of an earlier stretch of this run, or a new one."""
+    path = out / "tokenizer.json"
+    if path.exists():
+        return Tokenizer.from_file(str(path))
+    texts = [text for _ in range(20000) for text in parts(tasks.draw(rng, tasks.EARLY))]
+    # Each word alone, with and without a space, so that none is cut in two.
+    texts += [f"{word} {word}" for word in tasks.WORDS + ["user", "assistant", "system"] for _ in range(300)]
+    tokenizer = tok.train(texts)
+    tokenizer.save(str(path))
+    return tokenizer
+
+
 def write_averaged(out, net, averaged, ids):
     trained = {name: p.detach().clone() for name, p in net.named_parameters()}
     net.load_state_dict(averaged, strict=False)
@@ -198,10 +213,10 @@ def parts(sample):
     return [part for turn in sample.turns for part in turn] + ["".join(sample.text)] * bool(sample.text)
 
 
-def write_quality(path, tokenizer, every, count):
+def write_quality(path, tokenizer, wanted, count):
     """One JSON object a line: task, messages or text with a gap, and what the answer has to be."""
     lines = []
-    for task in filter(every.__contains__, tasks.TASKS):
+    for task in filter(wanted.__contains__, tasks.TASKS):
         for sample in tasks.held_out(task, count, 7):
             if sample.text:
                 before, words, after = sample.text
