@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Makes the demo models: text, tokenizer, training, questions. `tools/demo/make.sh [sdar|llada]...`, both by default.
+#
+# Needs Python 3.10 or newer with venv, 4 GB of disk for PyTorch and about an hour of a core for each model. A run that was
+# stopped is taken up again. What comes out lies in target/demo and goes to demo/ when it is finished.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+work=target/demo
+python3 -m venv "$work/venv"
+"$work/venv/bin/pip" install --quiet torch==2.6.0 numpy tokenizers==0.22.2 safetensors
+
+families=("$@")
+[ $# -gt 0 ] || families=(sdar llada)
+for family in "${families[@]}"; do
+    "$work/venv/bin/python" tools/demo/train.py "$family" "$work/$family"
+    mkdir -p "demo/$family"
+    for file in model.safetensors config.json generation_config.json tokenizer.json tokenizer_config.json quality.jsonl; do
+        cp "$work/$family/$file" "demo/$family/$file"
+    done
+    chmod 644 "demo/$family"/*
+done
