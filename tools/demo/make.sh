@@ -8,7 +8,7 @@ cd "$(dirname "$0")/../.."
 
 work=target/demo
 python3 -m venv "$work/venv"
-"$work/venv/bin/pip" install --quiet torch==2.6.0 numpy tokenizers==0.22.2 safetensors
+"$work/venv/bin/pip" install --quiet torch==2.6.0 numpy==2.4.6 tokenizers==0.23.3 safetensors==0.8.0
 
 families=("$@")
 [ $# -gt 0 ] || families=(sdar llada)

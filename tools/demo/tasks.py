@@ -36,14 +36,20 @@ class Sample:
         return hashlib.sha256(f"{self.task}:{self.key}".encode()).digest()[0] < 16
 
 
+def operands(rng):
+    """Two numbers below 100; often below 10, which is where adding is learned."""
+    limit = 10 if rng.random() < 0.4 else 100
+    return rng.randrange(limit), rng.randrange(limit)
+
+
 def sum_(rng):
-    a, b = rng.randrange(100), rng.randrange(100)
+    a, b = operands(rng)
     ask = rng.choice(["What is {a} + {b}?", "{a} + {b} = ?", "Add {a} and {b}."])
     return Sample("sum", [(ask.format(a=a, b=b), f"{a} + {b} = {a + b}.")], key=f"{a},{b}")
 
 
 def difference(rng):
-    a, b = sorted((rng.randrange(100), rng.randrange(100)), reverse=True)
+    a, b = sorted(operands(rng), reverse=True)
     ask = rng.choice(["What is {a} - {b}?", "{a} - {b} = ?", "Take {b} from {a}."])
     return Sample("difference", [(ask.format(a=a, b=b), f"{a} - {b} = {a - b}.")], key=f"{a},{b}")
 
