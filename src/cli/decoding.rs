@@ -6,11 +6,13 @@ use crate::error::{Error, Result};
 use crate::model::GenerationConfig;
 use crate::sampler::{CachePlan, FilterOrder, Floor, Pace, Policy, Score, Steps, Unmask};
 use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// How to decode.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[command(next_help_heading = "Decoding")]
+#[serde(default, deny_unknown_fields)]
 pub struct DecodingArgs {
     /// Published sampler by name; --list-strategies lists them [default: the model's own]
     #[arg(long, value_name = "NAME")]
@@ -30,6 +32,9 @@ pub struct DecodingArgs {
     /// Denoise steps: of a block (SDAR, Fast-dLLM v2), of the whole generation (Dream, LLaDA)
     #[arg(long, value_name = "N")]
     pub steps: Option<usize>,
+    /// Denoise steps of a block, in every family
+    #[arg(long, value_name = "N", conflicts_with = "steps")]
+    pub steps_per_block: Option<usize>,
     /// Positions in a block
     #[arg(long, value_name = "N")]
     pub block: Option<usize>,
@@ -66,7 +71,8 @@ pub struct DecodingArgs {
 }
 
 /// See [`Score`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Confidence {
     /// The probability of the token.
     Probability,
@@ -90,7 +96,8 @@ impl From<Confidence> for Score {
 }
 
 /// See [`CachePlan`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Cache {
     /// [`CachePlan::None`]
     None,
@@ -119,8 +126,10 @@ impl From<Cache> for CachePlan {
 /// The policy in force. Options win over generation_config.json, which wins over the model's own policy.
 ///
 /// # Errors
-/// [`Error::Option`] for a value out of range, or an option that the chosen sampler has no use for.
+/// [`Error::Option`] for a value out of range, an option that the chosen sampler has no use for, or what the model cannot do;
+/// [`Error::Unsupported`] for guidance with a cache.
 pub fn policy(args: &DecodingArgs, defaults: &GenerationConfig, engine: &Engine) -> Result<Policy> {
+    exclusive(args)?;
     let mut policy = args.strategy.as_deref().map_or_else(|| Ok(engine.default_policy()), Policy::named)?;
     drawing(args, defaults, &mut policy);
     schedule(args, engine, &mut policy)?;
@@ -137,7 +146,24 @@ pub fn policy(args: &DecodingArgs, defaults: &GenerationConfig, engine: &Engine)
     policy.merge_commit &= !args.no_merge;
     policy.validate()?;
     fits(args, engine, &policy)?;
+    engine.check(&policy)?;
     Ok(policy)
+}
+
+/// Refuses options that mean different things for the same part, as the command line does by itself.
+fn exclusive(args: &DecodingArgs) -> Result<()> {
+    let (threshold, factor) = (args.threshold.is_some(), args.factor.is_some());
+    for (name, given, other, also) in [
+        ("factor", factor, "threshold", threshold),
+        ("entropy-bound", args.entropy_bound.is_some(), "threshold", threshold),
+        ("entropy-bound", args.entropy_bound.is_some(), "factor", factor),
+        ("steps-per-block", args.steps_per_block.is_some(), "steps", args.steps.is_some()),
+    ] {
+        if given && also {
+            return Err(Error::option(name, format!("given beside `{other}`, only one of them expected")));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a sampler of the other kind of model by the option that the user gave, which is not its cache plan.
@@ -175,6 +201,9 @@ fn schedule(args: &DecodingArgs, engine: &Engine, policy: &mut Policy) -> Result
     if let Some(steps) = args.steps {
         let bidirectional = engine.arch().attention == Attention::Bidirectional;
         schedule.steps = if bidirectional { Steps::Total(steps) } else { Steps::PerBlock(steps) };
+    }
+    if let Some(steps) = args.steps_per_block {
+        schedule.steps = Steps::PerBlock(steps);
     }
     if let Some(value) = args.eps {
         let Pace::Timesteps { eps } = &mut schedule.pace else { return Err(useless("eps", "time steps")) };
@@ -224,7 +253,7 @@ fn comparable(policy: &mut Policy) {
 fn without_schedule(args: &DecodingArgs, policy: &mut Policy) {
     let floored = matches!(policy.unmask, Unmask::Threshold { floor: Floor::Quota, .. });
     let carried = policy.schedule.pace == Pace::Carry;
-    if args.steps.is_none() && !floored && !carried {
+    if args.steps.or(args.steps_per_block).is_none() && !floored && !carried {
         policy.schedule.steps = Steps::Unlimited;
     }
 }

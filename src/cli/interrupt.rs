@@ -1,23 +1,43 @@
 //! Ctrl-C and SIGTERM: noted, for programs that have something to finish.
 
 use super::{INTERRUPTED, note};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Once;
+use std::sync::atomic::{AtomicU8, Ordering};
 
-static INTERRUPT: AtomicBool = AtomicBool::new(false);
+/// What a Ctrl-C does now.
+static STATE: AtomicU8 = AtomicU8::new(ENDS);
+/// Ends the program at once.
+const ENDS: u8 = 0;
+/// Is noted.
+const CAUGHT: u8 = 1;
+/// Was noted; the next one ends the program.
+const NOTED: u8 = 2;
 
-/// From now on the first Ctrl-C is only noted; the second one ends the program at once.
+/// From now on the first Ctrl-C is only noted; the second one ends the program at once. One that was noted
+/// already stays noted until [`release_interrupt`].
 pub fn catch_interrupt() {
-    let handler = || {
-        if INTERRUPT.swap(true, Ordering::SeqCst) {
-            std::process::exit(i32::from(INTERRUPTED));
+    static HANDLER: Once = Once::new();
+    HANDLER.call_once(|| {
+        let handler = || {
+            let noted = STATE.compare_exchange(CAUGHT, NOTED, Ordering::SeqCst, Ordering::SeqCst);
+            if noted.is_err() {
+                std::process::exit(i32::from(INTERRUPTED));
+            }
+        };
+        if ctrlc::set_handler(handler).is_err() {
+            note("note: Ctrl-C cannot be caught here; it ends the program at once");
         }
-    };
-    if ctrlc::set_handler(handler).is_err() {
-        note("note: Ctrl-C cannot be caught here; it ends the program at once");
-    }
+    });
+    // An earlier call may have noted one, which is not to be forgotten.
+    let _ = STATE.compare_exchange(ENDS, CAUGHT, Ordering::SeqCst, Ordering::SeqCst);
+}
+
+/// Ends what [`catch_interrupt`] began: a Ctrl-C ends the program at once again. Returns whether there was one.
+pub fn release_interrupt() -> bool {
+    STATE.swap(ENDS, Ordering::SeqCst) == NOTED
 }
 
 /// Whether there was a Ctrl-C since [`catch_interrupt`].
 pub fn interrupted() -> bool {
-    INTERRUPT.load(Ordering::SeqCst)
+    STATE.load(Ordering::SeqCst) == NOTED
 }

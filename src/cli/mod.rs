@@ -13,7 +13,7 @@ pub mod presets;
 pub mod random;
 
 pub use format::{DEFAULT_GROUP, FormatName, group};
-pub use interrupt::{catch_interrupt, interrupted};
+pub use interrupt::{catch_interrupt, interrupted, release_interrupt};
 pub use model::{KvChoice, MachineArgs, ModelArgs, Opened};
 
 use crate::kernels::Level;

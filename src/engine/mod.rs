@@ -130,6 +130,15 @@ impl Engine {
         Policy::named(self.arch().policy).expect("presets name policies that exist")
     }
 
+    /// Checks that a policy is in range and one that this model can decode with, which [`Session::generate`] does, too.
+    ///
+    /// # Errors
+    /// [`Error::Option`] or [`Error::Unsupported`] with what was found and what was expected.
+    pub fn check(&self, policy: &Policy) -> Result<()> {
+        policy.validate()?;
+        plan::suits(self.arch(), policy).map(drop)
+    }
+
     /// A new session: its own cache of [`Self::context`] positions, and its own buffers.
     ///
     /// # Errors

@@ -158,6 +158,16 @@ impl Policy {
         self.draw.validate()
     }
 
+    /// Whether anything is left to chance, so that the seed of a request matters.
+    pub fn is_random(&self) -> bool {
+        let positions = match self.unmask {
+            Unmask::Independent => true,
+            Unmask::TopK { alg_temp } => alg_temp > 0.0,
+            _ => false,
+        };
+        positions || self.draw.temperature > 0.0 || self.score == Score::Random
+    }
+
     /// Refuses rules that compare a score with a number from 0 to 1 if the score is a negative entropy, which none reaches.
     fn needs_probability(&self, rule: &str) -> Result<()> {
         if self.score != Score::NegEntropy {

@@ -7,12 +7,15 @@ mod fixture;
 mod program;
 
 mod bench;
+mod chat;
 mod options;
 mod quantize;
 mod recorded;
 mod run;
 #[cfg(unix)]
 mod signals;
+#[cfg(unix)]
+mod terminal;
 mod verify;
 
 use serde_json::Value;

@@ -12,6 +12,7 @@ use diffulex::{Control, Engine, Event, Generation, Policy, Request, Result};
 pub(crate) const DEFAULT_MAX_TOKENS: usize = 128;
 
 /// How answers are decoded: everything but the prompt.
+#[derive(Clone, PartialEq)]
 pub(crate) struct Setup {
     pub(crate) policy: Policy,
     pub(crate) ending: Ending,

@@ -1,9 +1,11 @@
 //! The command line.
 
+use crate::display::CanvasChoice;
 use clap::{Args, Parser};
 use diffulex::cli::decoding::DecodingArgs;
 use diffulex::cli::{self, MachineArgs, ModelArgs};
 use diffulex::tensor::TokenId;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// Generate text with a diffusion language model on the CPU.
@@ -45,11 +47,15 @@ pub(crate) struct PromptArgs {
     /// Use the prompt as it is, without the chat template
     #[arg(long)]
     pub(crate) raw: bool,
+    /// Hold a conversation, as a terminal without any prompt option does; from a pipe every line is a turn
+    #[arg(long, conflicts_with_all = ["prompt", "prompt_file", "ids", "raw", "json"])]
+    pub(crate) chat: bool,
 }
 
 /// How much to decode.
-#[derive(Args)]
+#[derive(Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[command(next_help_heading = "Decoding")]
+#[serde(default, deny_unknown_fields)]
 pub(crate) struct LengthArgs {
     /// New tokens at most [default: 128, or 0 if the prompt has gaps to fill in]
     #[arg(long, value_name = "N")]
@@ -69,9 +75,12 @@ pub(crate) struct LengthArgs {
 }
 
 /// What to print.
-#[derive(Args)]
+#[derive(Args, Clone)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct OutputArgs {
+    /// Show the canvas live while it is denoised; auto does so on a terminal that can
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
+    pub(crate) canvas: CanvasChoice,
     /// Print one JSON object instead of text and summary
     #[arg(long)]
     pub(crate) json: bool,

@@ -12,8 +12,9 @@ use diffulex::text::hf::HfTokenizer;
 use diffulex::weights::SafeTensors;
 use diffulex::{Architecture, Result};
 
-/// What is asked if nobody asks anything.
-pub(crate) const PROMPT: &str = "Write a short story about a lighthouse.";
+/// What may be asked. The first one is, if nobody asks anything.
+pub(crate) const SUGGESTIONS: [&str; 3] =
+    ["What is 27 + 45?", "Sort these numbers: 7 3 9 1.", "Tell me a story about a fox."];
 /// What the user must know.
 pub(crate) const NOTICE: &str = "\
 no --weights given: running the built-in test model (SDAR layout, random weights). Its text is gibberish by nature;

@@ -1,6 +1,10 @@
 //! How an answer is shown while it is decoded. [`Plain`] prints text as it becomes final.
 
-use diffulex::cli;
+use crate::answer::{self, Setup};
+use crate::args::OutputArgs;
+use crate::prompt::Prompt;
+use clap::ValueEnum;
+use diffulex::cli::{self, Opened};
 use diffulex::{Control, Event, Result};
 
 /// Something that shows an answer.
@@ -16,6 +20,34 @@ pub(crate) trait Display {
     /// # Errors
     /// If it cannot be written.
     fn finish(&mut self, rest: &str) -> Result<()>;
+}
+
+/// When the canvas is shown live.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CanvasChoice {
+    /// On a terminal that can do it.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+    /// Never: text is printed as it becomes final.
+    Off,
+}
+
+/// The display that the options ask for.
+///
+/// # Errors
+/// If the model has no mask.
+pub(crate) fn choose<'a>(
+    args: &OutputArgs,
+    opened: &'a Opened,
+    _setup: &'a Setup,
+    prompt: &Prompt,
+) -> Result<Box<dyn Display + 'a>> {
+    if args.json {
+        return Ok(Box::new(Silent));
+    }
+    Ok(if answer::infills(opened, prompt)? { Box::new(AtEnd) } else { Box::new(Plain) })
 }
 
 /// Text on stdout, as it becomes final.

@@ -10,8 +10,13 @@ pub(crate) fn render(opened: &Opened, as_json: bool) -> String {
     if as_json {
         return format!("{info:#}\n");
     }
+    text(&info)
+}
+
+/// A JSON object for people.
+pub(crate) fn text(value: &Value) -> String {
     let mut text = String::new();
-    lines(&info, 0, &mut text);
+    lines(value, 0, &mut text);
     text
 }
 

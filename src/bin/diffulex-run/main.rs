@@ -1,7 +1,8 @@
-//! Generates text with a diffusion language model: one prompt in, one answer out.
+//! Generates text with a diffusion language model: one prompt in, one answer out, or a conversation.
 
 mod answer;
 mod args;
+mod chat;
 mod demo;
 mod display;
 mod info;
@@ -14,7 +15,6 @@ use args::Cli;
 use clap::Parser;
 use diffulex::cli::{self, INTERRUPTED, decoding};
 use diffulex::{Policy, Result};
-use display::{AtEnd, Display, Plain, Silent};
 use prompt::Prompt;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -42,20 +42,17 @@ fn run(args: &Cli) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let is_demo = args.model.weights.is_none();
-    let prompt = Prompt::read(&args.prompt, &opened, is_demo.then_some(demo::PROMPT))?;
+    if chat::is_asked_for(args) {
+        return chat::run(args, &opened, is_demo);
+    }
+    let prompt = Prompt::read(&args.prompt, &opened, is_demo.then_some(demo::SUGGESTIONS[0]))?;
     if is_demo && !args.output.quiet && !args.output.json {
         cli::note(demo::NOTICE);
     }
     let policy = decoding::policy(&args.decoding, &opened.generation, &opened.engine)?;
     let setup = Setup::new(&args.length, policy, &opened.engine)?;
     let mut session = opened.engine.session()?;
-    let mut display: Box<dyn Display> = if args.output.json {
-        Box::new(Silent)
-    } else if answer::infills(&opened, &prompt)? {
-        Box::new(AtEnd)
-    } else {
-        Box::new(Plain)
-    };
+    let mut display = display::choose(&args.output, &opened, &setup, &prompt)?;
     let answer = answer::answer(&mut session, &opened, &setup, &prompt, &mut *display)?;
     if args.output.json {
         cli::print(&format!("{:#}\n", report::json(&answer, &opened, &prompt, open_time)))?;

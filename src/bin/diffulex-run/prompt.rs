@@ -70,7 +70,11 @@ fn stdin(fallback: Option<&str>) -> Result<String> {
     Ok(fallback.filter(|_| line.is_empty()).unwrap_or(line).to_string())
 }
 
-fn utf8(bytes: Vec<u8>, file: &str) -> Result<String> {
+/// Bytes as text; `file` names them in the error.
+///
+/// # Errors
+/// [`Error::Format`] with the first byte that is not UTF-8.
+pub(crate) fn utf8(bytes: Vec<u8>, file: &str) -> Result<String> {
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         Error::format(file, format!("not UTF-8 from byte {at} on"))

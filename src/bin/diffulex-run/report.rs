@@ -6,7 +6,8 @@ use diffulex::cli::{self, Opened, decoding};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-fn kernels(opened: &Opened) -> String {
+/// What multiplies the weights.
+pub(crate) fn kernels(opened: &Opened) -> String {
     let format = opened.engine.model().weight_format();
     let unit = opened.engine.kernels().unit_name(format);
     let (activations, instructions) = unit.split_once('/').unwrap_or((&unit, ""));

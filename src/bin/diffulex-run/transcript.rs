@@ -131,6 +131,7 @@ impl<'a> Transcript<'a> {
 }
 
 /// What ends a text, beside its length.
+#[derive(Clone, PartialEq)]
 pub(crate) struct Ending {
     /// Ids that are not part of the text.
     pub(crate) ids: Vec<TokenId>,

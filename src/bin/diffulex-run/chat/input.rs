@@ -1,0 +1,205 @@
+//! Where turns come from: a line editor on a terminal, lines of a pipe anywhere else.
+
+use super::assist::Assist;
+use crate::prompt;
+use diffulex::cli;
+use diffulex::{Error, Result};
+use etcetera::BaseStrategy;
+use rustyline::config::{Behavior, Config};
+use rustyline::error::ReadlineError;
+use rustyline::history::FileHistory;
+use rustyline::{CompletionType, Editor};
+use std::io::{BufRead, IsTerminal};
+use std::path::PathBuf;
+
+const PROMPT: &str = "> ";
+/// Begins and ends a text of several lines.
+const QUOTES: &str = "\"\"\"";
+/// Entries that the history keeps.
+const HISTORY: usize = 1000;
+
+/// A source of turns and commands.
+pub(crate) enum Input {
+    Terminal(Box<Terminal>),
+    Pipe,
+}
+
+impl Input {
+    /// Standard input, whatever it is.
+    ///
+    /// # Errors
+    /// [`Error::Io`] for a terminal that cannot be used.
+    pub(crate) fn open() -> Result<Self> {
+        Ok(if std::io::stdin().is_terminal() {
+            Self::Terminal(Box::new(Terminal::open()?))
+        } else {
+            Self::Pipe
+        })
+    }
+
+    /// What was typed or piped, with all its lines. `None`: the session ends.
+    ///
+    /// # Errors
+    /// [`Error::Io`], or [`Error::Format`] for bytes that are no text.
+    pub(crate) fn next(&mut self) -> Result<Option<String>> {
+        match self {
+            Self::Terminal(terminal) => terminal.next(),
+            Self::Pipe => piped(),
+        }
+    }
+}
+
+/// The next line of the pipe, and those that belong to it.
+fn piped() -> Result<Option<String>> {
+    const NAME: &str = "standard input";
+    let mut text = String::new();
+    loop {
+        let mut line = Vec::new();
+        std::io::stdin().lock().read_until(b'\n', &mut line).map_err(|e| Error::io(NAME, e))?;
+        let line = prompt::utf8(line, NAME)?;
+        if line.is_empty() {
+            return Ok(Some(text).filter(|text| !text.is_empty()));
+        }
+        text += line.strip_suffix("\r\n").or(line.strip_suffix('\n')).unwrap_or(&line);
+        if !is_open(&text) {
+            return Ok(Some(text));
+        }
+        text.push('\n');
+    }
+}
+
+/// A terminal with a line editor and its history.
+pub(crate) struct Terminal {
+    editor: Editor<Assist, FileHistory>,
+    /// Absent if it cannot be written.
+    history: Option<PathBuf>,
+}
+
+impl Terminal {
+    fn open() -> Result<Self> {
+        let config = Config::builder()
+            // What is typed does not go to stdout, which may be a file.
+            .behavior(Behavior::PreferTerm)
+            .completion_type(CompletionType::List)
+            .max_history_size(HISTORY)
+            .map_err(failed)?
+            .build();
+        let mut editor = Editor::with_config(config).map_err(failed)?;
+        editor.set_helper(Some(Assist::default()));
+        let history = history_file();
+        if let Some(path) = history.as_ref().filter(|path| path.exists())
+            && let Err(error) = editor.load_history(path)
+        {
+            cli::note(&format!("note: the history {} cannot be read: {error}", path.display()));
+        }
+        Ok(Self { editor, history })
+    }
+
+    fn next(&mut self) -> Result<Option<String>> {
+        let mut interrupted = false;
+        loop {
+            match self.editor.readline(PROMPT) {
+                Ok(text) => {
+                    self.remember(&text);
+                    return Ok(Some(text));
+                }
+                Err(ReadlineError::Eof) => return Ok(None),
+                Err(ReadlineError::Interrupted) if interrupted => return Ok(None),
+                Err(ReadlineError::Interrupted) => {
+                    interrupted = true;
+                    cli::note("(Ctrl-C again, or Ctrl-D, ends the session)");
+                }
+                // The window has another size.
+                Err(ReadlineError::Signal(_)) => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+    }
+
+    fn remember(&mut self, text: &str) {
+        if text.trim().is_empty() || !self.editor.add_history_entry(text).unwrap_or(false) {
+            return;
+        }
+        let Some(path) = &self.history else { return };
+        let dir = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+        let written = dir.map_err(ReadlineError::from).and_then(|()| self.editor.append_history(path));
+        if let Err(error) = written {
+            cli::note(&format!("note: the history {} cannot be written: {error}", path.display()));
+            self.history = None;
+        }
+    }
+}
+
+fn failed(error: ReadlineError) -> Error {
+    Error::io("terminal", std::io::Error::other(error))
+}
+
+/// The history among the user's state files; where there is no place for state, among the data.
+fn history_file() -> Option<PathBuf> {
+    let dirs = etcetera::choose_base_strategy().ok()?;
+    let dir = dirs.state_dir().unwrap_or_else(|| dirs.data_dir());
+    Some(dir.join("diffulex").join("history"))
+}
+
+/// Whether a text is a command.
+pub(crate) fn is_command(text: &str) -> bool {
+    text.starts_with('/')
+}
+
+/// Whether more lines belong to a text: it ends with a backslash, or quotes are still open.
+pub(crate) fn is_open(text: &str) -> bool {
+    match text.trim_start().strip_prefix(QUOTES) {
+        _ if is_command(text) => false,
+        Some(rest) => !rest.trim_end().ends_with(QUOTES),
+        None => text.ends_with('\\'),
+    }
+}
+
+/// What a text says, without the signs that hold its lines together.
+pub(crate) fn message(text: &str) -> String {
+    match text.trim().strip_prefix(QUOTES) {
+        Some(rest) => rest.strip_suffix(QUOTES).unwrap_or(rest).trim_matches('\n').to_string(),
+        // At the end of a pipe the last line may be missing.
+        None => text.strip_suffix('\\').unwrap_or(text).replace("\\\n", "\n").trim().to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_belong_together_as_long_as_a_text_is_open() {
+        for (text, open) in [
+            ("one line", false),
+            ("one \\", true),
+            ("one \\\ntwo", false),
+            ("one \\\ntwo\\", true),
+            ("\"\"\"", true),
+            ("\"\"\"\nfirst\n\nlast", true),
+            ("\"\"\"\nfirst\n\"\"\" ", false),
+            ("\"\"\"all on one line\"\"\"", false),
+            ("say \"\"\"", false),
+            ("/save a\\", false),
+            ("", false),
+        ] {
+            assert_eq!(is_open(text), open, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_is_what_was_meant() {
+        for (text, meant) in [
+            ("  plain ", "plain"),
+            (" /not a command", "/not a command"),
+            ("one \\\ntwo\\\nthree", "one \ntwo\nthree"),
+            ("cut off \\", "cut off"),
+            ("\"\"\"\nfirst\\\n\n last\n\"\"\"", "first\\\n\n last"),
+            ("\"\"\"first\nlast\"\"\" ", "first\nlast"),
+            ("\"\"\"never closed\n", "never closed"),
+            ("\"\"\"\"\"\"", ""),
+        ] {
+            assert_eq!(message(text), meant, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! A conversation: every turn is a question that the model answers with all turns before it in mind, or a command.
+//!
+//! One session of the engine lives as long as the conversation, so what a turn has in common with the one before is not
+//! computed again where the model's attention allows that.
+
+mod assist;
+mod command;
+mod conversation;
+mod input;
+mod settings;
+mod stats;
+
+use crate::answer::{self, Answer, DEFAULT_MAX_TOKENS, Setup};
+use crate::args::{Cli, OutputArgs};
+use crate::display::{self, CanvasChoice};
+use crate::prompt::Prompt;
+use crate::{demo, info, report};
+use command::Command;
+use conversation::{Conversation, Saved, Turn};
+use diffulex::cli::{self, INTERRUPTED, Opened, decoding};
+use diffulex::engine::{Session, StopReason};
+use diffulex::text::Tokenizer;
+use diffulex::text::chat::ChatTemplate;
+use diffulex::{Error, Result};
+use input::Input;
+use serde_json::{Value, json};
+use settings::Settings;
+use stats::Counting;
+use std::io::IsTerminal;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Whether the options, or a terminal without a prompt, ask for a conversation.
+pub(crate) fn is_asked_for(args: &Cli) -> bool {
+    let prompt = &args.prompt;
+    let given = prompt.prompt.is_some() || prompt.prompt_file.is_some() || prompt.ids.is_some();
+    prompt.chat || !(given || prompt.raw || args.output.json) && std::io::stdin().is_terminal()
+}
+
+/// Talks until the user has enough.
+///
+/// # Errors
+/// Options that make no sense for the model, a model without a chat template, input that is no text, output that cannot be
+/// written. What is wrong with a single turn or command is noted and does not end the session.
+pub(crate) fn run(args: &Cli, opened: &Opened, is_demo: bool) -> Result<ExitCode> {
+    let mut chat = Chat::new(args, opened)?;
+    let mut input = Input::open()?;
+    if !args.output.quiet {
+        greet(opened, is_demo);
+    }
+    if args.output.verbose {
+        cli::note(&info::text(&chat.describe()));
+    }
+    while let Some(text) = input.next()? {
+        match chat.take(&text)? {
+            Flow::Next => {}
+            Flow::End => break,
+            Flow::Interrupted if matches!(input, Input::Terminal(_)) => cli::note("(stopped)"),
+            // Nobody is there to ask the next question otherwise.
+            Flow::Interrupted => return Ok(ExitCode::from(INTERRUPTED)),
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn greet(opened: &Opened, is_demo: bool) {
+    if is_demo {
+        cli::note(demo::NOTICE);
+        cli::note(&format!("Try: {}", demo::SUGGESTIONS.join("  ")));
+    }
+    let engine = &opened.engine;
+    cli::note(&format!(
+        "{}: {}, {}, {} threads\n/help lists the commands",
+        opened.origin,
+        engine.arch().family,
+        report::kernels(opened),
+        engine.threads()
+    ));
+}
+
+/// What follows a turn.
+enum Flow {
+    Next,
+    /// An answer was stopped.
+    Interrupted,
+    End,
+}
+
+/// A conversation in progress.
+struct Chat<'a> {
+    opened: &'a Opened,
+    tokenizer: &'a dyn Tokenizer,
+    template: &'a ChatTemplate,
+    session: Session<'a>,
+    settings: Settings,
+    /// What the settings mean.
+    setup: Setup,
+    output: OutputArgs,
+    conversation: Conversation,
+    /// How the last answer was decoded.
+    last: Option<Setup>,
+}
+
+impl<'a> Chat<'a> {
+    fn new(args: &Cli, opened: &'a Opened) -> Result<Self> {
+        let missing =
+            |what: &str| Error::format(&opened.origin, format!("{what}, which a conversation needs"));
+        let settings = Settings { decoding: args.decoding.clone(), length: args.length.clone() };
+        Ok(Self {
+            opened,
+            tokenizer: opened.tokenizer.as_ref().ok_or_else(|| missing("no tokenizer"))?,
+            template: opened
+                .template
+                .as_ref()
+                .ok_or_else(|| missing("no chat template (--prompt works without one)"))?,
+            session: opened.engine.session()?,
+            setup: settings.resolve(opened)?,
+            settings,
+            output: args.output.clone(),
+            conversation: Conversation { system: args.prompt.system.clone(), ..Conversation::default() },
+            last: None,
+        })
+    }
+
+    /// Takes what was typed.
+    ///
+    /// # Errors
+    /// Only what the session cannot go on after.
+    fn take(&mut self, text: &str) -> Result<Flow> {
+        if input::is_command(text) {
+            return match command::parse(text) {
+                Ok(command) => self.apply(command),
+                Err(reason) => {
+                    cli::note(&format!("error: {reason}"));
+                    Ok(Flow::Next)
+                }
+            };
+        }
+        let question = input::message(text);
+        if question.is_empty() { Ok(Flow::Next) } else { self.ask(self.conversation.turns.len(), question) }
+    }
+
+    fn apply(&mut self, command: Command) -> Result<Flow> {
+        let before = self.describe();
+        let done = match command {
+            Command::Quit => return Ok(Flow::End),
+            Command::Retry => return self.retry(),
+            Command::Help => Ok(command::help()),
+            Command::Config => Ok(info::text(&before).trim_end().to_string()),
+            Command::Save(path) => self.save(&path).map(|()| format!("saved {}", path.display())),
+            Command::Clear => {
+                let system = self.conversation.system.take();
+                self.conversation = Conversation { system, ..Conversation::default() };
+                self.last = None;
+                Ok(self.since(&before))
+            }
+            Command::Load(path) => self.load(&path).map(|()| self.since(&before)),
+            Command::Set(change) => self.change(self.settings.with(change)).map(|()| self.since(&before)),
+            Command::Stats(on) => {
+                self.output.quiet = !on;
+                Ok(self.since(&before))
+            }
+            Command::Canvas(on) => {
+                self.output.canvas = if on { CanvasChoice::On } else { CanvasChoice::Off };
+                Ok(self.since(&before))
+            }
+        };
+        cli::note(&done.unwrap_or_else(|error| format!("error: {error}")));
+        Ok(Flow::Next)
+    }
+
+    /// Puts settings in force, all or nothing.
+    fn change(&mut self, settings: Settings) -> Result<()> {
+        self.setup = settings.resolve(self.opened)?;
+        self.settings = settings;
+        Ok(())
+    }
+
+    fn save(&self, path: &Path) -> Result<()> {
+        let family = self.opened.engine.arch().family;
+        Saved::new(family, self.settings.clone(), self.conversation.clone()).write(path)
+    }
+
+    fn load(&mut self, path: &Path) -> Result<()> {
+        let saved = Saved::read(path)?;
+        self.change(saved.settings)?;
+        self.conversation = saved.conversation;
+        self.last = None;
+        let family = self.opened.engine.arch().family;
+        if saved.family != family {
+            cli::note(&format!("note: it was saved from {}; this model is {family}", saved.family));
+        }
+        Ok(())
+    }
+
+    fn retry(&mut self) -> Result<Flow> {
+        let Some(turn) = self.conversation.turns.last() else {
+            cli::note("error: /retry: nothing was asked yet");
+            return Ok(Flow::Next);
+        };
+        let alike =
+            self.last.as_ref().is_some_and(|last| *last == Setup { seed: last.seed, ..self.setup.clone() });
+        if alike && !turn.cut && !self.setup.policy.is_random() {
+            cli::note(
+                "decoding is greedy: the answer would be the same; /temp 0.7 leaves something to chance",
+            );
+            return Ok(Flow::Next);
+        }
+        let question = turn.question.clone();
+        self.ask(self.conversation.turns.len() - 1, question)
+    }
+
+    /// Answers a question after the first `turns` turns; the others are forgotten when that worked.
+    ///
+    /// # Errors
+    /// Output that cannot be written.
+    fn ask(&mut self, turns: usize, question: String) -> Result<Flow> {
+        let seed = self.settings.length.seed.wrapping_add(self.conversation.asked);
+        let setup = Setup { seed, ..self.setup.clone() };
+        let answered = self.answer(turns, &question, &setup);
+        let interrupted = cli::release_interrupt();
+        let answer = match answered {
+            Ok(answer) => answer,
+            Err(error @ Error::Io { .. }) => return Err(error),
+            Err(error) => {
+                let helps = match error {
+                    Error::Capacity { .. } => {
+                        ": /clear forgets the conversation, /max asks for less, --context N gives more room"
+                    }
+                    _ => "",
+                };
+                cli::note(&format!("error: {error}; the turn is not added{helps}"));
+                return Ok(Flow::Next);
+            }
+        };
+        let cut = answer.generation.stop == StopReason::Cancelled && !answer.stopped_by_string;
+        self.conversation.turns.truncate(turns);
+        self.conversation.turns.push(Turn { question, answer: answer.text, cut });
+        self.conversation.asked += 1;
+        self.last = Some(setup);
+        Ok(match (cut, interrupted) {
+            (true, true) => Flow::Interrupted,
+            // Nobody reads the answers any more.
+            (true, false) => Flow::End,
+            (false, _) => Flow::Next,
+        })
+    }
+
+    fn answer(&mut self, turns: usize, question: &str, setup: &Setup) -> Result<Answer> {
+        let prompt = self.prompt(turns, question)?;
+        let inner = display::choose(&self.output, self.opened, setup, &prompt)?;
+        let mut display = Counting { inner, kept: None };
+        let answer = answer::answer(&mut self.session, self.opened, setup, &prompt, &mut display)?;
+        if !self.output.quiet {
+            cli::note(&stats::line(&answer, prompt.ids.len(), display.kept.unwrap_or(0)));
+        }
+        Ok(answer)
+    }
+
+    /// The conversation up to a question, as ids.
+    fn prompt(&self, turns: usize, question: &str) -> Result<Prompt> {
+        let rendered = self.template.render(&self.conversation.messages(turns, question), true)?;
+        let ids = self.tokenizer.encode(&rendered)?;
+        if question.contains("<mask:") || ids.contains(&self.opened.engine.mask()?) {
+            let reason = "a mask given: a conversation has no gaps to fill in, --prompt TEXT does that";
+            return Err(Error::option("chat", reason));
+        }
+        Ok(Prompt { ids, as_ids: false })
+    }
+
+    /// What is not as it was `before`, as lines.
+    fn since(&self, before: &Value) -> String {
+        let after = self.describe();
+        let entries = after.as_object().into_iter().flatten();
+        let changed = entries.filter(|(key, value)| before.get(key) != Some(value));
+        let changed: serde_json::Map<_, _> =
+            changed.map(|(key, value)| (key.clone(), value.clone())).collect();
+        if changed.is_empty() {
+            return "nothing changed".to_string();
+        }
+        info::text(&Value::Object(changed)).trim_end().to_string()
+    }
+
+    /// Everything that can be changed, as JSON.
+    fn describe(&self) -> Value {
+        let mut all = json!({
+            "system": self.conversation.system,
+            "turns": self.conversation.turns.len(),
+            "max_tokens": self.setup.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS),
+            "seed": self.settings.length.seed,
+            "stop_strings": self.setup.ending.strings,
+            "stats": !self.output.quiet,
+            "canvas": format!("{:?}", self.output.canvas).to_lowercase(),
+            "context": self.opened.engine.context(),
+        });
+        if let (Some(all), Value::Object(decoding)) =
+            (all.as_object_mut(), decoding::describe(&self.setup.policy, &self.opened.engine))
+        {
+            all.extend(decoding);
+        }
+        all
+    }
+}
