@@ -7,12 +7,14 @@ mod fixture;
 mod program;
 
 mod bench;
+mod canvas;
 mod options;
 mod quantize;
 mod recorded;
 mod run;
 #[cfg(unix)]
 mod signals;
+mod trace;
 mod verify;
 
 use serde_json::Value;

@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::display::CanvasChoice;
 use clap::{Args, Parser};
 use diffulex::cli::decoding::DecodingArgs;
 use diffulex::cli::{self, MachineArgs, ModelArgs};
@@ -72,6 +73,12 @@ pub(crate) struct LengthArgs {
 #[derive(Args)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct OutputArgs {
+    /// Show the canvas live while it is denoised; auto does so on a terminal that can
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
+    pub(crate) canvas: CanvasChoice,
+    /// Write every step to a file: data as .json (docs/trace.md), or a page to look at as .html
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
     /// Print one JSON object instead of text and summary
     #[arg(long)]
     pub(crate) json: bool,
