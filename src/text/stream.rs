@@ -20,6 +20,7 @@ const UNSURE: usize = 4;
 ///
 /// Exact for byte-level decoders. A decoder that judges a whole run of bytes at once (byte fallback) may show an incomplete
 /// character that no later id completes otherwise than the one-shot text does.
+#[derive(Clone)]
 pub struct StreamDecoder<'a> {
     tokenizer: &'a dyn Tokenizer,
     skip_special: bool,

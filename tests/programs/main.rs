@@ -7,6 +7,7 @@ mod fixture;
 mod program;
 
 mod bench;
+mod canvas;
 mod chat;
 mod options;
 mod quantize;
@@ -16,6 +17,7 @@ mod run;
 mod signals;
 #[cfg(unix)]
 mod terminal;
+mod trace;
 mod verify;
 
 use serde_json::Value;

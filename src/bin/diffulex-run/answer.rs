@@ -36,6 +36,11 @@ impl Setup {
         let ending = Ending { ids: ids.to_vec(), strings: args.stop.clone() };
         Ok(Self { policy, ending, seed: args.seed, max_tokens: args.max_tokens })
     }
+
+    /// New tokens at most.
+    pub(crate) fn new_tokens(&self, infills: bool) -> usize {
+        self.max_tokens.unwrap_or(if infills { 0 } else { DEFAULT_MAX_TOKENS })
+    }
 }
 
 /// A finished answer.
@@ -97,7 +102,7 @@ pub(crate) fn answer(
     display: &mut dyn Display,
 ) -> Result<Answer> {
     let infills = infills(opened, prompt)?;
-    let max_new = setup.max_tokens.unwrap_or(if infills { 0 } else { DEFAULT_MAX_TOKENS });
+    let max_new = setup.new_tokens(infills);
     let request = Request {
         stop: &setup.ending.ids,
         seed: setup.seed,

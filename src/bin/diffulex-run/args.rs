@@ -81,6 +81,9 @@ pub(crate) struct OutputArgs {
     /// Show the canvas live while it is denoised; auto does so on a terminal that can
     #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
     pub(crate) canvas: CanvasChoice,
+    /// Write every step to a file: data as .json (docs/trace.md), or a page to look at as .html
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
     /// Print one JSON object instead of text and summary
     #[arg(long)]
     pub(crate) json: bool,

@@ -1,11 +1,14 @@
-//! How an answer is shown while it is decoded. [`Plain`] prints text as it becomes final.
+//! How an answer is shown while it is decoded. [`Plain`] prints text as it becomes final, [`Live`] the masks after it, too.
 
 use crate::answer::{self, Setup};
 use crate::args::OutputArgs;
+use crate::canvas::{self, Live, Region, Span};
 use crate::prompt::Prompt;
 use clap::ValueEnum;
 use diffulex::cli::{self, Opened};
 use diffulex::{Control, Event, Result};
+use std::borrow::Cow;
+use std::io::IsTerminal;
 
 /// Something that shows an answer.
 pub(crate) trait Display {
@@ -34,38 +37,61 @@ pub(crate) enum CanvasChoice {
     Off,
 }
 
-/// The display that the options ask for.
+/// The display that the options and the terminal ask for.
 ///
 /// # Errors
 /// If the model has no mask.
 pub(crate) fn choose<'a>(
     args: &OutputArgs,
     opened: &'a Opened,
-    _setup: &'a Setup,
+    setup: &'a Setup,
     prompt: &Prompt,
 ) -> Result<Box<dyn Display + 'a>> {
     if args.json {
         return Ok(Box::new(Silent));
     }
-    Ok(if answer::infills(opened, prompt)? { Box::new(AtEnd) } else { Box::new(Plain) })
+    let infills = answer::infills(opened, prompt)?;
+    let terminal = std::io::stdout().is_terminal();
+    let capable = terminal && anstyle_query::term_supports_ansi_color() && !cfg!(windows);
+    if args.canvas == CanvasChoice::On || (args.canvas == CanvasChoice::Auto && capable) {
+        let span = Span {
+            start: if infills { 0 } else { prompt.ids.len() },
+            prompt: prompt.ids.len(),
+            max_new: setup.new_tokens(infills),
+        };
+        let region = Region::new(opened, &setup.policy, &setup.ending.ids, prompt.as_ids, span);
+        return Ok(Box::new(Live::new(region, infills, !anstyle_query::no_color())));
+    }
+    let plain = Plain { terminal };
+    Ok(if infills { Box::new(AtEnd(plain)) } else { Box::new(plain) })
 }
 
 /// Text on stdout, as it becomes final.
-pub(crate) struct Plain;
+pub(crate) struct Plain {
+    /// Whether it goes to a terminal, which must not obey what the model writes.
+    terminal: bool,
+}
+
+impl Plain {
+    fn print(&self, text: &str) -> Result<bool> {
+        let text = if self.terminal { canvas::safe(text) } else { Cow::Borrowed(text) };
+        cli::print(&text)
+    }
+}
 
 impl Display for Plain {
     fn show(&mut self, _event: &Event<'_>, settled: &str) -> Result<Control> {
-        let read = settled.is_empty() || cli::print(settled)?;
+        let read = settled.is_empty() || self.print(settled)?;
         Ok(if read { Control::Continue } else { Control::Stop })
     }
 
     fn finish(&mut self, rest: &str) -> Result<()> {
-        cli::print(&format!("{rest}\n")).map(drop)
+        self.print(&format!("{rest}\n")).map(drop)
     }
 }
 
 /// Only the text at the end: for gaps that are filled in, whose text is known as a whole.
-pub(crate) struct AtEnd;
+pub(crate) struct AtEnd(Plain);
 
 impl Display for AtEnd {
     fn show(&mut self, _event: &Event<'_>, _settled: &str) -> Result<Control> {
@@ -73,7 +99,7 @@ impl Display for AtEnd {
     }
 
     fn finish(&mut self, rest: &str) -> Result<()> {
-        Plain.finish(rest)
+        self.0.finish(rest)
     }
 }
 

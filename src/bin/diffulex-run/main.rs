@@ -2,12 +2,14 @@
 
 mod answer;
 mod args;
+mod canvas;
 mod chat;
 mod demo;
 mod display;
 mod info;
 mod prompt;
 mod report;
+mod trace;
 mod transcript;
 
 use answer::Setup;
@@ -18,6 +20,7 @@ use diffulex::{Policy, Result};
 use prompt::Prompt;
 use std::process::ExitCode;
 use std::time::Instant;
+use trace::Trace;
 
 fn main() -> ExitCode {
     let args = Cli::parse();
@@ -31,6 +34,7 @@ fn run(args: &Cli) -> Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
+    let mut trace = args.output.trace.as_deref().map(Trace::create).transpose()?;
     let start = Instant::now();
     let opened = match &args.model.weights {
         Some(path) => args.model.open(path, &args.machine)?,
@@ -53,9 +57,18 @@ fn run(args: &Cli) -> Result<ExitCode> {
     let setup = Setup::new(&args.length, policy, &opened.engine)?;
     let mut session = opened.engine.session()?;
     let mut display = display::choose(&args.output, &opened, &setup, &prompt)?;
-    let answer = answer::answer(&mut session, &opened, &setup, &prompt, &mut *display)?;
+    let answer = match &mut trace {
+        Some(trace) => {
+            answer::answer(&mut session, &opened, &setup, &prompt, &mut trace.watch(&mut *display))?
+        }
+        None => answer::answer(&mut session, &opened, &setup, &prompt, &mut *display)?,
+    };
+    let json = report::json(&answer, &opened, &prompt, open_time);
+    if let Some(trace) = trace {
+        trace.finish(&opened, &setup, &prompt, &answer, &json)?;
+    }
     if args.output.json {
-        cli::print(&format!("{:#}\n", report::json(&answer, &opened, &prompt, open_time)))?;
+        cli::print(&format!("{json:#}\n"))?;
     } else if !args.output.quiet {
         report::summary(&answer, &opened, &prompt, open_time, args.output.verbose);
     }

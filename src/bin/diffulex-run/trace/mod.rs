@@ -1,0 +1,245 @@
+//! `--trace`: every step of a generation in a file, as JSON or as a page that shows it.
+//!
+//! The format is described in docs/trace.md; [`VERSION`] counts its incompatible changes. A page is `page.html` with the same
+//! JSON inside.
+
+mod recorder;
+
+use crate::answer::{Answer, Setup};
+use crate::display::Display;
+use crate::prompt::Prompt;
+use diffulex::cache::Attention;
+use diffulex::cli::{Opened, decoding};
+use diffulex::engine::PassKind;
+use diffulex::sampler::Candidate;
+use diffulex::tensor::TokenId;
+use diffulex::text::Tokenizer;
+use diffulex::{Control, Error, Event, Result};
+use recorder::{CANDIDATES, Pass, Recorder};
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Version of the format.
+const VERSION: u32 = 1;
+/// The page, and where in it the trace goes.
+const PAGE: &str = include_str!("page.html");
+const PLACE: &str = "{{trace}}";
+
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    Json,
+    Page,
+}
+
+/// A trace that is being recorded.
+pub(crate) struct Trace {
+    path: PathBuf,
+    /// Written here and renamed at the end: nobody sees half a trace.
+    partial: PathBuf,
+    file: Option<File>,
+    form: Form,
+    recorder: Recorder,
+}
+
+impl Trace {
+    /// A trace that will be at `path`.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for a name that ends in neither .json nor .html, [`Error::Io`] if the file cannot be written.
+    pub(crate) fn create(path: &Path) -> Result<Self> {
+        let form = match path.extension().and_then(|extension| extension.to_str()) {
+            Some("json") => Form::Json,
+            Some("html") => Form::Page,
+            _ => {
+                let what = format!("`{}` given, a name that ends in .json or .html expected", path.display());
+                return Err(Error::option("trace", what));
+            }
+        };
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let partial = path.with_file_name(format!(".{name}.{}.partial", std::process::id()));
+        let file = File::create(&partial).map_err(|e| Error::io(path, e))?;
+        Ok(Self { path: path.into(), partial, file: Some(file), form, recorder: Recorder::default() })
+    }
+
+    /// A display that records what it passes on.
+    pub(crate) fn watch<'a>(&'a mut self, display: &'a mut dyn Display) -> impl Display + 'a {
+        Watched { recorder: &mut self.recorder, display }
+    }
+
+    /// Writes the trace of a finished answer; `summary` is what `--json` prints.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(crate) fn finish(
+        mut self,
+        opened: &Opened,
+        setup: &Setup,
+        prompt: &Prompt,
+        answer: &Answer,
+        summary: &Value,
+    ) -> Result<()> {
+        let head = head(opened, setup, prompt, answer, &self.recorder.canvas);
+        let mut words = Words { tokenizer: opened.tokenizer.as_ref().map(|t| t as _), known: HashMap::new() };
+        let file = self.file.take().expect("the file is open until the end");
+        let mut out = BufWriter::new(file);
+        let passes = &self.recorder.passes;
+        let written = match self.form {
+            Form::Json => write_json(&mut out, &head, passes, summary, &mut words),
+            Form::Page => write_page(&mut out, &head, passes, summary, &mut words),
+        };
+        written
+            .and_then(|()| out.flush())
+            .and_then(|()| std::fs::rename(&self.partial, &self.path))
+            .map_err(|e| Error::io(&self.path, e))
+    }
+}
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        // Already gone if it was renamed.
+        let _ = std::fs::remove_file(&self.partial);
+    }
+}
+
+struct Watched<'a> {
+    recorder: &'a mut Recorder,
+    display: &'a mut dyn Display,
+}
+
+impl Display for Watched<'_> {
+    fn show(&mut self, event: &Event<'_>, settled: &str) -> Result<Control> {
+        self.recorder.note(event, Instant::now());
+        let control = self.display.show(event, settled);
+        self.recorder.start_clock(event);
+        control
+    }
+
+    fn finish(&mut self, rest: &str) -> Result<()> {
+        self.recorder.stop_clock(Instant::now());
+        self.display.finish(rest)
+    }
+}
+
+/// Texts of tokens, each decoded once.
+struct Words<'a> {
+    tokenizer: Option<&'a dyn Tokenizer>,
+    known: HashMap<TokenId, String>,
+}
+
+impl Words<'_> {
+    /// The text of a token by itself, which may be a part of a character (U+FFFD). Absent without a tokenizer.
+    fn of(&mut self, id: TokenId) -> Option<&str> {
+        let tokenizer = self.tokenizer?;
+        let text = self.known.entry(id).or_insert_with(|| tokenizer.decode(&[id], false).unwrap_or_default());
+        Some(text)
+    }
+
+    fn candidates(&mut self, candidates: &[Candidate]) -> Value {
+        let one = |c: &Candidate| json!({ "pos": c.pos, "token": c.token, "text": self.of(c.token), "score": rounded(c.score) });
+        candidates.iter().map(one).collect()
+    }
+}
+
+/// Six digits after the point, or after the leading zeros of a small number.
+fn rounded(x: f64) -> f64 {
+    format!("{x:.6}").parse().unwrap_or(x)
+}
+
+/// Everything but the passes and the summary.
+fn head(opened: &Opened, setup: &Setup, prompt: &Prompt, answer: &Answer, canvas: &[TokenId]) -> Value {
+    let engine = &opened.engine;
+    let mut words = Words { tokenizer: opened.tokenizer.as_ref().map(|t| t as _), known: HashMap::new() };
+    let texts: Vec<_> = prompt.ids.iter().map(|&id| words.of(id).map(str::to_string)).collect();
+    let text = opened.tokenizer.as_ref().and_then(|t| t.decode(&prompt.ids, false).ok());
+    let length = canvas.len().max(prompt.ids.len());
+    json!({
+        "format": "diffulex-trace",
+        "version": VERSION,
+        "program": format!("diffulex-run {}", env!("CARGO_PKG_VERSION")),
+        "model": opened.origin,
+        "family": engine.arch().family,
+        "attention": match engine.arch().attention {
+            Attention::Bidirectional => "bidirectional",
+            Attention::BlockCausal { .. } => "block-causal",
+        },
+        "level": engine.kernels().level().name(),
+        "seed": setup.seed,
+        "decoding": decoding::describe(&answer.policy, engine),
+        "prompt": { "ids": prompt.ids, "texts": texts, "text": text },
+        "length": length,
+        // Whole blocks are decoded; the answer ends with its last token.
+        "answer_end": prompt.ids.len() + answer.generation.tokens.len().min(answer.counted),
+        "candidates_per_pass": CANDIDATES,
+    })
+}
+
+fn pass_json(pass: &Pass, words: &mut Words<'_>) -> Value {
+    let mut value = json!({
+        "index": pass.index,
+        "kind": match pass.kind {
+            PassKind::Prefill => "prefill",
+            PassKind::Denoise => "denoise",
+            PassKind::Commit => "commit",
+        },
+        "rows": [pass.rows.start, pass.rows.end],
+        "cached": pass.cached,
+        "ms": rounded(pass.time.as_secs_f64() * 1e3),
+        "revealed": words.candidates(&pass.revealed),
+        "candidates": words.candidates(&pass.candidates),
+    });
+    if pass.left_out > 0 {
+        value["candidates_left_out"] = pass.left_out.into();
+    }
+    if let Some(block) = &pass.block {
+        value["block"] = json!([block.start, block.end]);
+    }
+    value
+}
+
+/// One object, a line for each pass. Only one pass at a time is held as a tree of values.
+fn write_json(
+    out: &mut dyn Write,
+    head: &Value,
+    passes: &[Pass],
+    summary: &Value,
+    words: &mut Words<'_>,
+) -> std::io::Result<()> {
+    out.write_all(b"{\n")?;
+    for (key, value) in head.as_object().into_iter().flatten() {
+        writeln!(out, "{}: {value},", Value::from(key.as_str()))?;
+    }
+    out.write_all(b"\"passes\": [")?;
+    for (i, pass) in passes.iter().enumerate() {
+        write!(out, "{}\n{}", if i > 0 { "," } else { "" }, pass_json(pass, words))?;
+    }
+    writeln!(out, "\n],\n\"summary\": {summary}\n}}")
+}
+
+/// The page with the trace in a script element of type application/json.
+fn write_page(
+    out: &mut dyn Write,
+    head: &Value,
+    passes: &[Pass],
+    summary: &Value,
+    words: &mut Words<'_>,
+) -> std::io::Result<()> {
+    let (before, after) = PAGE.split_once(PLACE).expect("the page has a place for the trace");
+    let mut json = Vec::new();
+    write_json(&mut json, head, passes, summary, words)?;
+    out.write_all(before.as_bytes())?;
+    // `<` stands in JSON within strings only: escaped there, nothing can end the script element.
+    for piece in json.split_inclusive(|&byte| byte == b'<') {
+        match piece.strip_suffix(b"<") {
+            Some(text) => {
+                out.write_all(text)?;
+                out.write_all(b"\\u003c")?;
+            }
+            None => out.write_all(piece)?,
+        }
+    }
+    out.write_all(after.as_bytes())
+}
