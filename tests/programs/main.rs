@@ -6,11 +6,17 @@ mod fixture;
 #[path = "../fixture/program.rs"]
 mod program;
 
+mod batch;
 mod bench;
+mod broken;
+mod doctor;
+mod hub;
+mod infill;
 mod options;
 mod quantize;
 mod recorded;
 mod run;
+mod shell;
 #[cfg(unix)]
 mod signals;
 mod verify;

@@ -39,7 +39,7 @@ impl Setup {
 
 /// A finished answer.
 pub(crate) struct Answer {
-    /// Its text; with the prompt around it if gaps were filled in.
+    /// Its text; with the prompt around it if `<mask:N>` was filled in.
     pub(crate) text: String,
     pub(crate) generation: Generation,
     /// How it was decoded.
@@ -96,7 +96,18 @@ pub(crate) fn answer(
     display: &mut dyn Display,
 ) -> Result<Answer> {
     let infills = infills(opened, prompt)?;
-    let max_new = setup.max_tokens.unwrap_or(if infills { 0 } else { DEFAULT_MAX_TOKENS });
+    let max_new = match (setup.max_tokens, infills) {
+        // They are the masks of the gap.
+        (Some(_), _) if prompt.gap.is_some() => 0,
+        (Some(tokens), _) => tokens,
+        (None, infills) => {
+            if infills {
+                0
+            } else {
+                DEFAULT_MAX_TOKENS
+            }
+        }
+    };
     let request = Request {
         stop: &setup.ending.ids,
         seed: setup.seed,
@@ -117,7 +128,11 @@ pub(crate) fn answer(
     if let Some(error) = failure {
         return Err(error);
     }
-    let rest = if infills { transcript.whole(&generation)? } else { transcript.finish(&generation)? };
+    let rest = if infills {
+        transcript.whole(&generation, prompt.gap.clone())?
+    } else {
+        transcript.finish(&generation)?
+    };
     display.finish(&rest)?;
     Ok(Answer {
         text: transcript.text().to_string(),

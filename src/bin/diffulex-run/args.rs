@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::batch::BatchArgs;
 use clap::{Args, Parser};
 use diffulex::cli::decoding::DecodingArgs;
 use diffulex::cli::{self, MachineArgs, ModelArgs};
@@ -10,12 +11,14 @@ use std::path::PathBuf;
 ///
 /// Text goes to stdout, everything else to stderr. Without --weights the built-in demo model runs.
 #[derive(Parser)]
-#[command(name = "diffulex-run", version = cli::version(), allow_negative_numbers = true)]
+#[command(name = "diffulex-run", version = cli::version(), long_version = cli::long_version(), allow_negative_numbers = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
     #[command(flatten)]
     pub(crate) prompt: PromptArgs,
+    #[command(flatten)]
+    pub(crate) batch: BatchArgs,
     #[command(flatten)]
     pub(crate) length: LengthArgs,
     #[command(flatten)]
@@ -39,6 +42,10 @@ pub(crate) struct PromptArgs {
     /// The prompt as token ids, such as 1,2,3; ids are printed then, and no tokenizer is needed
     #[arg(long, value_name = "IDS")]
     pub(crate) ids: Option<String>,
+    /// The text after a gap: the prompt as it is, --max-tokens masks, and this text; prints what goes between. Models with
+    /// blocks (SDAR, Fast-dLLM v2) need gap and suffix inside of the last block
+    #[arg(long, value_name = "TEXT", requires = "max_tokens", conflicts_with_all = ["ids", "system", "prompts"])]
+    pub(crate) suffix: Option<String>,
     /// What the system says in the chat template
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["raw", "ids"])]
     pub(crate) system: Option<String>,
@@ -84,6 +91,9 @@ pub(crate) struct OutputArgs {
     /// Describe the model and what it needs, then exit
     #[arg(long)]
     pub(crate) info: bool,
+    /// Measure this machine and say which models it would run how fast, then exit
+    #[arg(long, conflicts_with_all = ["weights", "info"])]
+    pub(crate) doctor: bool,
     /// List the published samplers, then exit
     #[arg(long)]
     pub(crate) list_strategies: bool,

@@ -2,25 +2,30 @@
 
 mod answer;
 mod args;
+mod batch;
+mod broken;
 mod demo;
 mod display;
+mod doctor;
 mod info;
+mod progress;
 mod prompt;
 mod report;
 mod transcript;
 
 use answer::Setup;
 use args::Cli;
-use clap::Parser;
-use diffulex::cli::{self, INTERRUPTED, decoding};
+use diffulex::cli::{self, BAD_INPUT, INTERRUPTED, Progress, decoding};
 use diffulex::{Policy, Result};
 use display::{AtEnd, Display, Plain, Silent};
+use progress::WithProgress;
 use prompt::Prompt;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
 fn main() -> ExitCode {
-    let args = Cli::parse();
+    let args = cli::parse::<Cli>();
     cli::run(|| run(&args))
 }
 
@@ -31,36 +36,65 @@ fn run(args: &Cli) -> Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
+    if args.output.doctor {
+        doctor::run(args)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let batch = args.batch.prepare()?;
     let start = Instant::now();
     let opened = match &args.model.weights {
-        Some(path) => args.model.open(path, &args.machine)?,
+        Some(path) => {
+            let _progress = Progress::start(opening(args, path), args.output.quiet);
+            match args.model.open(path, &args.machine) {
+                Ok(opened) => opened,
+                Err(error) if args.output.info => {
+                    cli::print(&broken::render(&args.model, path, &error, args.output.json))?;
+                    return Ok(ExitCode::from(BAD_INPUT));
+                }
+                Err(error) => return Err(error),
+            }
+        }
         None => demo::open(&args.model, &args.machine)?,
     };
     let open_time = start.elapsed();
+    if let Some(note) = opened.note.as_ref().filter(|_| !args.output.quiet && !args.output.json) {
+        cli::note(note);
+    }
     if args.output.info {
         cli::print(&info::render(&opened, args.output.json))?;
         return Ok(ExitCode::SUCCESS);
     }
+    if let Some(batch) = batch {
+        return batch.run(args, &opened);
+    }
     let is_demo = args.model.weights.is_none();
-    let prompt = Prompt::read(&args.prompt, &opened, is_demo.then_some(demo::PROMPT))?;
+    let prompt =
+        Prompt::read(&args.prompt, args.length.max_tokens, &opened, is_demo.then_some(demo::PROMPT))?;
     if is_demo && !args.output.quiet && !args.output.json {
         cli::note(demo::NOTICE);
     }
     let policy = decoding::policy(&args.decoding, &opened.generation, &opened.engine)?;
     let setup = Setup::new(&args.length, policy, &opened.engine)?;
     let mut session = opened.engine.session()?;
-    let mut display: Box<dyn Display> = if args.output.json {
-        Box::new(Silent)
+    let (display, streams): (Box<dyn Display>, _) = if args.output.json {
+        (Box::new(Silent), false)
     } else if answer::infills(&opened, &prompt)? {
-        Box::new(AtEnd)
+        (Box::new(AtEnd), false)
     } else {
-        Box::new(Plain)
+        (Box::new(Plain), true)
     };
-    let answer = answer::answer(&mut session, &opened, &setup, &prompt, &mut *display)?;
+    let mut display = WithProgress::new(display, streams, args.output.quiet);
+    let answer = answer::answer(&mut session, &opened, &setup, &prompt, &mut display)?;
     if args.output.json {
         cli::print(&format!("{:#}\n", report::json(&answer, &opened, &prompt, open_time)))?;
     } else if !args.output.quiet {
         report::summary(&answer, &opened, &prompt, open_time, args.output.verbose);
     }
     Ok(if cli::interrupted() { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS })
+}
+
+/// What opening does.
+fn opening(args: &Cli, path: &Path) -> String {
+    let verb = if args.model.quantize.is_some() { "quantizing" } else { "opening" };
+    format!("{verb} {}", path.display())
 }
