@@ -1,7 +1,7 @@
 //! Compares this engine with recorded reference data: logits, hidden states, cached passes, decoding loops step by step.
 
 use clap::Parser;
-use diffulex::cli::{self, KvChoice, MachineArgs};
+use diffulex::cli::{self, CpuArgs, KvChoice};
 use diffulex::exec::Threads;
 use diffulex::verify::{self, Options, Outcome, Verdict};
 use diffulex::{Error, Result};
@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// Every DIR holds golden.json and golden.safetensors, and the model that they were recorded from (config.json, weights,
 /// tokenizer). Exit code: 0 if every entry agrees, 1 if any does not or is not understood, 2 for input that cannot be read.
 #[derive(Parser)]
-#[command(name = "diffulex-verify", version = cli::version(), allow_negative_numbers = true)]
+#[command(name = "diffulex-verify", version = cli::version(), long_version = cli::long_version(), allow_negative_numbers = true)]
 struct Args {
     /// Golden directories
     #[arg(required = true, value_name = "DIR")]
@@ -34,11 +34,11 @@ struct Args {
     #[arg(long, short)]
     quiet: bool,
     #[command(flatten)]
-    machine: MachineArgs,
+    machine: CpuArgs,
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = cli::parse::<Args>();
     cli::run(|| run(&args))
 }
 

@@ -4,36 +4,35 @@
 //! Exit codes: 0 success, 1 a comparison failed, 2 bad input, 130 interrupted.
 #![forbid(unsafe_code)]
 
+mod complete;
 pub mod decoding;
 mod format;
 pub mod gaps;
+pub mod hub;
 mod interrupt;
+pub mod machine;
+pub mod memory;
 mod model;
 pub mod presets;
+mod progress;
 pub mod random;
+mod version;
+pub mod work;
 
+pub use complete::parse;
 pub use format::{DEFAULT_GROUP, FormatName, group};
 pub use interrupt::{catch_interrupt, interrupted, release_interrupt};
-pub use model::{KvChoice, MachineArgs, ModelArgs, Opened};
+pub use model::{CpuArgs, KvChoice, MachineArgs, ModelArgs, Opened};
+pub use progress::Progress;
+pub use version::{long_version, version};
 
-use crate::kernels::Level;
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
-use std::sync::LazyLock;
 
 /// Exit code for input that cannot be used.
 pub const BAD_INPUT: u8 = 2;
 /// Exit code after Ctrl-C, as shells report it.
 pub const INTERRUPTED: u8 = 130;
-
-/// The version, and which instruction sets of this program the CPU runs.
-pub fn version() -> &'static str {
-    static VERSION: LazyLock<String> = LazyLock::new(|| {
-        let levels: Vec<_> = Level::available().into_iter().map(Level::name).collect();
-        format!("{} (levels on this cpu: {})", env!("CARGO_PKG_VERSION"), levels.join(", "))
-    });
-    &VERSION
-}
 
 /// Runs a program; prints its error as `error: ...` on stderr.
 pub fn run(program: impl FnOnce() -> crate::Result<ExitCode>) -> ExitCode {

@@ -1,17 +1,19 @@
 //! Options that name a model and the machine it runs on, and opening what they name.
 
 use super::format::{DEFAULT_GROUP, FormatName};
+use super::hub;
+use super::memory::{self, Need};
 use crate::cache::KvDtype;
 use crate::engine::{Engine, EngineBuilder, ModelFiles};
 use crate::error::Result;
 use crate::json::Value;
 use crate::kernels::{Activations, Level};
-use crate::model::GenerationConfig;
+use crate::model::{Architecture, GenerationConfig};
 use crate::tensor::TokenId;
 use crate::text::Tokenizer;
 use crate::text::chat::ChatTemplate;
 use crate::text::hf::HfTokenizer;
-use crate::weights::{Checkpoint, Storage};
+use crate::weights::{Checkpoint, Storage, TensorSource};
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
 
@@ -33,22 +35,34 @@ impl From<KvChoice> for KvDtype {
     }
 }
 
-/// The machine.
+/// Threads and instructions.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Machine")]
-pub struct MachineArgs {
+pub struct CpuArgs {
     /// Threads [default: one for each physical core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
     /// Instruction set: scalar, avx2, avx512, amx, neon [default: the best of this CPU, or DIFFULEX_LEVEL]
     #[arg(long, value_name = "LEVEL")]
     pub level: Option<String>,
+}
+
+/// The machine.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Machine")]
+pub struct MachineArgs {
+    /// Threads and instructions.
+    #[command(flatten)]
+    pub cpu: CpuArgs,
     /// What weights are multiplied with: auto, f32, bf16, int8
     #[arg(long, value_name = "KIND", default_value = "auto")]
     pub activations: String,
+    /// Go on although the model does not fit into the available memory
+    #[arg(long)]
+    pub no_memory_check: bool,
 }
 
-impl MachineArgs {
+impl CpuArgs {
     /// The level asked for.
     ///
     /// # Errors
@@ -57,6 +71,13 @@ impl MachineArgs {
         self.level.as_deref().map_or_else(Level::from_env, Level::from_name)
     }
 
+    /// Threads to use.
+    pub fn threads(&self) -> usize {
+        self.threads.map_or_else(crate::exec::physical_cores, usize::from)
+    }
+}
+
+impl MachineArgs {
     /// What quantized weights are to be multiplied with.
     ///
     /// # Errors
@@ -64,18 +85,14 @@ impl MachineArgs {
     pub fn activations(&self) -> Result<Activations> {
         Activations::from_name(&self.activations)
     }
-
-    /// Threads to use.
-    pub fn threads(&self) -> usize {
-        self.threads.map_or_else(crate::exec::physical_cores, usize::from)
-    }
 }
 
 /// The files of a model.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArgs {
-    /// Checkpoint: a directory, model.safetensors or model.safetensors.index.json
+    /// Checkpoint: a directory, model.safetensors or model.safetensors.index.json; or the hub id of a downloaded one, such as
+    /// JetLM/SDAR-1.7B-Chat, with @REVISION if wanted
     #[arg(long, short, value_name = "PATH")]
     pub weights: Option<PathBuf>,
     /// config.json, if it is not beside the weights
@@ -122,15 +139,17 @@ pub struct Opened {
     pub generation: GenerationConfig,
     /// Where the model came from.
     pub origin: String,
+    /// What the user should know, if there is something.
+    pub note: Option<String>,
 }
 
 impl ModelArgs {
-    /// The files of the checkpoint at `path`, with those replaced that have an option of their own.
+    /// The files of the checkpoint at `path` (or with this hub id), with those replaced that have an option of their own.
     ///
     /// # Errors
     /// If there is no checkpoint.
     pub fn locate(&self, path: &Path) -> Result<Checkpoint> {
-        let mut files = Checkpoint::locate(path)?;
+        let mut files = Checkpoint::locate(&hub::resolve(path)?)?;
         for (found, given) in [
             (&mut files.config, &self.config),
             (&mut files.tokenizer, &self.tokenizer),
@@ -150,14 +169,15 @@ impl ModelArgs {
     /// # Errors
     /// Whatever is wrong with the files or the options.
     pub fn open(&self, path: &Path, machine: &MachineArgs) -> Result<Opened> {
-        self.open_with(path, self.builder(machine)?)
+        self.open_with(path, self.builder(machine)?, !machine.no_memory_check)
     }
 
     /// Opens the checkpoint at `path` with the settings of `builder`, to which the tokenizer adds what it knows.
+    /// `check_memory`: refuse a model that does not fit into memory before anything of it is read.
     ///
     /// # Errors
     /// Whatever is wrong with the files or the settings.
-    pub fn open_with(&self, path: &Path, mut builder: EngineBuilder) -> Result<Opened> {
+    pub fn open_with(&self, path: &Path, mut builder: EngineBuilder, check_memory: bool) -> Result<Opened> {
         let files = self.locate(path)?;
         let read = |path: &Option<PathBuf>| path.as_deref().map(Value::read).transpose();
         let (config, special) = (read(&files.tokenizer_config)?, read(&files.special_tokens_map)?);
@@ -172,9 +192,34 @@ impl ModelArgs {
             }
             builder = builder.tokens(tokenizer.size(), tokenizer.holes().to_vec());
         }
-        let storage = if self.no_mmap { Storage::Read } else { Storage::Map };
-        let engine = builder.load(model, &files.open(storage)?)?;
-        Ok(Opened { engine, tokenizer, template, generation, origin: path.display().to_string() })
+        let mapped = files.open(Storage::Map);
+        let note = match &mapped {
+            Ok(source) if check_memory => self.check_memory(&builder, &model.arch, source)?,
+            _ => None,
+        };
+        let source = if self.no_mmap { files.open(Storage::Read)? } else { mapped? };
+        let engine = builder.load(model, &source)?;
+        Ok(Opened { engine, tokenizer, template, generation, origin: path.display().to_string(), note })
+    }
+
+    /// Whether the model fits into memory, judged by what its files declare; a note if it hardly does.
+    fn check_memory(
+        &self,
+        builder: &EngineBuilder,
+        arch: &Architecture,
+        source: &dyn TensorSource,
+    ) -> Result<Option<String>> {
+        let (kv, context) = (builder.kv_dtype(), builder.context_for(arch));
+        let recipe = builder.recipe();
+        let weights = match recipe {
+            Some(recipe) => memory::planned_bytes(&recipe.plan(arch, source)?),
+            None if self.no_mmap => 0,
+            None => memory::stored_bytes(arch, source),
+        };
+        let read = if self.no_mmap { memory::all_bytes(source) } else { 0 };
+        let need = Need::new(weights.saturating_add(read), arch, kv, context);
+        let floats = recipe.is_none() && source.names().iter().all(|name| source.quant(name).is_none());
+        memory::check("weights", &need, memory::available(), &memory::advice(&need, floats, kv))
     }
 
     /// The tokenizer that was given, or what lies beside the weights: tokenizer.json, or vocab.json with merges.txt.
@@ -194,9 +239,9 @@ impl ModelArgs {
     /// If the level is unknown or not on this CPU, or there is no such format.
     pub fn builder(&self, machine: &MachineArgs) -> Result<EngineBuilder> {
         let mut builder = Engine::builder()
-            .level(machine.level()?)
+            .level(machine.cpu.level()?)
             .activations(machine.activations()?)
-            .threads(machine.threads());
+            .threads(machine.cpu.threads());
         if let Some(id) = self.mask_id {
             builder = builder.mask(id);
         }

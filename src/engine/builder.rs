@@ -127,6 +127,21 @@ impl EngineBuilder {
         self
     }
 
+    /// Positions that a session of a model will hold.
+    pub fn context_for(&self, arch: &Architecture) -> usize {
+        self.context.unwrap_or(DEFAULT_CONTEXT.min(arch.dims.max_pos))
+    }
+
+    /// Element type that cached keys and values will have.
+    pub fn kv_dtype(&self) -> KvDtype {
+        self.kv.unwrap_or(KvDtype::F16)
+    }
+
+    /// What matrices will be quantized to while they are loaded, if they will.
+    pub fn recipe(&self) -> Option<&Recipe> {
+        self.quantize.as_ref()
+    }
+
     /// Opens a checkpoint: a directory, a `.safetensors` file, or an index file with everything else beside it.
     ///
     /// # Errors
@@ -155,7 +170,7 @@ impl EngineBuilder {
             Some(level) => level,
             None => Level::from_env()?,
         };
-        let context = self.context.unwrap_or(DEFAULT_CONTEXT.min(arch.dims.max_pos));
+        let (context, kv) = (self.context_for(&arch), self.kv_dtype());
         if context == 0 || context > arch.dims.max_pos {
             let reason = format!(
                 "{context} positions given, 1 to {} expected (the model's own limit)",
@@ -182,7 +197,6 @@ impl EngineBuilder {
             Some(recipe) => Transformer::load_as(arch, source, recipe, &*exec)?,
             None => Transformer::load(arch, source)?,
         };
-        let kv = self.kv.unwrap_or(KvDtype::F16);
         check_memory(&model, kv, context)?;
         let kernels = Kernels::new(level).with_activations(self.activations)?;
         let rope = model.rope_table(context);

@@ -79,7 +79,8 @@ pub(super) fn check(arch: &Architecture, request: &Request<'_>, canvas: &Canvas)
     if (after_first_mask..canvas.prompt()).any(|pos| !canvas.is_mask(pos)) {
         return Err(Error::unsupported(format!(
             "infilling with known text after the block of the mask: {} models see only the blocks up to their own \
-             ({block} positions each)",
+             ({block} positions each); a larger block that holds the gap and all that follows would do, or a bidirectional model \
+             (Dream, LLaDA)",
             arch.family
         )));
     }

@@ -48,6 +48,17 @@ impl Level {
         levels
     }
 
+    /// The names of the levels that this build has kernels for, lowest first, whatever the CPU.
+    pub const fn compiled() -> &'static [&'static str] {
+        if cfg!(target_arch = "x86_64") {
+            &["scalar", "avx2", "avx512", "amx"]
+        } else if cfg!(target_arch = "aarch64") {
+            &["scalar", "neon"]
+        } else {
+            &["scalar"]
+        }
+    }
+
     /// The name in kernel ids, reports and options.
     pub fn name(self) -> &'static str {
         match self {
@@ -198,6 +209,10 @@ mod tests {
         let levels = Level::available();
         assert_eq!(levels[0].name(), "scalar");
         assert_eq!(levels.last(), Some(&Level::detect()));
+        let compiled = Level::compiled();
+        let order: Vec<_> =
+            levels.iter().map(|level| compiled.iter().position(|&name| name == level.name())).collect();
+        assert!(order.iter().all(Option::is_some) && order.is_sorted(), "{levels:?} of {compiled:?}");
         for &level in &levels {
             assert_eq!(Level::from_name(level.name()).unwrap(), level);
         }

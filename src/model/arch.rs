@@ -3,7 +3,7 @@
 //! The forward pass is one function over these values. Which checkpoint means which values is written in
 //! [`super::presets`], and nowhere else.
 
-use crate::cache::Attention;
+use crate::cache::{Attention, KvShape};
 use crate::tensor::TokenId;
 
 /// Sizes of a model, in elements.
@@ -129,4 +129,12 @@ pub struct Architecture {
     pub policy: &'static str,
     /// Tensor names.
     pub names: &'static Names,
+}
+
+impl Architecture {
+    /// What a cache for this model stores.
+    pub fn kv_shape(&self) -> KvShape {
+        let Dims { layers, n_kv_heads, head_dim, .. } = self.dims;
+        KvShape { layers, n_kv_heads, head_dim }
+    }
 }

@@ -74,8 +74,7 @@ impl Transformer {
 
     /// What a cache for this model stores.
     pub fn kv_shape(&self) -> KvShape {
-        let Dims { layers, n_kv_heads, head_dim, .. } = self.arch.dims;
-        KvShape { layers, n_kv_heads, head_dim }
+        self.arch.kv_shape()
     }
 
     /// RoPE rows for the positions `0..capacity`.

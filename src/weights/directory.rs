@@ -92,6 +92,15 @@ impl Checkpoint {
         parent(path)
     }
 
+    /// Names of the shards that the index lists and that are not there; none if the weights are one file.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Json`] or [`Error::Config`] if the index cannot be read.
+    pub fn missing_shards(&self) -> Result<Vec<String>> {
+        let Weights::Index(path) = &self.weights else { return Ok(Vec::new()) };
+        Ok(Index::read(path)?.missing(parent(path)))
+    }
+
     /// Opens the weights.
     ///
     /// # Errors
@@ -115,8 +124,7 @@ fn parent(path: &Path) -> &Path {
 fn weights_in(directory: &Path) -> Result<Weights> {
     let (index, single) = (directory.join(INDEX), directory.join(SINGLE));
     if index.is_file() {
-        let complete = !single.is_file()
-            || Index::read(&index)?.shards.iter().all(|shard| directory.join(shard).is_file());
+        let complete = !single.is_file() || Index::read(&index)?.missing(directory).is_empty();
         return Ok(if complete { Weights::Index(index) } else { Weights::File(single) });
     }
     if single.is_file() {
@@ -164,11 +172,11 @@ fn open_shards(path: &Path, storage: Storage) -> Result<SafeTensors> {
     let index = Index::read(path)?;
     let file = path.display().to_string();
     let shard_path = |shard: &str| parent(path).join(shard);
-    for shard in &index.shards {
-        if !shard_path(shard).exists() {
-            let what = format!("shard `{shard}` is missing, {} are expected", index.shards.len());
-            return Err(Error::format(&file, what));
-        }
+    let missing = index.missing(parent(path));
+    if !missing.is_empty() {
+        let (names, all) = (missing.join("`, `"), index.shards.len());
+        let (noun, verb) = if missing.len() == 1 { ("shard", "is") } else { ("shards", "are") };
+        return Err(Error::format(&file, format!("{noun} `{names}` {verb} missing, {all} are expected")));
     }
     let mut source = SafeTensors::empty(&file);
     for shard in &index.shards {

@@ -47,6 +47,11 @@ impl Index {
         Ok(Self { shards, map })
     }
 
+    /// The shards that are not in `directory`.
+    pub(super) fn missing(&self, directory: &Path) -> Vec<String> {
+        self.shards.iter().filter(|shard| !directory.join(shard).exists()).cloned().collect()
+    }
+
     /// The shard of a tensor.
     pub(super) fn shard(&self, tensor: &str) -> Option<&str> {
         let i = self.map.binary_search_by(|(name, _)| name.as_str().cmp(tensor)).ok()?;

@@ -6,13 +6,19 @@ mod fixture;
 #[path = "../fixture/program.rs"]
 mod program;
 
+mod batch;
 mod bench;
+mod broken;
 mod canvas;
 mod chat;
+mod doctor;
+mod hub;
+mod infill;
 mod options;
 mod quantize;
 mod recorded;
 mod run;
+mod shell;
 #[cfg(unix)]
 mod signals;
 #[cfg(unix)]

@@ -208,15 +208,10 @@ fn without_arguments_the_demo_says_what_it_is() {
 }
 
 #[test]
-fn help_and_version_are_no_errors() {
+fn help_is_no_error() {
     let help = run(&["--help"]);
     for option in ["--weights", "--prompt-file", "--strategy", "--level", "--json"] {
         assert!(help.text().contains(option), "{option}");
-    }
-    for binary in [env!("CARGO_BIN_EXE_diffulex-run"), env!("CARGO_BIN_EXE_diffulex-verify")] {
-        let version = finish(program(binary, &["--version"]));
-        let words = format!("{} (levels on this cpu: scalar", env!("CARGO_PKG_VERSION"));
-        assert!(version.text().contains(&words), "{}", version.stdout);
     }
 }
 

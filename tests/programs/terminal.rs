@@ -3,7 +3,7 @@
 use crate::fixture::TempDir;
 use crate::model;
 use crate::program::command;
-use rexpect::process::wait::WaitStatus;
+use rexpect::process::WaitStatus;
 use rexpect::reader::Options;
 use rexpect::session::{PtySession, spawn_with_options};
 use serde_json::Value;

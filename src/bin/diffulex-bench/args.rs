@@ -16,7 +16,7 @@ use std::path::PathBuf;
 /// case, a forward pass of some rows over some cached positions: every row sees all of them and all other rows, as in a denoise
 /// step. A step of a dual cache with a block of 32 in a canvas of 256 is --rows 32 --context 224; a full one is --rows 256.
 #[derive(Parser)]
-#[command(name = "diffulex-bench", version = cli::version(), allow_negative_numbers = true)]
+#[command(name = "diffulex-bench", version = cli::version(), long_version = cli::long_version(), allow_negative_numbers = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
@@ -45,7 +45,7 @@ pub(crate) struct ModelArgs {
     /// A published shape with random weights; `diffulex-synth --list` shows the names
     #[arg(long, value_name = "NAME", required_unless_present_any = ["weights", "roofline"])]
     pub(crate) preset: Option<String>,
-    /// Checkpoint: a directory, model.safetensors or model.safetensors.index.json
+    /// Checkpoint: a directory, model.safetensors or model.safetensors.index.json, or the hub id of a downloaded one
     #[arg(long, short, value_name = "PATH", conflicts_with_all = ["preset", "format", "group", "zero_points", "lm_head", "layers"])]
     pub(crate) weights: Option<PathBuf>,
     /// Format of the preset's weights [default: bf16]

@@ -1,10 +1,10 @@
 //! One case: a forward pass of some rows over some cached positions, again and again.
 
 use crate::args::Cli;
-use crate::machine::Machine;
 use crate::subject::Subject;
-use crate::work::{Limit, Work};
 use diffulex::cache::{KvCache, Visible};
+use diffulex::cli::machine::Machine;
+use diffulex::cli::work::{Limit, PassSize, Work};
 use diffulex::model::{Context, LogitBuffers, Pass, Probe, Scratch};
 use diffulex::tensor::Rows;
 use diffulex::{Engine, Error, Result};
@@ -43,7 +43,7 @@ impl Case {
     ) -> Result<Self> {
         let (engine, model) = (&subject.engine, subject.engine.model());
         let logit_rows = args.cases.logits.of(rows);
-        let work = Work::of(engine, rows, context, logit_rows);
+        let work = Work::of(engine, PassSize { rows, context, logit_rows });
         let limit = work.limit(machine, engine.kernels());
 
         let ctx = Context { kernels: engine.kernels(), exec: &*subject.exec };

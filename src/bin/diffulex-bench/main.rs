@@ -4,28 +4,25 @@
 mod args;
 mod case;
 mod generate;
-mod machine;
 mod peers;
 mod quality;
 mod report;
 mod subject;
-mod work;
 
 use args::Cli;
 use case::Case;
-use clap::Parser;
 use diffulex::cli;
+use diffulex::cli::machine::Machine;
 use diffulex::exec::Threads;
 use diffulex::kernels::{Activations, Kernels};
 use diffulex::quant::Format;
 use diffulex::{Error, Result};
-use machine::Machine;
 use std::process::ExitCode;
 use std::sync::Arc;
 use subject::Subject;
 
 fn main() -> ExitCode {
-    let args = Cli::parse();
+    let args = cli::parse::<Cli>();
     cli::run(|| run(&args))
 }
 
@@ -35,8 +32,8 @@ fn run(args: &Cli) -> Result<ExitCode> {
         quality::run(args, grid)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let level = args.machine.level()?;
-    let exec = Arc::new(Threads::new(args.machine.threads()));
+    let level = args.machine.cpu.level()?;
+    let exec = Arc::new(Threads::new(args.machine.cpu.threads()));
     if args.roofline {
         let units = [Activations::F32, Activations::Int8]
             .map(|activations| Kernels::new(level).with_activations(activations));

@@ -3,9 +3,9 @@
 use crate::args::Cli;
 use crate::case::Case;
 use crate::generate::Run;
-use crate::machine::Machine;
 use crate::peers::{self, Peer};
 use crate::subject::Subject;
+use diffulex::cli::machine::Machine;
 use diffulex::{Result, cli};
 use serde_json::{Value, json};
 

@@ -2,7 +2,8 @@
 
 use crate::args::Cli;
 use crate::check_activations;
-use diffulex::cli::{ModelArgs, random};
+use diffulex::cli::memory::{self, Need};
+use diffulex::cli::{self, ModelArgs, random};
 use diffulex::engine::{EngineBuilder, ModelFiles};
 use diffulex::exec::Threads;
 use diffulex::model::{Architecture, GenerationConfig};
@@ -39,7 +40,7 @@ impl Subject {
     pub(crate) fn open(args: &Cli, exec: Arc<Threads>) -> Result<Self> {
         let start = Instant::now();
         let mut builder = Engine::builder()
-            .level(args.machine.level()?)
+            .level(args.machine.cpu.level()?)
             .activations(args.machine.activations()?)
             .executor(exec.clone())
             .kv(args.model.kv.into());
@@ -47,7 +48,9 @@ impl Subject {
             builder = builder.mask(id);
         }
         let positions = args.positions();
-        if args.generate.generate && positions > PLENTY {
+        if !args.generate.generate {
+            builder = builder.context(positions);
+        } else if positions > PLENTY {
             // Generations end at the end of a block.
             builder = builder.context(positions.saturating_add(args.decoding.block.unwrap_or(0)));
         }
@@ -67,7 +70,8 @@ impl Subject {
 
     fn checkpoint(args: &Cli, path: &Path, builder: EngineBuilder, exec: Arc<Threads>) -> Result<Self> {
         let files = ModelArgs { mask_id: args.model.mask_id, ..ModelArgs::default() };
-        let opened = files.open_with(path, builder)?;
+        let opened = files.open_with(path, builder, !args.machine.no_memory_check)?;
+        opened.note.iter().for_each(|note| cli::note(note));
         check_activations(args.machine.activations()?, &opened.engine.model().formats())?;
         let (name, generation) = (opened.origin, opened.generation);
         Ok(Self { name, engine: opened.engine, exec, generation, is_random: false, seconds: 0.0 })
@@ -78,7 +82,7 @@ impl Subject {
         let (blocks, head) = args.model.formats()?;
         check_activations(args.machine.activations()?, &[blocks, head])?;
         let arch = preset.architecture()?;
-        check_memory(&arch, blocks, head)?;
+        check_memory(args, &arch, [blocks, head])?;
         let source = random::source(&arch, blocks, head, 0);
         let files = ModelFiles { arch, generation: GenerationConfig::default() };
         // Configurations of Fast-dLLM v2 do not name the mask.
@@ -106,29 +110,16 @@ impl Subject {
 }
 
 /// Refuses a model that is larger than what the system says is free: it would be killed, not refused.
-fn check_memory(arch: &Architecture, blocks: Format, head: Format) -> Result<()> {
-    let bytes = |(name, shape): (String, Vec<usize>)| {
-        let format = if name.starts_with(arch.names.block) { blocks } else { head };
-        if let [n, k] = shape[..] { format.bytes(n, k).unwrap_or(usize::MAX) } else { 0 }
-    };
-    let needed: u64 = arch.expected_tensors().into_iter().map(|tensor| bytes(tensor) as u64).sum();
-    match available_memory() {
-        Some(free) if needed > free => {
-            let gb = |bytes: u64| bytes as f64 / 1e9;
-            let reason = format!(
-                "{:.1} GB of weights ({blocks}, output matrix {head}), {:.1} GB of memory are free",
-                gb(needed),
-                gb(free)
-            );
-            Err(Error::option("preset", reason))
-        }
-        _ => Ok(()),
+fn check_memory(args: &Cli, arch: &Architecture, [blocks, head]: [Format; 2]) -> Result<()> {
+    if args.machine.no_memory_check {
+        return Ok(());
     }
-}
-
-/// Bytes that Linux says can be used without swapping.
-fn available_memory() -> Option<u64> {
-    let info = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
+    let context = args.positions().min(arch.dims.max_pos);
+    let weights =
+        memory::matrix_bytes(arch, blocks, head).saturating_add(memory::embedding_bytes(arch, head));
+    let need = Need::new(weights, arch, args.model.kv.into(), context);
+    let advice = "what helps: --format int4, fewer --layers; --no-memory-check goes on anyway";
+    let note = memory::check("preset", &need, memory::available(), advice)?;
+    note.iter().for_each(|note| cli::note(note));
+    Ok(())
 }

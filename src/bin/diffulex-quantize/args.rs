@@ -1,7 +1,7 @@
 //! The command line.
 
 use clap::Parser;
-use diffulex::cli::{self, DEFAULT_GROUP, FormatName, MachineArgs};
+use diffulex::cli::{self, CpuArgs, DEFAULT_GROUP, FormatName};
 use diffulex::model::Recipe;
 use diffulex::quant::Group;
 use diffulex::{Error, Result};
@@ -12,9 +12,9 @@ use std::path::PathBuf;
 /// The new directory is opened like any other (`diffulex-run --weights OUT`). Norms and biases stay as they are. At the end the
 /// logits of both models are compared. Text goes to stdout, progress to stderr.
 #[derive(Parser)]
-#[command(name = "diffulex-quantize", version = cli::version())]
+#[command(name = "diffulex-quantize", version = cli::version(), long_version = cli::long_version())]
 pub(crate) struct Args {
-    /// Checkpoint of floats: a directory, model.safetensors or model.safetensors.index.json
+    /// Checkpoint of floats: a directory, model.safetensors or model.safetensors.index.json, or the hub id of a downloaded one
     #[arg(value_name = "SOURCE")]
     pub(crate) source: PathBuf,
     /// Directory to write into; made if it does not exist, else it must be empty
@@ -48,7 +48,7 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
-    pub(crate) machine: MachineArgs,
+    pub(crate) machine: CpuArgs,
 }
 
 impl Args {

@@ -2,7 +2,7 @@
 
 use crate::convert::matrix;
 use diffulex::cache::{KvDtype, Visible};
-use diffulex::cli::{self, MachineArgs};
+use diffulex::cli::{self, CpuArgs};
 use diffulex::engine::ModelFiles;
 use diffulex::kernels::Activations;
 use diffulex::model::{Architecture, Probe};
@@ -36,7 +36,7 @@ pub(crate) struct Check {
 }
 
 /// Compares the checkpoint in `output` with `source`, on tokens that depend on nothing but the vocabulary.
-pub(crate) fn compare(source: &Checkpoint, output: &Path, machine: &MachineArgs) -> Result<Check> {
+pub(crate) fn compare(source: &Checkpoint, output: &Path, machine: &CpuArgs) -> Result<Check> {
     let start = Instant::now();
     let output = Checkpoint::locate(output)?;
     let arch = ModelFiles::read(source)?.arch;

@@ -132,12 +132,5 @@ pub(crate) fn convert(files: &Checkpoint, dir: &Path, recipe: &Recipe, threads: 
     encoder.progress.finish_and_clear();
     written?;
     output.keep();
-    Ok(Conversion { tensors: encoder.written, time: start.elapsed(), peak_memory: peak_memory() })
-}
-
-/// Largest resident set of this process so far, in bytes. Only Linux tells.
-pub(crate) fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+    Ok(Conversion { tensors: encoder.written, time: start.elapsed(), peak_memory: cli::memory::peak() })
 }

@@ -9,14 +9,13 @@ mod output;
 mod report;
 
 use args::Args;
-use clap::Parser;
 use diffulex::Result;
 use diffulex::cli::{self, INTERRUPTED};
 use diffulex::weights::Checkpoint;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = cli::parse::<Args>();
     cli::run(|| match run(&args) {
         // Whatever failed, failed because of that.
         Err(_) if cli::interrupted() => {
@@ -31,7 +30,7 @@ fn run(args: &Args) -> Result<ExitCode> {
     // Also refuses a level that the check could not use, before the work.
     args.machine.level()?;
     cli::catch_interrupt();
-    let files = Checkpoint::locate(&args.source)?;
+    let files = Checkpoint::locate(&cli::hub::resolve(&args.source)?)?;
     let conversion = match args.format {
         Some(format) => {
             let recipe = args.recipe(format)?;

@@ -37,15 +37,17 @@ impl Setup {
         Ok(Self { policy, ending, seed: args.seed, max_tokens: args.max_tokens })
     }
 
-    /// New tokens at most.
-    pub(crate) fn new_tokens(&self, infills: bool) -> usize {
-        self.max_tokens.unwrap_or(if infills { 0 } else { DEFAULT_MAX_TOKENS })
+    /// New tokens after the prompt, at most; `infills` if it has gaps.
+    pub(crate) fn new_tokens(&self, prompt: &Prompt, infills: bool) -> usize {
+        // Before a suffix, the number of tokens is the length of the gap.
+        let given = self.max_tokens.filter(|_| prompt.gap.is_none());
+        given.unwrap_or(if infills { 0 } else { DEFAULT_MAX_TOKENS })
     }
 }
 
 /// A finished answer.
 pub(crate) struct Answer {
-    /// Its text; with the prompt around it if gaps were filled in.
+    /// Its text; with the prompt around it if `<mask:N>` was filled in.
     pub(crate) text: String,
     pub(crate) generation: Generation,
     /// How it was decoded.
@@ -102,7 +104,7 @@ pub(crate) fn answer(
     display: &mut dyn Display,
 ) -> Result<Answer> {
     let infills = infills(opened, prompt)?;
-    let max_new = setup.new_tokens(infills);
+    let max_new = setup.new_tokens(prompt, infills);
     let request = Request {
         stop: &setup.ending.ids,
         seed: setup.seed,
@@ -123,7 +125,11 @@ pub(crate) fn answer(
     if let Some(error) = failure {
         return Err(error);
     }
-    let rest = if infills { transcript.whole(&generation)? } else { transcript.finish(&generation)? };
+    let rest = if infills {
+        transcript.whole(&generation, prompt.gap.clone())?
+    } else {
+        transcript.finish(&generation)?
+    };
     display.finish(&rest)?;
     Ok(Answer {
         text: transcript.text().to_string(),

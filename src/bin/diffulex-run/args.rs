@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::batch::BatchArgs;
 use crate::display::CanvasChoice;
 use clap::{Args, Parser};
 use diffulex::cli::decoding::DecodingArgs;
@@ -12,12 +13,14 @@ use std::path::PathBuf;
 ///
 /// Text goes to stdout, everything else to stderr. Without --weights the built-in demo model runs.
 #[derive(Parser)]
-#[command(name = "diffulex-run", version = cli::version(), allow_negative_numbers = true)]
+#[command(name = "diffulex-run", version = cli::version(), long_version = cli::long_version(), allow_negative_numbers = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
     #[command(flatten)]
     pub(crate) prompt: PromptArgs,
+    #[command(flatten)]
+    pub(crate) batch: BatchArgs,
     #[command(flatten)]
     pub(crate) length: LengthArgs,
     #[command(flatten)]
@@ -41,6 +44,10 @@ pub(crate) struct PromptArgs {
     /// The prompt as token ids, such as 1,2,3; ids are printed then, and no tokenizer is needed
     #[arg(long, value_name = "IDS")]
     pub(crate) ids: Option<String>,
+    /// The text after a gap: the prompt as it is, --max-tokens masks, and this text; prints what goes between. Models with
+    /// blocks (SDAR, Fast-dLLM v2) need gap and suffix inside of the last block
+    #[arg(long, value_name = "TEXT", requires = "max_tokens", conflicts_with_all = ["ids", "system", "prompts"])]
+    pub(crate) suffix: Option<String>,
     /// What the system says in the chat template
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["raw", "ids"])]
     pub(crate) system: Option<String>,
@@ -82,7 +89,7 @@ pub(crate) struct OutputArgs {
     #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
     pub(crate) canvas: CanvasChoice,
     /// Write every step to a file: data as .json (docs/trace.md), or a page to look at as .html
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["chat", "prompts", "doctor", "info", "list_strategies"])]
     pub(crate) trace: Option<PathBuf>,
     /// Print one JSON object instead of text and summary
     #[arg(long)]
@@ -96,6 +103,9 @@ pub(crate) struct OutputArgs {
     /// Describe the model and what it needs, then exit
     #[arg(long)]
     pub(crate) info: bool,
+    /// Measure this machine and say which models it would run how fast, then exit
+    #[arg(long, conflicts_with_all = ["weights", "info"])]
+    pub(crate) doctor: bool,
     /// List the published samplers, then exit
     #[arg(long)]
     pub(crate) list_strategies: bool,

@@ -36,5 +36,12 @@ pub(crate) fn open(model: &ModelArgs, machine: &MachineArgs) -> Result<Opened> {
     let source = SafeTensors::from_bytes(ORIGIN, &Bytes::new(WEIGHTS))?;
     let builder = model.builder(machine)?.tokens(tokenizer.size(), tokenizer.holes().to_vec());
     let engine = builder.load(ModelFiles { arch, generation: generation.clone() }, &source)?;
-    Ok(Opened { engine, tokenizer: Some(tokenizer), template, generation, origin: ORIGIN.to_string() })
+    Ok(Opened {
+        engine,
+        tokenizer: Some(tokenizer),
+        template,
+        generation,
+        origin: ORIGIN.to_string(),
+        note: None,
+    })
 }

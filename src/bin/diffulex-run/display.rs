@@ -3,6 +3,7 @@
 use crate::answer::{self, Setup};
 use crate::args::OutputArgs;
 use crate::canvas::{self, Live, Region, Span};
+use crate::progress::WithProgress;
 use crate::prompt::Prompt;
 use clap::ValueEnum;
 use diffulex::cli::{self, Opened};
@@ -47,23 +48,27 @@ pub(crate) fn choose<'a>(
     setup: &'a Setup,
     prompt: &Prompt,
 ) -> Result<Box<dyn Display + 'a>> {
-    if args.json {
-        return Ok(Box::new(Silent));
-    }
     let infills = answer::infills(opened, prompt)?;
     let terminal = std::io::stdout().is_terminal();
     let capable = terminal && anstyle_query::term_supports_ansi_color() && !cfg!(windows);
-    if args.canvas == CanvasChoice::On || (args.canvas == CanvasChoice::Auto && capable) {
+    let live = args.canvas == CanvasChoice::On || (args.canvas == CanvasChoice::Auto && capable);
+    // Before a suffix only what fills the gap is printed, and that is known at the end.
+    if live && !args.json && prompt.gap.is_none() {
         let span = Span {
             start: if infills { 0 } else { prompt.ids.len() },
             prompt: prompt.ids.len(),
-            max_new: setup.new_tokens(infills),
+            max_new: setup.new_tokens(prompt, infills),
         };
         let region = Region::new(opened, &setup.policy, &setup.ending.ids, prompt.as_ids, span);
         return Ok(Box::new(Live::new(region, infills, !anstyle_query::no_color())));
     }
     let plain = Plain { terminal };
-    Ok(if infills { Box::new(AtEnd(plain)) } else { Box::new(plain) })
+    let (inner, streams): (Box<dyn Display>, _) = match (args.json, infills) {
+        (true, _) => (Box::new(Silent), false),
+        (false, true) => (Box::new(AtEnd(plain)), false),
+        (false, false) => (Box::new(plain), true),
+    };
+    Ok(Box::new(WithProgress::new(inner, streams, args.quiet)))
 }
 
 /// Text on stdout, as it becomes final.

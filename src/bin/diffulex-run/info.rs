@@ -31,6 +31,7 @@ fn describe(opened: &Opened) -> Value {
     };
     json!({
         "model": opened.origin,
+        "runs": true,
         "family": arch.family,
         "sizes": {
             "vocab": dims.vocab, "hidden": dims.hidden, "ffn": dims.ffn, "layers": dims.layers,

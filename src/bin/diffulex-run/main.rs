@@ -2,11 +2,15 @@
 
 mod answer;
 mod args;
+mod batch;
+mod broken;
 mod canvas;
 mod chat;
 mod demo;
 mod display;
+mod doctor;
 mod info;
+mod progress;
 mod prompt;
 mod report;
 mod trace;
@@ -14,16 +18,16 @@ mod transcript;
 
 use answer::Setup;
 use args::Cli;
-use clap::Parser;
-use diffulex::cli::{self, INTERRUPTED, decoding};
+use diffulex::cli::{self, BAD_INPUT, INTERRUPTED, Opened, Progress, decoding};
 use diffulex::{Policy, Result};
 use prompt::Prompt;
+use std::path::Path;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use trace::Trace;
 
 fn main() -> ExitCode {
-    let args = Cli::parse();
+    let args = cli::parse::<Cli>();
     cli::run(|| run(&args))
 }
 
@@ -34,43 +38,71 @@ fn run(args: &Cli) -> Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let mut trace = args.output.trace.as_deref().map(Trace::create).transpose()?;
+    if args.output.doctor {
+        doctor::run(args)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    // Files that cannot be written are found before any work.
+    let batch = args.batch.prepare()?;
+    let trace = args.output.trace.as_deref().map(Trace::create).transpose()?;
     let start = Instant::now();
     let opened = match &args.model.weights {
-        Some(path) => args.model.open(path, &args.machine)?,
         None => demo::open(&args.model, &args.machine)?,
+        Some(path) => match open(args, path) {
+            Err(error) if args.output.info => {
+                cli::print(&broken::render(&args.model, path, &error, args.output.json))?;
+                return Ok(ExitCode::from(BAD_INPUT));
+            }
+            opened => opened?,
+        },
     };
     let open_time = start.elapsed();
+    if let Some(note) = opened.note.as_ref().filter(|_| !args.output.quiet && !args.output.json) {
+        cli::note(note);
+    }
     if args.output.info {
         cli::print(&info::render(&opened, args.output.json))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let is_demo = args.model.weights.is_none();
-    if chat::is_asked_for(args) {
-        return chat::run(args, &opened, is_demo);
+    match batch {
+        Some(batch) => batch.run(args, &opened),
+        None if chat::is_asked_for(args) => chat::run(args, &opened, args.model.weights.is_none()),
+        None => once(args, &opened, open_time, trace),
     }
-    let prompt = Prompt::read(&args.prompt, &opened, is_demo.then_some(demo::SUGGESTIONS[0]))?;
+}
+
+fn open(args: &Cli, path: &Path) -> Result<Opened> {
+    let verb = if args.model.quantize.is_some() { "quantizing" } else { "opening" };
+    let _progress = Progress::start(format!("{verb} {}", path.display()), args.output.quiet);
+    args.model.open(path, &args.machine)
+}
+
+/// One prompt, one answer.
+fn once(args: &Cli, opened: &Opened, open_time: Duration, mut trace: Option<Trace>) -> Result<ExitCode> {
+    let is_demo = args.model.weights.is_none();
+    let fallback = is_demo.then_some(demo::SUGGESTIONS[0]);
+    let prompt = Prompt::read(&args.prompt, args.length.max_tokens, opened, fallback)?;
     if is_demo && !args.output.quiet && !args.output.json {
         cli::note(demo::NOTICE);
     }
     let policy = decoding::policy(&args.decoding, &opened.generation, &opened.engine)?;
     let setup = Setup::new(&args.length, policy, &opened.engine)?;
     let mut session = opened.engine.session()?;
-    let mut display = display::choose(&args.output, &opened, &setup, &prompt)?;
+    let mut display = display::choose(&args.output, opened, &setup, &prompt)?;
     let answer = match &mut trace {
+        None => answer::answer(&mut session, opened, &setup, &prompt, &mut *display)?,
         Some(trace) => {
-            answer::answer(&mut session, &opened, &setup, &prompt, &mut trace.watch(&mut *display))?
+            answer::answer(&mut session, opened, &setup, &prompt, &mut trace.watch(&mut *display))?
         }
-        None => answer::answer(&mut session, &opened, &setup, &prompt, &mut *display)?,
     };
-    let json = report::json(&answer, &opened, &prompt, open_time);
+    let json = report::json(&answer, opened, &prompt, open_time);
     if let Some(trace) = trace {
-        trace.finish(&opened, &setup, &prompt, &answer, &json)?;
+        trace.finish(opened, &setup, &prompt, &answer, &json)?;
     }
     if args.output.json {
         cli::print(&format!("{json:#}\n"))?;
     } else if !args.output.quiet {
-        report::summary(&answer, &opened, &prompt, open_time, args.output.verbose);
+        report::summary(&answer, opened, &prompt, open_time, args.output.verbose);
     }
     Ok(if cli::interrupted() { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS })
 }

@@ -4,8 +4,10 @@ use crate::args::PromptArgs;
 use diffulex::cli::{Opened, gaps};
 use diffulex::tensor::TokenId;
 use diffulex::text::chat::Message;
+use diffulex::text::hf::HfTokenizer;
 use diffulex::{Engine, Error, Result};
 use std::io::{IsTerminal, Read};
+use std::ops::Range;
 
 /// A prompt, ready to be decoded from.
 pub(crate) struct Prompt {
@@ -13,27 +15,94 @@ pub(crate) struct Prompt {
     pub(crate) ids: Vec<TokenId>,
     /// Whether the user gave ids and wants ids.
     pub(crate) as_ids: bool,
+    /// The gap before a suffix: only what fills it is the answer.
+    pub(crate) gap: Option<Range<usize>>,
 }
 
 impl Prompt {
-    /// Reads the prompt that the options name, else stdin, else `fallback`.
+    /// Reads the prompt that the options name, else stdin, else `fallback`. A gap before a suffix has `max_tokens` masks.
     ///
     /// # Errors
     /// An empty prompt, ids that are no numbers, a text without a tokenizer.
-    pub(crate) fn read(args: &PromptArgs, opened: &Opened, fallback: Option<&str>) -> Result<Self> {
-        let prompt = if let Some(list) = &args.ids {
-            let ids = parse_ids(list)?;
-            check_ids("ids", &ids, &opened.engine)?;
-            Self { ids, as_ids: true }
-        } else {
-            let text = text(args, fallback)?;
-            Self { ids: encode(&text, args, opened)?, as_ids: false }
+    pub(crate) fn read(
+        args: &PromptArgs,
+        max_tokens: Option<usize>,
+        opened: &Opened,
+        fallback: Option<&str>,
+    ) -> Result<Self> {
+        if let (Some(suffix), Some(masks)) = (&args.suffix, max_tokens) {
+            return Self::around_gap(&text(args, fallback)?, masks, suffix, opened);
+        }
+        let Some(list) = &args.ids else {
+            return Self::of_text(&text(args, fallback)?, args.system.as_deref(), args.raw, opened);
         };
-        if prompt.ids.is_empty() {
+        let ids = parse_ids(list)?;
+        check_ids("ids", &ids, &opened.engine)?;
+        Ok(Self { as_ids: true, ..Self::of_ids(ids)? })
+    }
+
+    /// A question, through the chat template unless it is to be `raw` or there is no template.
+    ///
+    /// # Errors
+    /// An empty text, a gap that makes no sense, `system` without a template to put it into, no tokenizer.
+    pub(crate) fn of_text(text: &str, system: Option<&str>, raw: bool, opened: &Opened) -> Result<Self> {
+        if text.is_empty() {
             return Err(empty());
         }
-        Ok(prompt)
+        if !raw && opened.template.is_some() {
+            let system = system.map(|text| Message::new("system", text));
+            let messages: Vec<_> = system.into_iter().chain([Message::new("user", text)]).collect();
+            return Self::of_messages(&messages, opened);
+        }
+        if system.is_some() {
+            let reason =
+                if raw { "a raw prompt has no" } else { "the checkpoint has no chat template with a" };
+            return Err(Error::option("system", format!("{reason} place to put it into")));
+        }
+        Self::of_ids(gaps::encode(text, tokenizer(opened)?, &opened.engine)?)
     }
+
+    /// Raw text before and after a gap of `masks` tokens.
+    ///
+    /// # Errors
+    /// A gap without a token or longer than the context, no tokenizer, a model without a mask.
+    fn around_gap(before: &str, masks: usize, after: &str, opened: &Opened) -> Result<Self> {
+        let (engine, tokenizer) = (&opened.engine, tokenizer(opened)?);
+        if !(1..=engine.context()).contains(&masks) {
+            let reason =
+                format!("{masks} given, 1 to {} expected for the gap before --suffix", engine.context());
+            return Err(Error::option("max-tokens", reason));
+        }
+        let mut ids = gaps::encode(before, tokenizer, engine)?;
+        let gap = ids.len()..ids.len() + masks;
+        ids.extend(std::iter::repeat_n(engine.mask()?, masks));
+        ids.extend(gaps::encode(after, tokenizer, engine)?);
+        Ok(Self { gap: Some(gap), ..Self::of_ids(ids)? })
+    }
+
+    /// A conversation, through the chat template, for an answer to follow.
+    ///
+    /// # Errors
+    /// No template, no tokenizer, a template that refuses the conversation, a gap that makes no sense.
+    pub(crate) fn of_messages(messages: &[Message], opened: &Opened) -> Result<Self> {
+        let tokenizer = tokenizer(opened)?;
+        let Some(template) = &opened.template else {
+            let what = "the checkpoint has no chat template, which messages need; a prompt works without";
+            return Err(Error::format(&opened.origin, what));
+        };
+        Self::of_ids(gaps::encode(&template.render(messages, true)?, tokenizer, &opened.engine)?)
+    }
+
+    fn of_ids(ids: Vec<TokenId>) -> Result<Self> {
+        if ids.is_empty() { Err(empty()) } else { Ok(Self { ids, as_ids: false, gap: None }) }
+    }
+}
+
+fn tokenizer(opened: &Opened) -> Result<&HfTokenizer> {
+    opened.tokenizer.as_ref().ok_or_else(|| {
+        let what = "no tokenizer.json beside the weights, and none was given; ids work without: --ids 1,2,3";
+        Error::format(&opened.origin, what)
+    })
 }
 
 fn empty() -> Error {
@@ -41,15 +110,14 @@ fn empty() -> Error {
 }
 
 fn text(args: &PromptArgs, fallback: Option<&str>) -> Result<String> {
-    let text = if let Some(text) = &args.prompt {
-        text.clone()
+    if let Some(text) = &args.prompt {
+        Ok(text.clone())
     } else if let Some(path) = &args.prompt_file {
         let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-        utf8(bytes, &path.display().to_string())?
+        utf8(bytes, &path.display().to_string())
     } else {
-        stdin(fallback)?
-    };
-    if text.is_empty() { Err(empty()) } else { Ok(text) }
+        stdin(fallback)
+    }
 }
 
 /// What is piped in. A person at a terminal is not waited for without a word.
@@ -99,27 +167,6 @@ pub(crate) fn check_ids(option: &'static str, ids: &[TokenId], engine: &Engine) 
     outside.map_or(Ok(()), |id| {
         Err(Error::option(option, format!("{id} given, a token id from 0 to {} expected", vocab - 1)))
     })
-}
-
-fn encode(text: &str, args: &PromptArgs, opened: &Opened) -> Result<Vec<TokenId>> {
-    let Some(tokenizer) = &opened.tokenizer else {
-        let what = "no tokenizer.json beside the weights, and none was given; ids work without: --ids 1,2,3";
-        return Err(Error::format(&opened.origin, what));
-    };
-    let rendered = match &opened.template {
-        _ if args.raw => text.to_string(),
-        Some(template) => {
-            let system = args.system.iter().map(|text| Message::new("system", text.as_str()));
-            let messages: Vec<_> = system.chain([Message::new("user", text)]).collect();
-            template.render(&messages, true)?
-        }
-        None if args.system.is_some() => {
-            let reason = "the checkpoint has no chat template to put it into";
-            return Err(Error::option("system", reason));
-        }
-        None => text.to_string(),
-    };
-    gaps::encode(&rendered, tokenizer, &opened.engine)
 }
 
 #[cfg(test)]

@@ -14,7 +14,8 @@ pub(crate) fn kernels(opened: &Opened) -> String {
     format!("{format} weights, {activations} activations, {instructions}")
 }
 
-fn seconds(duration: Duration) -> f64 {
+/// Seconds, to a tenth of a millisecond.
+pub(crate) fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e4).round() / 1e4
 }
 

@@ -8,6 +8,7 @@ use diffulex::sampler::Canvas;
 use diffulex::tensor::TokenId;
 use diffulex::text::{StopStrings, StreamDecoder, Tokenizer};
 use diffulex::{Generation, Result};
+use std::ops::Range;
 
 /// What the answer says so far.
 pub(crate) struct Transcript<'a> {
@@ -101,10 +102,11 @@ impl<'a> Transcript<'a> {
         Ok(needed)
     }
 
-    /// Takes the whole sequence with its gaps filled in, prompt included, and returns its text.
-    pub(crate) fn whole(&mut self, generation: &Generation) -> Result<String> {
-        let end = self.prompt + generation.tokens.len();
-        let ids = &generation.canvas[..end.min(generation.canvas.len())];
+    /// Takes the whole sequence with its gaps filled in, prompt included, or only the positions `part` of it, and returns its
+    /// text.
+    pub(crate) fn whole(&mut self, generation: &Generation, part: Option<Range<usize>>) -> Result<String> {
+        let end = (self.prompt + generation.tokens.len()).min(generation.canvas.len());
+        let ids = &generation.canvas[part.unwrap_or(0..end)];
         let text = match self.tokenizer {
             Some(tokenizer) => tokenizer.decode(ids, true)?,
             None => ids.iter().map(TokenId::to_string).collect::<Vec<_>>().join(","),

@@ -7,6 +7,7 @@
 mod vocabulary;
 
 use clap::Parser;
+use diffulex::cli;
 use diffulex::cli::presets::{Family, PRESETS, Preset};
 use diffulex::cli::random;
 use diffulex::cli::readable;
@@ -21,7 +22,7 @@ use std::process::ExitCode;
 
 /// Write a checkpoint of a published shape with random weights
 #[derive(Parser, Debug)]
-#[command(name = "diffulex-synth", version)]
+#[command(name = "diffulex-synth", version = cli::version(), long_version = cli::long_version())]
 struct Options {
     /// What to write; --list shows the choices
     #[arg(value_parser = preset, required_unless_present = "list")]
@@ -63,7 +64,7 @@ const FILES: [&str; 9] = [
 ];
 
 fn main() -> ExitCode {
-    let options = Options::parse();
+    let options = cli::parse::<Options>();
     let outcome = match (&options.preset, &options.output) {
         (Some(preset), Some(dir)) if !options.list => generate(&options, preset, dir),
         _ => list(),
@@ -71,7 +72,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("diffulex-synth: {error}");
+            cli::note(&format!("error: {error}"));
             // A failing disk is not the caller's fault; everything else is.
             ExitCode::from(if matches!(error, Error::Io { .. }) { 1 } else { 2 })
         }
@@ -79,7 +80,11 @@ fn main() -> ExitCode {
 }
 
 fn preset(name: &str) -> std::result::Result<Preset, String> {
-    Preset::named(name).map_err(|error| error.to_string())
+    // The parser says which argument it is.
+    Preset::named(name).map_err(|error| match error {
+        Error::Option { reason, .. } => reason,
+        other => other.to_string(),
+    })
 }
 
 fn dtype(name: &str) -> std::result::Result<DType, String> {
@@ -169,7 +174,7 @@ fn generate(options: &Options, preset: &Preset, dir: &Path) -> Result<()> {
     progress.clear();
     let files = written.inspect_err(|error| {
         if matches!(error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull) {
-            eprintln!("diffulex-synth: the weights need {} of free space", readable(total));
+            cli::note(&format!("note: the weights need {} of free space", readable(total)));
         }
     })?;
 

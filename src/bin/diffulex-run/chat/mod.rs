@@ -34,7 +34,8 @@ use std::process::ExitCode;
 pub(crate) fn is_asked_for(args: &Cli) -> bool {
     let prompt = &args.prompt;
     let given = prompt.prompt.is_some() || prompt.prompt_file.is_some() || prompt.ids.is_some();
-    prompt.chat || !(given || prompt.raw || args.output.json) && std::io::stdin().is_terminal()
+    let once = given || prompt.raw || args.output.json || args.output.trace.is_some();
+    prompt.chat || !once && std::io::stdin().is_terminal()
 }
 
 /// Talks until the user has enough.
@@ -265,7 +266,7 @@ impl<'a> Chat<'a> {
             let reason = "a mask given: a conversation has no gaps to fill in, --prompt TEXT does that";
             return Err(Error::option("chat", reason));
         }
-        Ok(Prompt { ids, as_ids: false })
+        Ok(Prompt { ids, as_ids: false, gap: None })
     }
 
     /// What is not as it was `before`, as lines.

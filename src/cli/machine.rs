@@ -1,28 +1,31 @@
 //! The machine: what it is, and what it was measured to do at most.
 
-use diffulex::Executor;
-use diffulex::kernels::{Activations, Cpu, Kernels, Level};
-use diffulex::quant::Format;
-use diffulex::roofline;
+use crate::exec::Executor;
+use crate::kernels::{Activations, Cpu, Kernels, Level};
+use crate::quant::Format;
+use crate::roofline;
 use serde_json::{Value, json};
 
 /// What the instructions of a unit do at most.
-pub(crate) struct Peak {
+pub struct Peak {
     /// The unit, and what it multiplies: `f32/avx2`, `i8/avx2 x int4`.
-    pub(crate) label: String,
+    pub label: String,
     /// Operations per second of all threads.
-    pub(crate) rate: f64,
+    pub rate: f64,
 }
 
 /// A machine that was measured.
-pub(crate) struct Machine {
-    pub(crate) cpu: String,
-    pub(crate) level: Level,
-    pub(crate) threads: usize,
+pub struct Machine {
+    /// What the system calls the CPU.
+    pub cpu: String,
+    /// Level of the kernels.
+    pub level: Level,
+    /// Threads that were measured together.
+    pub threads: usize,
     /// Bytes per second that all threads read from memory.
-    pub(crate) bandwidth: f64,
+    pub bandwidth: f64,
     /// One for each unit.
-    pub(crate) peaks: Vec<Peak>,
+    pub peaks: Vec<Peak>,
 }
 
 /// What multiplies weights of `format`. Integer units multiply int4 and int8 with other instructions.
@@ -38,7 +41,7 @@ fn label(kernels: &Kernels, format: Format) -> String {
 
 impl Machine {
     /// Measures memory, and every unit that one of the pairs uses.
-    pub(crate) fn measure(exec: &dyn Executor, level: Level, pairs: &[(&Kernels, Format)]) -> Self {
+    pub fn measure(exec: &dyn Executor, level: Level, pairs: &[(&Kernels, Format)]) -> Self {
         let bandwidth = roofline::bandwidth(exec);
         let mut peaks: Vec<Peak> = Vec::new();
         for &(kernels, format) in pairs {
@@ -54,12 +57,13 @@ impl Machine {
     ///
     /// # Panics
     /// If it was not measured.
-    pub(crate) fn peak(&self, kernels: &Kernels, format: Format) -> f64 {
+    pub fn peak(&self, kernels: &Kernels, format: Format) -> f64 {
         let label = label(kernels, format);
         self.peaks.iter().find(|peak| peak.label == label).expect("every unit of the model was measured").rate
     }
 
-    pub(crate) fn json(&self) -> Value {
+    /// For programs.
+    pub fn json(&self) -> Value {
         let peak = |peak: &Peak| json!({ "unit": peak.label, "gops": peak.rate / 1e9 });
         json!({
             "cpu": self.cpu,
@@ -72,7 +76,7 @@ impl Machine {
     }
 
     /// Lines for people.
-    pub(crate) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         let mut text = format!(
             "machine      {}, level {}, {} threads\n             {}\nread         {:.1} GB/s\n",
             self.cpu,
@@ -89,7 +93,7 @@ impl Machine {
 }
 
 /// What the system calls the CPU; where it does not say, the architecture.
-fn cpu_name() -> String {
+pub fn cpu_name() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let names = info.lines().filter_map(|line| line.strip_prefix("model name")?.split_once(": "));
     names.map(|(_, name)| name.trim().to_owned()).next().unwrap_or_else(|| std::env::consts::ARCH.to_owned())

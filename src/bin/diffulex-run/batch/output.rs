@@ -1,0 +1,128 @@
+//! The answers of a batch: appended line by line, so that a run that is broken off loses nothing but the answer it was at.
+//!
+//! An output that is there is continued: lines with a result stay, lines with an error are tried again, half a line at the
+//! end is cut off. At the end the lines stand in the order of the input.
+
+use super::input::{Line, is_stream};
+use diffulex::{Error, Result, cli};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Where answers go.
+pub(super) struct Output {
+    /// Absent for stdout.
+    file: Option<(File, PathBuf)>,
+    /// Places in the input of the lines that were written, in the order of the output.
+    order: Vec<usize>,
+    /// What is there from an earlier run, by place in the input.
+    done: Vec<bool>,
+}
+
+impl Output {
+    /// Opens `path` for the answers to `lines`.
+    ///
+    /// # Errors
+    /// If it cannot be written, if it is there although `resume` says that it cannot be continued, or if it is no output of
+    /// these lines.
+    pub(super) fn open(path: &Path, lines: &[Line], overwrite: bool, resume: bool) -> Result<Self> {
+        let mut done = vec![false; lines.len()];
+        if is_stream(path) {
+            return Ok(Self { file: None, order: Vec::new(), done });
+        }
+        let io = |e| Error::io(path, e);
+        let mut order = Vec::new();
+        let regular = fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
+        if regular && !overwrite {
+            let text = fs::read(path).map_err(io)?;
+            if !resume && !text.is_empty() {
+                let what = "it is there, and prompts from stdin cannot be continued; --overwrite begins anew";
+                return Err(Error::option("output", format!("{}: {what}", path.display())));
+            }
+            let (kept, whole) = existing(path, &text, lines)?;
+            order = kept.iter().map(|(index, _)| *index).collect();
+            order.iter().for_each(|&index| done[index] = true);
+            if !whole {
+                rewrite(path, kept.iter().map(|(_, line)| *line))?;
+            }
+        }
+        let mut options = OpenOptions::new();
+        let options =
+            if overwrite && regular { options.write(true).truncate(true) } else { options.append(true) };
+        let file = options.create(true).open(path).map_err(io)?;
+        Ok(Self { file: Some((file, path.to_path_buf())), order, done })
+    }
+
+    /// Whether a line of the input has its answer from an earlier run.
+    pub(super) fn has(&self, index: usize) -> bool {
+        self.done[index]
+    }
+
+    /// Writes the answer to a line of the input. Returns whether somebody still reads.
+    pub(super) fn append(&mut self, index: usize, record: &Value) -> Result<bool> {
+        let line = format!("{record}\n");
+        let Some((file, path)) = &mut self.file else { return cli::print(&line) };
+        // In one call: what is cut off by a crash is the end of this line and nothing before it.
+        file.write_all(line.as_bytes()).and_then(|()| file.flush()).map_err(|e| Error::io(&*path, e))?;
+        self.order.push(index);
+        Ok(true)
+    }
+
+    /// Brings the lines into the order of the input, where answers of several runs are mixed.
+    pub(super) fn finish(self) -> Result<()> {
+        let Some((_, path)) = &self.file else { return Ok(()) };
+        if self.order.is_sorted() {
+            return Ok(());
+        }
+        let text = fs::read(path).map_err(|e| Error::io(path, e))?;
+        let mut lines: Vec<_> = self.order.iter().zip(text.split_inclusive(|&byte| byte == b'\n')).collect();
+        lines.sort_by_key(|(index, _)| **index);
+        rewrite(path, lines.into_iter().map(|(_, line)| line))
+    }
+}
+
+/// The lines with results by their place in the input, and whether those are all there is.
+fn existing<'a>(path: &Path, text: &'a [u8], lines: &[Line]) -> Result<(Vec<(usize, &'a [u8])>, bool)> {
+    let known: HashMap<String, usize> =
+        lines.iter().enumerate().map(|(index, line)| (line.id.to_string(), index)).collect();
+    let refuse = |number: usize, what: String| {
+        let what = format!("line {number}: {what}; name another file, or begin anew with --overwrite");
+        Err(Error::option("output", format!("{}: {what}", path.display())))
+    };
+    let (mut kept, mut whole, mut seen) = (Vec::new(), true, vec![0; lines.len()]);
+    for (number, line) in (1..).zip(text.split_inclusive(|&byte| byte == b'\n')) {
+        if !line.ends_with(b"\n") {
+            whole = false;
+            break;
+        }
+        let record: Value = serde_json::from_slice(line).unwrap_or_default();
+        let (Some(id), answered) = (record.get("id"), record.get("text").is_some()) else {
+            return refuse(number, "no answer of an earlier run".to_owned());
+        };
+        let Some(&index) = known.get(&id.to_string()) else {
+            return refuse(number, format!("the id {id} is not in the prompts"));
+        };
+        if seen[index] > 0 {
+            return refuse(number, format!("the id {id} stands in line {} already", seen[index]));
+        }
+        seen[index] = number;
+        if answered {
+            kept.push((index, line));
+        } else {
+            whole = false;
+        }
+    }
+    Ok((kept, whole))
+}
+
+/// Replaces the file as a whole: at no time is less there than before.
+fn rewrite<'a>(path: &Path, lines: impl Iterator<Item = &'a [u8]>) -> Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(".partial");
+    let partial = path.with_file_name(name);
+    let io = |e| Error::io(&partial, e);
+    fs::write(&partial, lines.collect::<Vec<_>>().concat()).map_err(io)?;
+    fs::rename(&partial, path).map_err(io)
+}

@@ -1,0 +1,60 @@
+//! A line on stderr that shows that work goes on: only on a terminal, and only once the work takes more than a second.
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::IsTerminal;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Work that takes no longer is not announced.
+const DELAY: Duration = Duration::from_secs(1);
+/// Time between two pictures of the spinner.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Work in progress. The line goes when the value is dropped.
+pub struct Progress {
+    bar: ProgressBar,
+    /// Its end ends the thread that draws.
+    end: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Progress {
+    /// Begins; `quiet` work never shows.
+    pub fn start(message: impl Into<String>, quiet: bool) -> Self {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+        let style = ProgressStyle::with_template("{spinner} {msg} ({elapsed})");
+        bar.set_style(style.expect("a valid template"));
+        bar.set_message(message.into());
+        if quiet || !std::io::stderr().is_terminal() {
+            return Self { bar, end: None, thread: None };
+        }
+        let (end, ended) = channel();
+        let shown = bar.clone();
+        let thread = std::thread::spawn(move || {
+            if ended.recv_timeout(DELAY) == Err(RecvTimeoutError::Timeout) {
+                shown.set_draw_target(ProgressDrawTarget::stderr());
+                shown.enable_steady_tick(TICK);
+                // Until the sender is gone.
+                let _ = ended.recv();
+                shown.finish_and_clear();
+            }
+        });
+        Self { bar, end: Some(end), thread: Some(thread) }
+    }
+
+    /// What is done now.
+    pub fn message(&self, message: impl Into<String>) {
+        self.bar.set_message(message.into());
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        if let Some(thread) = self.thread.take() {
+            // It cannot have panicked in a way that matters: it only draws.
+            let _ = thread.join();
+        }
+    }
+}

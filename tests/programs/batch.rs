@@ -1,0 +1,245 @@
+//! `diffulex-run --prompts FILE --output FILE`: many prompts, errors by line, and going on after an interruption.
+
+use crate::fixture::TempDir;
+use crate::model;
+use crate::program::{Output, command, finish, run, run_with_stdin};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+const PROMPTS: &str = r#"{"id": "a", "prompt": "What is the capital of the country?"}
+{"prompt": "Hello", "max_tokens": 5, "seed": 3}
+
+{"id": 9, "messages": [{"role": "user", "content": "Hello"}], "system": "Be brief.", "stop": ["x"]}
+"#;
+
+fn arguments(prompts: &Path, output: &Path, more: &[&str]) -> Vec<String> {
+    let model = model("sdar-f32");
+    let (prompts, output) = (prompts.display().to_string(), output.display().to_string());
+    let fixed = ["-w", &model, "--max-tokens", "8", "--ignore-eos", "--threads", "1", "--kv", "f32"];
+    let batch = ["--prompts", &prompts, "--output", &output];
+    [&fixed[..], &batch, more].concat().into_iter().map(str::to_owned).collect()
+}
+
+fn batch(prompts: &Path, output: &Path, more: &[&str]) -> Output {
+    let arguments = arguments(prompts, output, more);
+    run(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+fn records(output: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(output).unwrap();
+    assert!(text.is_empty() || text.ends_with('\n'), "{text:?}");
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn ids(output: &Path) -> Vec<Value> {
+    records(output).into_iter().map(|record| record["id"].clone()).collect()
+}
+
+/// A directory with the prompts, and the names of input and output.
+fn prepare(prompts: &str) -> (TempDir, PathBuf, PathBuf) {
+    let dir = TempDir::new();
+    let input = dir.write("prompts.jsonl", prompts);
+    let output = dir.file("answers.jsonl");
+    (dir, input, output)
+}
+
+#[test]
+fn every_line_has_the_answer_of_a_run_of_its_own() {
+    let (_dir, input, output) = prepare(PROMPTS);
+    let done = batch(&input, &output, &[]);
+    assert_eq!((done.code, done.stdout.as_str()), (Some(0), ""), "{}", done.stderr);
+    assert!(done.stderr.contains("3 prompts: 3 answered, 0 failed"), "{}", done.stderr);
+    let model = model("sdar-f32");
+    let alone = |more: &[&str]| {
+        let fixed = ["-w", &model, "--ignore-eos", "--threads", "1", "--kv", "f32", "--json"];
+        run(&[&fixed[..], more].concat()).json()
+    };
+    let expected = [
+        (json!("a"), alone(&["--max-tokens", "8", "--prompt", "What is the capital of the country?"])),
+        (json!(2), alone(&["--max-tokens", "5", "--seed", "3", "--prompt", "Hello"])),
+        (
+            json!(9),
+            alone(&["--max-tokens", "8", "--stop", "x", "--system", "Be brief.", "--prompt", "Hello"]),
+        ),
+    ];
+    let records = records(&output);
+    assert_eq!(records.len(), 3);
+    for (record, (id, alone)) in records.iter().zip(expected) {
+        let keys: Vec<_> = record.as_object().unwrap().keys().map(String::as_str).collect();
+        let known = [
+            "id",
+            "text",
+            "finish_reason",
+            "nfe",
+            "prompt_tokens",
+            "new_tokens",
+            "tokens_per_forward",
+            "seconds",
+        ];
+        assert_eq!(keys, known);
+        assert_eq!(record["id"], id);
+        for key in ["text", "finish_reason", "prompt_tokens", "new_tokens"] {
+            assert_eq!(record[key], alone[key], "{id}: {key}");
+        }
+        assert!(record["seconds"]["prefill"].is_number() && record["seconds"]["decode"].is_number());
+        assert!(record["nfe"].as_u64().unwrap() > 0 && record["tokens_per_forward"].as_f64().unwrap() > 0.0);
+    }
+    let quiet = batch(&input, &output, &["--overwrite", "--quiet"]);
+    assert_eq!((quiet.code, quiet.stderr.as_str()), (Some(0), ""));
+    let texts = |records: &[Value]| records.iter().map(|record| record["text"].clone()).collect::<Vec<_>>();
+    assert_eq!(texts(&records), texts(&self::records(&output)), "again");
+}
+
+#[test]
+fn a_line_that_fails_does_not_stop_the_rest() {
+    let (_dir, input, output) = prepare(
+        "{\"id\": \"ok\", \"prompt\": \"Hello\"}\n\
+         {\"id\": \"typo\", \"promt\": \"Hello\"}\n\
+         not json\n\
+         {\"id\": \"empty\", \"prompt\": \"\"}\n\
+         {\"id\": \"long\", \"prompt\": \"Hello\", \"max_tokens\": 100000000}\n\
+         {\"id\": \"last\", \"prompt\": \"Hello\"}\n",
+    );
+    let done = batch(&input, &output, &["--quiet"]);
+    assert_eq!(done.code, Some(1), "{}", done.stderr);
+    assert!(done.stderr.contains("6 prompts: 2 answered, 4 failed"), "{}", done.stderr);
+    let records = records(&output);
+    for (record, (id, error)) in records.iter().zip([
+        (json!("ok"), ""),
+        (json!("typo"), "unknown key `promt`"),
+        (json!(3), "malformed JSON"),
+        (json!("empty"), "it is empty"),
+        (json!("long"), "100000"),
+        (json!("last"), ""),
+    ]) {
+        assert_eq!(record["id"], id);
+        match error {
+            "" => assert!(record["text"].is_string() && record.get("error").is_none(), "{record}"),
+            words => {
+                assert!(record["error"].as_str().unwrap().contains(words), "{record}");
+                assert_eq!(record.as_object().unwrap().len(), 2, "{record}");
+            }
+        }
+    }
+    assert_eq!(records.len(), 6);
+    assert_eq!(records[0]["text"], records[5]["text"]);
+}
+
+#[test]
+fn a_run_goes_on_where_the_last_one_stopped() {
+    let (_dir, input, output) = prepare(PROMPTS);
+    assert_eq!(batch(&input, &output, &[]).code, Some(0));
+    let whole = std::fs::read_to_string(&output).unwrap();
+    let (first, rest) = whole.split_once('\n').unwrap();
+    // Marked, so that a line that is answered again shows.
+    let kept = first.replace("\"nfe\":", "\"was_there\":true,\"nfe\":");
+    for (left, counts) in [
+        (format!("{kept}\n"), "2 answered, 0 failed, 1 were there already"),
+        (format!("{kept}\n{}", &rest[..20]), "2 answered, 0 failed, 1 were there already"),
+        (format!("{kept}\n{{\"id\":2,\"error\":\"no\"}}\n"), "2 answered, 0 failed, 1 were there already"),
+        (format!("{rest}{kept}\n"), "0 answered, 0 failed, 3 were there already"),
+        (String::new(), "3 answered, 0 failed"),
+        (whole[..7].to_owned(), "3 answered, 0 failed"),
+    ] {
+        std::fs::write(&output, &left).unwrap();
+        let done = batch(&input, &output, &[]);
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        assert!(done.stderr.contains(counts), "{left}: {}", done.stderr);
+        assert_eq!(ids(&output), [json!("a"), json!(2), json!(9)], "in the order of the input: {left}");
+        let again = records(&output)[0].get("was_there").is_none();
+        assert_eq!(again, !left.contains("was_there"), "{left}");
+    }
+    let names = _dir.names();
+    assert_eq!(names, ["answers.jsonl", "prompts.jsonl"], "nothing else is left");
+}
+
+#[test]
+fn an_output_of_something_else_is_refused_and_left_alone() {
+    let (_dir, input, output) = prepare(PROMPTS);
+    let answer = |id: &str| format!("{{\"id\":{id},\"text\":\"\"}}\n");
+    for (left, message) in [
+        (answer("\"b\""), "line 1: the id \"b\" is not in the prompts"),
+        (answer("\"a\"") + &answer("\"a\""), "line 2: the id \"a\" stands in line 1 already"),
+        ("# notes\n".to_owned(), "line 1: no answer of an earlier run"),
+    ] {
+        std::fs::write(&output, &left).unwrap();
+        let refused = batch(&input, &output, &[]);
+        assert_eq!((refused.code, refused.stdout.as_str()), (Some(2), ""), "{}", refused.stderr);
+        for words in [message, "option `output`", "--overwrite"] {
+            assert!(refused.stderr.contains(words), "{words}: {}", refused.stderr);
+        }
+        assert_eq!(std::fs::read_to_string(&output).unwrap(), left);
+        assert_eq!(batch(&input, &output, &["--overwrite"]).code, Some(0));
+        assert_eq!(ids(&output).len(), 3);
+    }
+    let twice = prepare("{\"prompt\": \"a\"}\n{\"id\": 1, \"prompt\": \"b\"}\n");
+    let refused = batch(&twice.1, &twice.2, &[]);
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert!(refused.stderr.contains("prompts 1 and 2 have the same id 1"), "{}", refused.stderr);
+    assert!(!twice.2.exists());
+    let empty = prepare("\n");
+    assert!(batch(&empty.1, &empty.2, &[]).stderr.contains("no line with a prompt"));
+    let missing = batch(&empty.0.file("none"), &empty.2, &[]);
+    assert!(missing.code == Some(2) && missing.stderr.contains("none"), "{}", missing.stderr);
+}
+
+#[test]
+fn prompts_come_from_stdin_and_answers_go_to_stdout() {
+    let (dir, input, output) = prepare(PROMPTS);
+    assert_eq!(batch(&input, &output, &[]).code, Some(0));
+    let piped = |output: &Path, more: &[&str]| {
+        let arguments = arguments(Path::new("-"), output, more);
+        run_with_stdin(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), PROMPTS.as_bytes())
+    };
+    let through = piped(Path::new("-"), &["--quiet"]);
+    let answers: Vec<Value> =
+        through.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let texts = |records: &[Value]| records.iter().map(|record| record["text"].clone()).collect::<Vec<_>>();
+    assert_eq!(texts(&answers), texts(&records(&output)));
+    let refused = piped(&output, &[]);
+    assert_eq!(refused.code, Some(2));
+    assert!(refused.stderr.contains("stdin cannot be continued"), "{}", refused.stderr);
+    assert_eq!(piped(&dir.file("new"), &[]).code, Some(0));
+    assert_eq!(piped(&output, &["--overwrite"]).code, Some(0));
+    let both = run(&["--prompts", "-", "--output", "-", "--prompt", "x"]);
+    assert!(both.code == Some(2) && both.stderr.contains("cannot be used with"), "{}", both.stderr);
+    let half = run(&["--prompts", "-"]);
+    assert!(half.code == Some(2) && half.stderr.contains("--output"), "{}", half.stderr);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_keeps_the_lines_that_are_done() {
+    let (_dir, input, output) = prepare(
+        "{\"id\": 1, \"prompt\": \"Hello\", \"max_tokens\": 4}\n{\"id\": 2, \"prompt\": \"Hello\", \"max_tokens\": 30000}\n",
+    );
+    let arguments =
+        arguments(&input, &output, &["--level", "scalar", "--strategy", "sdar-static", "--context", "32768"]);
+    let mut command = command(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    let child =
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    // The second line takes much longer than this test.
+    while !std::fs::read_to_string(&output).is_ok_and(|text| text.ends_with('\n')) {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let sent = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success(), "the signal was sent");
+    let ended = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(130), "{stderr}");
+    assert!(stderr.contains("1 answered, 0 failed, 1 not begun"), "{stderr}");
+    assert_eq!(ids(&output), [json!(1)]);
+}
+
+#[test]
+fn gaps_are_filled_in_a_batch_too() {
+    let dir = TempDir::new();
+    let input = dir.write("p.jsonl", "{\"prompt\": \"The <mask:3> home\"}\n");
+    let output = dir.file("a.jsonl").display().to_string();
+    let (model, prompts) = (model("llada-f32"), input.display().to_string());
+    let fixed = ["-w", &model, "--raw", "--threads", "1"];
+    assert_eq!(run(&[&fixed[..], &["--prompts", &prompts, "--output", &output]].concat()).code, Some(0));
+    let record = records(Path::new(&output)).remove(0);
+    let alone = finish(command(&[&fixed[..], &["--prompt", "The <mask:3> home", "--json"]].concat())).json();
+    assert_eq!((&record["text"], &record["new_tokens"]), (&alone["text"], &json!(3)));
+}

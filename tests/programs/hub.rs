@@ -1,0 +1,160 @@
+//! Models by their hub id, in a made-up Hugging Face cache with links as the real one has.
+#![cfg(unix)]
+
+use crate::fixture::{TempDir, golden};
+use crate::program::{Output, command, finish, program};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+/// Puts a golden checkpoint into the cache as the snapshot `commit` of ORG/NAME; `main` stands for it.
+fn download(cache: &Path, model: &str, golden_name: &str, commit: &str) -> PathBuf {
+    let model = cache.join(model);
+    let snapshot = model.join("snapshots").join(commit);
+    for directory in [&model.join("blobs"), &model.join("refs"), &snapshot] {
+        std::fs::create_dir_all(directory).unwrap();
+    }
+    for entry in std::fs::read_dir(golden(golden_name)).unwrap() {
+        let (path, name) = {
+            let entry = entry.unwrap();
+            (entry.path(), entry.file_name())
+        };
+        let name = name.to_str().unwrap();
+        if name.starts_with("golden") {
+            continue;
+        }
+        std::fs::copy(&path, model.join("blobs").join(format!("{name}-hash"))).unwrap();
+        symlink(format!("../../blobs/{name}-hash"), snapshot.join(name)).unwrap();
+    }
+    std::fs::write(model.join("refs/main"), commit).unwrap();
+    snapshot
+}
+
+fn open(cache: &Path, id: &str) -> Output {
+    let mut command = command(&["-w", id, "--ids", "5,6,7", "--max-tokens", "4", "--ignore-eos", "--quiet"]);
+    command.env("HF_HUB_CACHE", cache);
+    finish(command)
+}
+
+#[track_caller]
+fn refused(cache: &Path, id: &str, words: &[&str]) {
+    let output = open(cache, id);
+    assert_eq!((output.code, output.stdout.as_str()), (Some(2), ""), "{}", output.stderr);
+    for words in words {
+        assert!(output.stderr.contains(words), "{words}: {}", output.stderr);
+    }
+}
+
+#[test]
+fn a_downloaded_model_opens_by_its_id() {
+    let dir = TempDir::new();
+    for (name, golden_name) in [("SDAR", "sdar-f32"), ("Sharded", "sdar-hd128-sharded")] {
+        download(dir.path(), &format!("models--Org--{name}"), golden_name, COMMIT);
+        let expected = finish(command(&[
+            "-w",
+            &crate::model(golden_name),
+            "--ids",
+            "5,6,7",
+            "--max-tokens",
+            "4",
+            "--ignore-eos",
+            "--quiet",
+        ]));
+        for id in [format!("Org/{name}"), format!("Org/{name}@main"), format!("Org/{name}@{COMMIT}")] {
+            assert_eq!(open(dir.path(), &id).text(), expected.text(), "{id}");
+        }
+    }
+    // Every program that takes a checkpoint knows ids.
+    let out = dir.file("out").display().to_string();
+    for mut command in [
+        program(
+            env!("CARGO_BIN_EXE_diffulex-bench"),
+            &["-w", "Org/SDAR", "--rows", "1", "--seconds", "0.001"],
+        ),
+        program(
+            env!("CARGO_BIN_EXE_diffulex-quantize"),
+            &["Org/SDAR", "-o", &out, "--format", "int8", "--no-check"],
+        ),
+    ] {
+        command.env("HF_HUB_CACHE", dir.path());
+        let output = finish(command);
+        assert_eq!(output.code, Some(0), "{}", output.stderr);
+    }
+}
+
+#[test]
+fn the_variables_of_the_hub_name_the_cache() {
+    let dir = TempDir::new();
+    for (variable, place) in
+        [("HF_HOME", "hub"), ("XDG_CACHE_HOME", "huggingface/hub"), ("HOME", ".cache/huggingface/hub")]
+    {
+        let root = dir.file(variable);
+        download(&root.join(place), "models--Org--SDAR", "sdar-f32", COMMIT);
+        let mut command = command(&["-w", "Org/SDAR", "--info", "--json"]);
+        for other in ["HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"] {
+            command.env_remove(other);
+        }
+        command.env(variable, &root);
+        assert_eq!(
+            finish(command).json()["mask_id"],
+            crate::manifest("sdar-f32")["mask_token_id"],
+            "{variable}"
+        );
+    }
+}
+
+#[test]
+fn a_path_that_exists_wins() {
+    let dir = TempDir::new();
+    download(dir.path(), "models--Org--SDAR", "sdar-f32", COMMIT);
+    std::fs::create_dir_all(dir.file("Org/SDAR")).unwrap();
+    let mut command = command(&["-w", "Org/SDAR", "--ids", "1"]);
+    command.env("HF_HUB_CACHE", dir.path()).current_dir(dir.path());
+    let output = finish(command);
+    assert!(output.code == Some(2) && output.stderr.contains("Org/SDAR: no weights"), "{}", output.stderr);
+}
+
+#[test]
+fn what_is_not_there_comes_with_the_command_that_downloads_it() {
+    let dir = TempDir::new();
+    let looked = dir.file("models--Org--SDAR").display().to_string();
+    let advice = "`hf download Org/SDAR` (older: `huggingface-cli download Org/SDAR`)";
+    refused(dir.path(), "Org/SDAR", &["Org/SDAR: no such file", &looked, advice]);
+    refused(dir.path(), "Org/SDAR@v2", &[&looked, "`hf download Org/SDAR --revision v2`"]);
+    let snapshot = download(dir.path(), "models--Org--SDAR", "sdar-f32", COMMIT);
+    let there = format!("there is Org/SDAR@{COMMIT}");
+    refused(dir.path(), "Org/SDAR@v2", &["no revision `v2`", &there]);
+    // Downloaded by its commit, no branch is known.
+    std::fs::remove_file(dir.file("models--Org--SDAR/refs/main")).unwrap();
+    refused(dir.path(), "Org/SDAR", &["no revision `main`", &there]);
+    assert_eq!(open(dir.path(), &format!("Org/SDAR@{COMMIT}")).code, Some(0));
+    std::fs::write(dir.file("models--Org--SDAR/refs/main"), COMMIT.replace('0', "f")).unwrap();
+    refused(dir.path(), "Org/SDAR", &["no revision `main`", &there]);
+    std::fs::remove_dir_all(snapshot).unwrap();
+    refused(dir.path(), "Org/SDAR", &["no such file", advice]);
+}
+
+#[test]
+fn half_a_download_is_refused() {
+    let dir = TempDir::new();
+    let snapshot = download(dir.path(), "models--Org--Sharded", "sdar-hd128-sharded", COMMIT);
+    let blobs = dir.file("models--Org--Sharded/blobs");
+    let complete = "is not complete";
+    std::fs::write(blobs.join("hash.incomplete"), "half").unwrap();
+    refused(dir.path(), "Org/Sharded", &[complete, "1 files were broken off", "hf download Org/Sharded"]);
+    // With two revisions, the broken file may belong to the other one.
+    std::fs::create_dir_all(dir.file("models--Org--Sharded/snapshots/other")).unwrap();
+    assert_eq!(open(dir.path(), "Org/Sharded").code, Some(0));
+    let shard = std::fs::read_dir(&snapshot)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .find(|name| name.ends_with(".safetensors"))
+        .unwrap();
+    std::fs::remove_file(blobs.join(format!("{shard}-hash"))).unwrap();
+    refused(dir.path(), "Org/Sharded", &[complete, &format!("{shard} links to nothing")]);
+    std::fs::remove_file(snapshot.join(&shard)).unwrap();
+    refused(dir.path(), "Org/Sharded", &[complete, &format!("{shard} missing")]);
+    std::fs::remove_file(snapshot.join("config.json")).unwrap();
+    refused(dir.path(), "Org/Sharded", &[complete, "no config.json"]);
+}
