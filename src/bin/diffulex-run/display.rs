@@ -52,6 +52,7 @@ pub(crate) fn choose<'a>(
     }
     let infills = answer::infills(opened, prompt)?;
     let terminal = std::io::stdout().is_terminal();
+    // The console of Windows obeys escape sequences only when it is told to, and returns to the left with every line feed.
     let capable = terminal && anstyle_query::term_supports_ansi_color() && !cfg!(windows);
     if args.canvas == CanvasChoice::On || (args.canvas == CanvasChoice::Auto && capable) {
         let span = Span {
