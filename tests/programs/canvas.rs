@@ -76,7 +76,7 @@ fn the_screen_ends_with_exactly_the_answer() {
 
 #[test]
 fn gaps_are_filled_in_place() {
-    for name in ["dream-f32", "llada-f32", "sdar-f32"] {
+    for name in ["dream-f32", "llada-f32"] {
         let model = model(name);
         let prompt = "The quick brown fox jumps over the <mask:3>.";
         let arguments = ["-w", &model, "--raw", "--prompt", prompt];

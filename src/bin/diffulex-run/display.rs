@@ -50,6 +50,7 @@ pub(crate) fn choose<'a>(
 ) -> Result<Box<dyn Display + 'a>> {
     let infills = answer::infills(opened, prompt)?;
     let terminal = std::io::stdout().is_terminal();
+    // The console of Windows obeys escape sequences only when it is told to, and returns to the left with every line feed.
     let capable = terminal && anstyle_query::term_supports_ansi_color() && !cfg!(windows);
     let live = args.canvas == CanvasChoice::On || (args.canvas == CanvasChoice::Auto && capable);
     // Before a suffix only what fills the gap is printed, and that is known at the end.

@@ -1,7 +1,7 @@
 //! `--trace`: every step of a generation in a file, as JSON or as a page that shows it.
 //!
 //! The format is described in docs/trace.md; [`VERSION`] counts its incompatible changes. A page is `page.html` with the same
-//! JSON inside.
+//! JSON inside, and with its style and its script.
 
 mod recorder;
 
@@ -28,6 +28,8 @@ const VERSION: u32 = 1;
 /// The page, and where in it the trace goes.
 const PAGE: &str = include_str!("page.html");
 const PLACE: &str = "{{trace}}";
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
 
 #[derive(Clone, Copy, PartialEq)]
 enum Form {
@@ -38,9 +40,8 @@ enum Form {
 /// A trace that is being recorded.
 pub(crate) struct Trace {
     path: PathBuf,
-    /// Written here and renamed at the end: nobody sees half a trace.
+    /// Written here at the end and renamed: nobody sees half a trace.
     partial: PathBuf,
-    file: Option<File>,
     form: Form,
     recorder: Recorder,
 }
@@ -61,8 +62,11 @@ impl Trace {
         };
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let partial = path.with_file_name(format!(".{name}.{}.partial", std::process::id()));
-        let file = File::create(&partial).map_err(|e| Error::io(path, e))?;
-        Ok(Self { path: path.into(), partial, file: Some(file), form, recorder: Recorder::default() })
+        // A place that cannot be written to is found now. A run that is killed leaves nothing behind.
+        File::create(&partial)
+            .and_then(|_| std::fs::remove_file(&partial))
+            .map_err(|e| Error::io(path, e))?;
+        Ok(Self { path: path.into(), partial, form, recorder: Recorder::default() })
     }
 
     /// A display that records what it passes on.
@@ -75,33 +79,30 @@ impl Trace {
     /// # Errors
     /// [`Error::Io`].
     pub(crate) fn finish(
-        mut self,
+        self,
         opened: &Opened,
         setup: &Setup,
         prompt: &Prompt,
         answer: &Answer,
         summary: &Value,
     ) -> Result<()> {
-        let head = head(opened, setup, prompt, answer, &self.recorder.canvas);
         let mut words = Words { tokenizer: opened.tokenizer.as_ref().map(|t| t as _), known: HashMap::new() };
-        let file = self.file.take().expect("the file is open until the end");
-        let mut out = BufWriter::new(file);
+        let head = head(opened, setup, prompt, answer, &mut words);
         let passes = &self.recorder.passes;
-        let written = match self.form {
-            Form::Json => write_json(&mut out, &head, passes, summary, &mut words),
-            Form::Page => write_page(&mut out, &head, passes, summary, &mut words),
+        let mut write = || {
+            let mut out = BufWriter::new(File::create(&self.partial)?);
+            match self.form {
+                Form::Json => write_json(&mut out, &head, passes, summary, &mut words)?,
+                Form::Page => write_page(&mut out, &head, passes, summary, &mut words)?,
+            }
+            out.flush()?;
+            std::fs::rename(&self.partial, &self.path)
         };
-        written
-            .and_then(|()| out.flush())
-            .and_then(|()| std::fs::rename(&self.partial, &self.path))
-            .map_err(|e| Error::io(&self.path, e))
-    }
-}
-
-impl Drop for Trace {
-    fn drop(&mut self) {
-        // Already gone if it was renamed.
-        let _ = std::fs::remove_file(&self.partial);
+        write().map_err(|e| {
+            // The first error is the one to report.
+            let _ = std::fs::remove_file(&self.partial);
+            Error::io(&self.path, e)
+        })
     }
 }
 
@@ -144,18 +145,16 @@ impl Words<'_> {
     }
 }
 
-/// Six digits after the point, or after the leading zeros of a small number.
+/// Six digits after the point: what a reader can tell apart, in a file of a fair size.
 fn rounded(x: f64) -> f64 {
     format!("{x:.6}").parse().unwrap_or(x)
 }
 
 /// Everything but the passes and the summary.
-fn head(opened: &Opened, setup: &Setup, prompt: &Prompt, answer: &Answer, canvas: &[TokenId]) -> Value {
-    let engine = &opened.engine;
-    let mut words = Words { tokenizer: opened.tokenizer.as_ref().map(|t| t as _), known: HashMap::new() };
+fn head(opened: &Opened, setup: &Setup, prompt: &Prompt, answer: &Answer, words: &mut Words<'_>) -> Value {
+    let (engine, generation) = (&opened.engine, &answer.generation);
     let texts: Vec<_> = prompt.ids.iter().map(|&id| words.of(id).map(str::to_string)).collect();
-    let text = opened.tokenizer.as_ref().and_then(|t| t.decode(&prompt.ids, false).ok());
-    let length = canvas.len().max(prompt.ids.len());
+    let text = words.tokenizer.and_then(|tokenizer| tokenizer.decode(&prompt.ids, false).ok());
     json!({
         "format": "diffulex-trace",
         "version": VERSION,
@@ -170,9 +169,9 @@ fn head(opened: &Opened, setup: &Setup, prompt: &Prompt, answer: &Answer, canvas
         "seed": setup.seed,
         "decoding": decoding::describe(&answer.policy, engine),
         "prompt": { "ids": prompt.ids, "texts": texts, "text": text },
-        "length": length,
+        "length": generation.canvas.len(),
         // Whole blocks are decoded; the answer ends with its last token.
-        "answer_end": prompt.ids.len() + answer.generation.tokens.len().min(answer.counted),
+        "answer_end": prompt.ids.len() + generation.tokens.len().min(answer.counted),
         "candidates_per_pass": CANDIDATES,
     })
 }
@@ -227,7 +226,8 @@ fn write_page(
     summary: &Value,
     words: &mut Words<'_>,
 ) -> std::io::Result<()> {
-    let (before, after) = PAGE.split_once(PLACE).expect("the page has a place for the trace");
+    let page = PAGE.replace("{{style}}", STYLE).replace("{{script}}", SCRIPT);
+    let (before, after) = page.split_once(PLACE).expect("the page has a place for the trace");
     let mut json = Vec::new();
     write_json(&mut json, head, passes, summary, words)?;
     out.write_all(before.as_bytes())?;

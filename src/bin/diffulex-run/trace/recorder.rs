@@ -3,7 +3,6 @@
 use diffulex::Event;
 use diffulex::engine::PassKind;
 use diffulex::sampler::Candidate;
-use diffulex::tensor::TokenId;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -31,8 +30,6 @@ pub(super) struct Pass {
 #[derive(Default)]
 pub(super) struct Recorder {
     pub(super) passes: Vec<Pass>,
-    /// The sequence before the first pass.
-    pub(super) canvas: Vec<TokenId>,
     /// When the last pass began, unless its time is known.
     begun: Option<Instant>,
 }
@@ -42,10 +39,7 @@ impl Recorder {
     pub(super) fn note(&mut self, event: &Event<'_>, now: Instant) {
         self.stop_clock(now);
         match *event {
-            Event::Pass { kind, index, rows, cached, canvas } => {
-                if self.passes.is_empty() {
-                    self.canvas = canvas.ids().to_vec();
-                }
+            Event::Pass { kind, index, rows, cached, .. } => {
                 self.passes.push(Pass {
                     kind,
                     index,
@@ -122,7 +116,7 @@ mod tests {
         let revealed = Event::Revealed { tokens: &all[..2], candidates: &all, canvas: &canvas };
         recorder.note(&revealed, begun + Duration::from_millis(5));
         recorder.note(&Event::Block { range: &(0..8), canvas: &canvas }, begun + Duration::from_millis(9));
-        assert_eq!((recorder.passes.len(), recorder.canvas.len()), (1, 1000));
+        assert_eq!(recorder.passes.len(), 1);
         let pass = &recorder.passes[0];
         assert_eq!((pass.index, &pass.rows, pass.cached, &pass.block), (3, &(2..9), 2, &Some(0..8)));
         assert_eq!((pass.time, &pass.revealed[..]), (Duration::from_millis(5), &all[..2]));
