@@ -183,7 +183,7 @@ fn strategies_are_listed_with_a_line_of_help() {
 fn without_arguments_the_demo_says_what_it_is() {
     let demo = run(&[]);
     assert!(demo.text().len() > 20, "{}", demo.stdout);
-    for words in ["no --weights given", "built-in test model", "gibberish", "new 128 tokens"] {
+    for words in ["no --weights given", "built-in demo model", "ended by stop id", "tokens per forward"] {
         assert!(demo.stderr.contains(words), "{words}: {}", demo.stderr);
     }
     let binary = env!("CARGO_BIN_EXE_diffulex-run");

@@ -36,7 +36,7 @@ class Text:
     def __init__(self, tokenizer, family, rng, block):
         self.tokenizer, self.family, self.rng, self.block = tokenizer, family, rng, block
         self.end, self.turn_end, self.mask = (tokenizer.token_to_id(t) for t in (tok.END, tok.TURN_END, tok.MASK))
-        self.tasks = [t for t in tasks.MAKERS if family == "llada" or t != "gap"]
+        self.tasks = [task for task in tasks.MAKERS if task not in tasks.LEFT_OUT[family]]
         self.late = False
 
     def encode(self, text):
@@ -130,7 +130,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("family", choices=["sdar", "llada"])
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=9000)
+    parser.add_argument("--steps", type=int, default=7500)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--held-out", type=int, default=100, help="questions of each task in quality.jsonl")
