@@ -250,10 +250,11 @@ fn a_session_ends_well_unless_its_input_is_no_text() {
 
 #[test]
 fn a_session_that_cannot_be_is_refused() {
-    let bare = TempDir::without_tokenizer("sdar-f32").argument();
+    let bare = TempDir::without_tokenizer("sdar-f32");
+    let bare = bare.path().to_str().unwrap();
     let model = model("sdar-f32");
     for (arguments, message) in [
-        (&["-w", &bare, "--chat"][..], "no tokenizer, which a conversation needs"),
+        (&["-w", bare, "--chat"][..], "no tokenizer, which a conversation needs"),
         (&["-w", &model, "--chat", "--prompt", "x"], "cannot be used with"),
         (&["-w", &model, "--chat", "--json"], "cannot be used with"),
         (&["-w", &model, "--chat", "--max-tokens", "0"], "option `max-tokens`: 0 given"),
