@@ -109,6 +109,20 @@ fn every_named_policy_is_valid_and_has_the_parts_of_its_paper() {
 }
 
 #[test]
+fn a_policy_is_random_if_any_of_its_parts_is() {
+    for (name, _) in Policy::names() {
+        let policy = Policy::named(name).unwrap();
+        let by_itself = ["llada-random", "dream-origin"].contains(&name);
+        assert_eq!(policy.is_random(), by_itself, "{name}");
+        let draw = Draw { temperature: 0.5, ..policy.draw };
+        assert!(Policy { draw, ..policy.clone() }.is_random(), "{name}: tokens are drawn");
+        assert!(Policy { score: Score::Random, ..policy.clone() }.is_random(), "{name}: a random order");
+        let unmask = Unmask::TopK { alg_temp: 0.1 };
+        assert!(Policy { unmask, ..policy }.is_random(), "{name}: positions are drawn");
+    }
+}
+
+#[test]
 fn an_unknown_name_is_an_error_that_lists_the_known_ones() {
     let message = Policy::named("low_confidence").unwrap_err().to_string();
     assert!(message.starts_with("option `strategy`: `low_confidence` is not known"), "{message}");

@@ -51,7 +51,9 @@ fn plans_and_blocks_of_another_family_are_refused() {
         let refused = |change: &dyn Fn(&mut Policy)| {
             let mut policy = policy_of(name);
             change(&mut policy);
-            refusal(&engine, &Request::new(&[1, 2, 3], 8, &policy)).to_string()
+            let message = refusal(&engine, &Request::new(&[1, 2, 3], 8, &policy)).to_string();
+            assert_eq!(engine.check(&policy).unwrap_err().to_string(), message, "without a request");
+            message
         };
         let (others, known) = match BLOCK_CAUSAL.contains(&name) {
             true => (vec![CachePlan::None, CachePlan::Prefix, CachePlan::Dual], "know block and sub-block"),

@@ -53,7 +53,9 @@ fn every_line_is_a_turn_and_answers_go_to_stdout() {
     assert_eq!(alone(&[], "Hello"), format!("{}\n", answers[0]), "the first turn is a prompt");
     let turn = &saved["conversation"]["turns"][1];
     assert_eq!((&turn["question"], &turn["cut"]), (&json!("And now?"), &json!(false)));
-    assert!(output.stderr.contains("/help lists the commands") && output.stderr.contains("sdar"));
+    assert!(
+        output.stderr.contains("/help lists the commands") && output.stderr.contains("SDAR, f32 weights")
+    );
     assert_eq!(output.stderr.matches("[prompt ").count(), 2, "{}", output.stderr);
     let quiet = chat(&["--quiet"], &["Hello", "And now?"]);
     assert_eq!((quiet.text(), quiet.stderr.as_str()), (output.text(), ""));
@@ -87,9 +89,8 @@ fn a_turn_computes_only_what_is_new_and_answers_as_a_fresh_session() {
         let (save, load) = (format!("/save {file}"), format!("/load {file}"));
         let whole = chat_with(name, &["--system", SYSTEM], &["Hello", &save, "And the rivers?"]);
         let fresh = chat_with(name, &[], &[&load, "And the rivers?"]);
-        assert_eq!(whole.text().split_once('\n').unwrap().0, fresh.text().split_once('\n').unwrap().0);
-        let last = |output: &Output| output.text().trim_end_matches('\n').len();
-        assert!(whole.text().ends_with(fresh.text()) && last(&fresh) > 0, "{name}: the same answer");
+        assert!(whole.text().ends_with(fresh.text()), "{name}: the same answer");
+        assert!(fresh.text().len() > 1, "{name}: it says something");
         let (whole, fresh) = (kept(&whole), kept(&fresh));
         assert_eq!((whole[0].1, fresh[0].1), (0, 0), "{name}: nothing to keep");
         assert_eq!(whole[1].0, fresh[0].0, "{name}: the same prompt");
@@ -112,8 +113,8 @@ fn what_is_wrong_with_a_command_is_said_and_changes_nothing() {
         ("/iter 0", "option `steps`: 0 given, at least 1 expected"),
         ("/max 0", "option `max-tokens`: 0 given, a number from 1 to "),
         ("/max 99999999", "option `max-tokens`: 99999999 given, a number from 1 to "),
-        ("/cache dual", "option `cache`: `dual` given, sdar models know block and sub-block"),
-        ("/strategy llada-random", "option `strategy`: `llada-random` given, sdar models need one for"),
+        ("/cache dual", "option `cache`: `dual` given, SDAR models know block and sub-block"),
+        ("/strategy llada-random", "option `strategy`: `llada-random` given, SDAR models need one for"),
         ("/stats maybe", "/stats: `maybe` given, on or off expected"),
         ("/load no/such/file", "no/such/file"),
         ("/save no/such/file", "no/such/file"),
@@ -183,10 +184,11 @@ fn a_saved_session_goes_on_where_it_was() {
 
 #[test]
 fn retry_repeats_the_last_question_with_the_next_seed() {
-    let (greedy, _) = saved(&[], &["Hello", "/retry"]);
+    let cold = ["--temperature", "0"];
+    let (greedy, _) = saved(&cold, &["Hello", "/retry"]);
     assert!(greedy.stderr.contains("decoding is greedy: the answer would be the same"), "{}", greedy.stderr);
-    assert_eq!(greedy.text().matches('\n').count(), alone(&[], "Hello").matches('\n').count());
-    let (_, other) = saved(&[], &["Hello", "/max 5", "/retry"]);
+    assert_eq!(greedy.text().matches('\n').count(), alone(&cold, "Hello").matches('\n').count());
+    let (_, other) = saved(&cold, &["Hello", "/max 5", "/retry"]);
     assert_eq!(answers(&other).len(), 1, "another length is another answer: {other}");
     let hot = ["--temperature", "1.5", "--seed", "7"];
     let (sampled, saved) = saved(&hot, &["Hello", "/r"]);
@@ -248,14 +250,15 @@ fn a_session_ends_well_unless_its_input_is_no_text() {
 
 #[test]
 fn a_session_that_cannot_be_is_refused() {
-    let bare = TempDir::without_tokenizer("sdar-f32").argument();
+    let bare = TempDir::without_tokenizer("sdar-f32");
+    let bare = bare.path().to_str().unwrap();
     let model = model("sdar-f32");
     for (arguments, message) in [
-        (&["-w", &bare, "--chat"][..], "no tokenizer, which a conversation needs"),
+        (&["-w", bare, "--chat"][..], "no tokenizer, which a conversation needs"),
         (&["-w", &model, "--chat", "--prompt", "x"], "cannot be used with"),
         (&["-w", &model, "--chat", "--json"], "cannot be used with"),
         (&["-w", &model, "--chat", "--max-tokens", "0"], "option `max-tokens`: 0 given"),
-        (&["-w", &model, "--chat", "--cache", "dual"], "sdar models know block and sub-block"),
+        (&["-w", &model, "--chat", "--cache", "dual"], "SDAR models know block and sub-block"),
     ] {
         let output = run_with_stdin(arguments, b"Hello\n");
         assert_eq!((output.code, output.stdout.as_str()), (Some(2), ""), "{arguments:?}");

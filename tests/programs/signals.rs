@@ -2,7 +2,7 @@
 
 use crate::program::{command, program};
 use crate::{MODELS, model};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
 
 fn piped(mut command: Command) -> Child {
@@ -11,8 +11,13 @@ fn piped(mut command: Command) -> Child {
 
 /// A generation that takes much longer than this test.
 fn endless(more: &[&str]) -> Command {
+    endless_to(&[&["--prompt", "Hello"], more].concat())
+}
+
+/// The same, to whatever these arguments ask.
+fn endless_to(more: &[&str]) -> Command {
     let model = model("sdar-f32");
-    let fixed = ["-w", &model, "--prompt", "Hello", "--level", "scalar", "--threads", "1", "--ignore-eos"];
+    let fixed = ["-w", &model, "--level", "scalar", "--threads", "1", "--ignore-eos"];
     command(
         &[&fixed[..], &["--context", "32768", "--max-tokens", "30000", "--strategy", "sdar-static"], more]
             .concat(),
@@ -75,6 +80,36 @@ fn an_interrupt_ends_the_generation_with_the_text_so_far() {
     let words: Vec<_> = stderr.split_whitespace().collect();
     let new = words.windows(2).find(|pair| pair[0] == "new").unwrap()[1].parse::<usize>().unwrap();
     assert!((1..30_000).contains(&new), "{stderr}");
+}
+
+#[test]
+fn an_interrupt_ends_a_session_that_nobody_sits_at() {
+    let mut command = endless_to(&["--chat"]);
+    command.stdin(Stdio::piped());
+    let mut child = piped(command);
+    child.stdin.as_mut().unwrap().write_all(b"Hello\nAnd now?\n").unwrap();
+    let mut first = [0; 4];
+    child.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
+    interrupt(&child);
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{stderr}");
+    assert_eq!(
+        stderr.matches("ended by cancelled]").count(),
+        1,
+        "the second question is not asked: {stderr}"
+    );
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_a_session() {
+    let mut command = endless_to(&["--chat"]);
+    command.stdin(Stdio::piped());
+    let mut child = piped(command);
+    child.stdin.as_mut().unwrap().write_all(b"Hello\nAnd now?\n").unwrap();
+    let (stderr, code) = close_after(child, 4);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert_eq!(stderr.matches("ended by cancelled]").count(), 1, "{stderr}");
 }
 
 #[test]

@@ -218,6 +218,8 @@ impl<'a> Chat<'a> {
     fn ask(&mut self, turns: usize, question: String) -> Result<Flow> {
         let seed = self.settings.length.seed.wrapping_add(self.conversation.asked);
         let setup = Setup { seed, ..self.setup.clone() };
+        // From here on, not only from the first pass on: a long conversation takes a while to encode.
+        cli::catch_interrupt();
         let answered = self.answer(turns, &question, &setup);
         let interrupted = cli::release_interrupt();
         let answer = match answered {
