@@ -102,7 +102,7 @@ fn gaps_and_long_canvases_are_traced() {
     assert!(canvas.windows(6).any(|window| window == filled), "{filled:?} in {canvas:?}");
     let long =
         ["-w", &model, "--raw", "--prompt", "The", "--max-tokens", "400", "--steps", "4", "--trace", &path];
-    run(&[&long[..], &["--ignore-eos", "--quiet"]].concat()).text();
+    run(&[&long[..], &["--block", "400", "--ignore-eos", "--quiet"]].concat()).text();
     let trace = read(&file);
     replay(&trace);
     let first = &list(&trace, "passes")[0];
