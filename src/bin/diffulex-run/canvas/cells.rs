@@ -48,7 +48,7 @@ pub(crate) fn cells(text: &str) -> impl Iterator<Item = (&str, usize)> {
 }
 
 /// The cell to print at `column`: a tab that follows a filled row is a space, since terminals disagree on where it would go.
-pub(crate) fn printed_as<'a>(cell: (&'a str, usize), column: usize, width: usize) -> (&'a str, usize) {
+pub(crate) fn printed_as(cell: (&str, usize), column: usize, width: usize) -> (&str, usize) {
     if cell.0 == "\t" && column >= width { (" ", 1) } else { cell }
 }
 
