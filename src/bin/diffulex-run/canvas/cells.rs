@@ -37,9 +37,19 @@ pub(crate) fn cells(text: &str) -> impl Iterator<Item = (&str, usize)> {
         let (cell, after) = rest.split_at(len);
         rest = after;
         // Terminals draw the parts of a joined emoji side by side unless they know it: the sum is what all of them have room for.
-        let width = if cell.contains(EMOJI_FORM) { cell.width() } else { base.width().unwrap_or(0) };
+        let width = match base {
+            // What it makes wider stands in the text before this one.
+            EMOJI_FORM => 1,
+            _ if cell.contains(EMOJI_FORM) => cell.width(),
+            _ => base.width().unwrap_or(0),
+        };
         Some((cell, width))
     })
+}
+
+/// The cell to print at `column`: a tab that follows a filled row is a space, since terminals disagree on where it would go.
+pub(crate) fn printed_as(cell: (&str, usize), column: usize, width: usize) -> (&str, usize) {
+    if cell.0 == "\t" && column >= width { (" ", 1) } else { cell }
 }
 
 /// The column after a cell that is printed at `column` of a terminal that wraps lines. `width` itself means that the last
@@ -75,15 +85,20 @@ mod tests {
         let of = |text| cells(text).collect::<Vec<_>>();
         assert_eq!(of("aé\u{301}語\n\t"), [("a", 1), ("é\u{301}", 1), ("語", 2), ("\n", 0), ("\t", 0)]);
         assert_eq!(of("🙂❤\u{fe0f}❤"), [("🙂", 2), ("❤\u{fe0f}", 2), ("❤", 1)]);
+        assert_eq!(of("\u{fe0f}\u{301}a"), [("\u{fe0f}\u{301}", 1), ("a", 1)]);
         assert_eq!(of("👩\u{200d}🚀"), [("👩\u{200d}", 2), ("🚀", 2)]);
     }
 
     #[test]
     fn columns_wrap_at_the_edge() {
         let end = |text: &str, width| {
-            cells(text).fold(0, |column, (cell, cells)| column_after(column, cell, cells, width))
+            cells(text).fold(0, |column, cell| {
+                let (cell, cells) = printed_as(cell, column, width);
+                column_after(column, cell, cells, width)
+            })
         };
         assert_eq!([end("abcde", 5), end("abcdef", 5), end("abcd語", 5), end("ab\nc", 5)], [5, 1, 2, 1]);
+        assert_eq!([end("abcde\t", 5), end("abcde\tb", 5)], [1, 2]);
         assert_eq!([end("a\tb", 20), end("a\t", 5), end("\t\t", 20)], [9, 4, 16]);
     }
 }

@@ -6,7 +6,7 @@
 //! that keep the column, and draws the live region in rows that never wrap. So no frame needs to know where on the screen it
 //! is, and after a resize or an abrupt end nothing but the live region is in the wrong place.
 
-use super::cells::{cells, column_after, safe, tab_stop};
+use super::cells::{cells, column_after, printed_as, safe, tab_stop};
 
 /// Terminals that know it show a frame as a whole; the others ignore it.
 const BEGIN: &str = "\x1b[?2026h";
@@ -90,7 +90,7 @@ impl Screen {
         self.clear(size, &mut out);
         self.line.push_str(&safe(settled));
         let (until, column) = self.printable(size.width);
-        self.print(until, &mut out);
+        self.print(until, size.width, &mut out);
         if size.width >= MIN_WIDTH && size.height > 1 {
             let held =
                 Piece { text: self.line[self.printed..].to_string(), style: Style::Plain, positions: 0 };
@@ -111,7 +111,7 @@ impl Screen {
         self.clear(size, &mut out);
         self.line.push_str(&safe(rest));
         self.line.push('\n');
-        self.print(self.line.len(), &mut out);
+        self.print(self.line.len(), size.width, &mut out);
         out + END
     }
 
@@ -138,31 +138,45 @@ impl Screen {
         *out += CLEAR_BELOW;
     }
 
-    /// The last printed cell and its column, if it ends at the edge.
+    /// The cells of the line as they are printed on a terminal of this width.
+    fn line_cells(&self, width: usize) -> impl Iterator<Item = LineCell<'_>> {
+        let (mut at, mut column) = (0, 0);
+        cells(&self.line).map(move |cell| {
+            let len = cell.0.len();
+            let (text, columns) = printed_as(cell, column, width);
+            let cell = LineCell { at, end: at + len, column, text, columns };
+            at += len;
+            column = column_after(column, text, columns, width);
+            cell
+        })
+    }
+
+    /// The last printed cell, if it ends at the edge: where it begins and its column.
     fn filled_row(&self, width: usize) -> Option<(usize, usize)> {
-        let (mut at, mut column, mut last) = (0, 0, None);
-        for (cell, cell_width) in cells(&self.line[..self.printed]) {
-            let after = column_after(column, cell, cell_width, width);
-            last = (after == width && cell_width > 0).then(|| (at, width.saturating_sub(cell_width)));
-            (at, column) = (at + cell.len(), after);
-        }
-        last
+        let last = self.line_cells(width).take_while(|cell| cell.end <= self.printed).last()?;
+        let filled = last.columns > 0 && column_after(last.column, last.text, last.columns, width) == width;
+        filled.then(|| (last.at, width.saturating_sub(last.columns)))
     }
 
     /// How many bytes of the line may be printed, and the column after them.
     fn printable(&self, width: usize) -> (usize, usize) {
-        let (mut at, mut column, mut best) = (0, 0, (self.printed, 0));
-        for (cell, cell_width) in cells(&self.line) {
-            if at <= self.printed || column < width {
-                best = (at.max(self.printed), column);
+        let (mut end, mut best) = ((0, 0), (self.printed, 0));
+        for cell in self.line_cells(width) {
+            if cell.at <= self.printed || cell.column < width {
+                best = (cell.at.max(self.printed), cell.column);
             }
-            (at, column) = (at + cell.len(), column_after(column, cell, cell_width, width));
+            end = (cell.end, column_after(cell.column, cell.text, cell.columns, width));
         }
-        if column < width || width < MIN_WIDTH { (at, column) } else { best }
+        if end.1 < width || width < MIN_WIDTH { end } else { best }
     }
 
-    fn print(&mut self, until: usize, out: &mut String) {
-        *out += &self.line[self.printed..until].replace('\n', "\r\n");
+    fn print(&mut self, until: usize, width: usize, out: &mut String) {
+        let new = self.line_cells(width).filter(|cell| cell.end > self.printed && cell.at < until);
+        for cell in new {
+            // A mark may have joined a cell that is printed.
+            let joined = self.printed.saturating_sub(cell.at);
+            *out += if cell.text == "\n" { "\r\n" } else { &cell.text[joined..] };
+        }
         let start = self.line[..until].rfind('\n').map_or(0, |newline| newline + 1);
         self.line.drain(..start);
         self.printed = until - start;
@@ -184,6 +198,17 @@ impl Screen {
         *out += WRAP;
         self.drawn = true;
     }
+}
+
+/// A cell of the anchor's line.
+struct LineCell<'a> {
+    /// Where it begins and ends, in bytes.
+    at: usize,
+    end: usize,
+    /// Where it is printed, if it does not wrap.
+    column: usize,
+    text: &'a str,
+    columns: usize,
 }
 
 /// The rows of a live region: its first one begins at the anchor.
@@ -219,7 +244,8 @@ impl Rows {
         if text.is_empty() {
             self.shown += piece.positions;
         }
-        for (i, (cell, width)) in cells(&text).enumerate() {
+        for (i, cell) in cells(&text).enumerate() {
+            let (cell, width) = printed_as(cell, self.column, self.size.width);
             if cell == "\n" || self.column + width > self.size.width {
                 self.end_row();
                 if self.rows.len() > self.limit() {
@@ -229,8 +255,10 @@ impl Rows {
             match cell {
                 "\n" => {}
                 "\t" => {
-                    let stop = tab_stop(self.column).min(self.size.width);
-                    self.write(&" ".repeat(stop - self.column), stop - self.column, Style::Plain);
+                    // As a terminal does it: the last column is the last stop.
+                    let room = (self.size.width - 1).saturating_sub(self.column);
+                    let spaces = (tab_stop(self.column) - self.column).min(room);
+                    self.write(&" ".repeat(spaces), spaces, Style::Plain);
                 }
                 _ => self.write(cell, width, piece.style),
             }

@@ -43,6 +43,7 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
     let (mut lines, mut column) = (vec![String::new()], 0);
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
+        let c = if c == '\t' && column == width { ' ' } else { c };
         let cells = match c.width().unwrap_or(0) {
             1 if chars.peek() == Some(&'\u{fe0f}') => 2,
             cells => cells,
@@ -107,7 +108,7 @@ fn live(tokens: &[String], known: &[bool]) -> Vec<Piece> {
 
 #[test]
 fn every_frame_shows_settled_and_live_text() {
-    let tokens = tokens();
+    let (tokens, mut compared) = (tokens(), 0);
     for (size, block) in SIZES.into_iter().flat_map(|size| [1, 4, 16].map(|block| (size, block))) {
         let (mut terminal, mut screen) = (terminal(size), Screen::new(true));
         let size = Size { width: size.0, height: size.1 };
@@ -125,6 +126,7 @@ fn every_frame_shows_settled_and_live_text() {
             let expected = wrapped(&format!("{text}{tail}"), size.width);
             let tall = expected.len() - wrapped(&text, size.width).len().min(expected.len()) + 2;
             if tall < size.height {
+                compared += 1;
                 assert_eq!(
                     lines(&mut terminal, size.width),
                     expected,
@@ -135,6 +137,7 @@ fn every_frame_shows_settled_and_live_text() {
         terminal.process(screen.finish("", size).as_bytes());
         assert_eq!(lines(&mut terminal, size.width), wrapped(TEXT, size.width), "{size:?}, {block}: the end");
     }
+    assert!(compared > 1000, "only {compared} frames were compared");
 }
 
 #[test]
@@ -149,7 +152,7 @@ fn a_long_canvas_is_cut_to_the_screen_and_says_so() {
             terminal.process(frame.as_bytes());
             let shown = lines(&mut terminal, width);
             let note = shown.last().unwrap();
-            let more: usize = note.trim_start_matches("… ").trim_end_matches(" more").parse().expect(note);
+            let more: usize = note.trim_start_matches("… ").split(' ').next().unwrap().parse().expect(note);
             let masks: usize = shown.iter().map(|line| line.matches('░').count()).sum();
             assert_eq!(more + masks + 1, 9001, "{size:?}, frame {i}: {shown:?}");
             assert_eq!(shown[0], "one", "{size:?}, frame {i}");
