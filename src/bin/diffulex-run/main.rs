@@ -15,12 +15,11 @@ mod transcript;
 
 use answer::Setup;
 use args::Cli;
-use diffulex::cli::{self, BAD_INPUT, INTERRUPTED, Progress, decoding};
+use diffulex::cli::{self, INTERRUPTED, MachineArgs, Opened, Progress, decoding};
 use diffulex::{Policy, Result};
 use display::{AtEnd, Display, Plain, Silent};
 use progress::WithProgress;
 use prompt::Prompt;
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -42,27 +41,17 @@ fn run(args: &Cli) -> Result<ExitCode> {
     }
     let batch = args.batch.prepare()?;
     let start = Instant::now();
-    let opened = match &args.model.weights {
-        Some(path) => {
-            let _progress = Progress::start(opening(args, path), args.output.quiet);
-            match args.model.open(path, &args.machine) {
-                Ok(opened) => opened,
-                Err(error) if args.output.info => {
-                    cli::print(&broken::render(&args.model, path, &error, args.output.json))?;
-                    return Ok(ExitCode::from(BAD_INPUT));
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        None => demo::open(&args.model, &args.machine)?,
+    let opened = match open(args) {
+        Err(error) if args.output.info => return broken::report(args, error),
+        outcome => outcome?,
     };
     let open_time = start.elapsed();
-    if let Some(note) = opened.note.as_ref().filter(|_| !args.output.quiet && !args.output.json) {
-        cli::note(note);
-    }
     if args.output.info {
         cli::print(&info::render(&opened, args.output.json))?;
         return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(note) = opened.note.as_ref().filter(|_| !args.output.quiet && !args.output.json) {
+        cli::note(note);
     }
     if let Some(batch) = batch {
         return batch.run(args, &opened);
@@ -93,8 +82,12 @@ fn run(args: &Cli) -> Result<ExitCode> {
     Ok(if cli::interrupted() { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS })
 }
 
-/// What opening does.
-fn opening(args: &Cli, path: &Path) -> String {
+/// The model that the options name.
+fn open(args: &Cli) -> Result<Opened> {
+    let Some(path) = &args.model.weights else { return demo::open(&args.model, &args.machine) };
     let verb = if args.model.quantize.is_some() { "quantizing" } else { "opening" };
-    format!("{verb} {}", path.display())
+    let _progress = Progress::start(format!("{verb} {}", path.display()), args.output.quiet);
+    // What a model needs can be asked on any machine.
+    let no_memory_check = args.machine.no_memory_check || args.output.info;
+    args.model.open(path, &MachineArgs { no_memory_check, ..args.machine.clone() })
 }

@@ -5,6 +5,7 @@ mod output;
 
 use crate::answer::{self, Answer, Setup};
 use crate::args::Cli;
+use crate::demo;
 use crate::display::Silent;
 use crate::prompt::Prompt;
 use crate::report::seconds;
@@ -78,6 +79,9 @@ impl Batch {
     pub(crate) fn run(mut self, args: &Cli, opened: &Opened) -> Result<ExitCode> {
         let policy = decoding::policy(&args.decoding, &opened.generation, &opened.engine)?;
         let setup = Setup::new(&args.length, policy, &opened.engine)?;
+        if args.model.weights.is_none() && !args.output.quiet {
+            cli::note(demo::NOTICE);
+        }
         let mut session = opened.engine.session()?;
         let mut counts = Counts::default();
         let progress = Progress::start("", args.output.quiet);
