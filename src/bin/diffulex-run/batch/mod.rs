@@ -11,10 +11,10 @@ use crate::prompt::Prompt;
 use crate::report::seconds;
 use crate::transcript::Ending;
 use clap::Args;
-use diffulex::Result;
 use diffulex::cli::{self, INTERRUPTED, Opened, Progress, decoding};
 use diffulex::engine::Session;
 use diffulex::text::chat::Message;
+use diffulex::{Error, Result};
 use input::{Line, Task, Words};
 use output::Output;
 use serde_json::{Value, json};
@@ -64,6 +64,10 @@ impl BatchArgs {
     /// Files that cannot be read or written, ids that stand twice, an output that belongs to another input.
     pub(crate) fn prepare(&self) -> Result<Option<Batch>> {
         let (Some(prompts), Some(output)) = (&self.prompts, &self.output) else { return Ok(None) };
+        let same = |path: &PathBuf| path.canonicalize().ok();
+        if same(output).is_some_and(|output| same(prompts) == Some(output)) {
+            return Err(Error::option("output", "it is the file of the prompts, another one expected"));
+        }
         let lines = input::read(prompts)?;
         let resume = !self.overwrite && !input::is_stream(prompts);
         let output = Output::open(output, &lines, self.overwrite, resume)?;
