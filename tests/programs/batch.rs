@@ -135,7 +135,7 @@ fn a_run_goes_on_where_the_last_one_stopped() {
     let kept = first.replace("\"nfe\":", "\"was_there\":true,\"nfe\":");
     for (left, counts) in [
         (format!("{kept}\n"), "2 answered, 0 failed, 1 were there already"),
-        (format!("{kept}\n{}", &rest[..20]), "2 answered, 0 failed, 1 were there already"),
+        (format!("{kept}\n{}", &rest[..10]), "2 answered, 0 failed, 1 were there already"),
         (format!("{kept}\n{{\"id\":2,\"error\":\"no\"}}\n"), "2 answered, 0 failed, 1 were there already"),
         (format!("{rest}{kept}\n"), "0 answered, 0 failed, 3 were there already"),
         (String::new(), "3 answered, 0 failed"),
@@ -161,6 +161,7 @@ fn an_output_of_something_else_is_refused_and_left_alone() {
         (answer("\"b\""), "line 1: the id \"b\" is not in the prompts"),
         (answer("\"a\"") + &answer("\"a\""), "line 2: the id \"a\" stands in line 1 already"),
         ("# notes\n".to_owned(), "line 1: no answer of an earlier run"),
+        (PROMPTS.to_owned(), "line 1: no answer of an earlier run"),
     ] {
         std::fs::write(&output, &left).unwrap();
         let refused = batch(&input, &output, &[]);
@@ -172,6 +173,10 @@ fn an_output_of_something_else_is_refused_and_left_alone() {
         assert_eq!(batch(&input, &output, &["--overwrite"]).code, Some(0));
         assert_eq!(ids(&output).len(), 3);
     }
+    let itself = batch(&input, &input, &["--overwrite"]);
+    assert_eq!(itself.code, Some(2), "{}", itself.stderr);
+    assert!(itself.stderr.contains("option `output`: it is the file of the prompts"), "{}", itself.stderr);
+    assert_eq!(std::fs::read_to_string(&input).unwrap(), PROMPTS);
     let twice = prepare("{\"prompt\": \"a\"}\n{\"id\": 1, \"prompt\": \"b\"}\n");
     let refused = batch(&twice.1, &twice.2, &[]);
     assert_eq!(refused.code, Some(2), "{}", refused.stderr);

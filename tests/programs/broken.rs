@@ -13,7 +13,7 @@ fn info(dir: &TempDir) -> (String, Value) {
     }
     assert!(text.stdout.contains("runs: no\n"), "{}", text.stdout);
     let json: Value = serde_json::from_str(&json.stdout).unwrap();
-    assert_eq!((&json["runs"], &json["model"]), (&json!(false), &json!(model)));
+    assert_eq!((&json["runs"], &json["model"]), (&json!(false), &json!(model)), "{json}");
     for problem in json["problems"].as_array().unwrap() {
         assert!(
             text.stdout.contains(&format!("problem: {}\n", problem.as_str().unwrap())),

@@ -1,10 +1,12 @@
 //! `--info` for a checkpoint that cannot run: everything that is missing, not only what was noticed first.
 
-use diffulex::cli::{ModelArgs, hub};
+use crate::args::Cli;
+use diffulex::cli::{self, BAD_INPUT, ModelArgs, hub};
 use diffulex::weights::{Checkpoint, Storage, TensorSource};
-use diffulex::{Architecture, Error};
+use diffulex::{Architecture, Error, Result};
 use serde_json::{Value, json};
 use std::path::Path;
+use std::process::ExitCode;
 
 /// Names that a text lists; the JSON has them all.
 const LISTED: usize = 10;
@@ -17,16 +19,23 @@ struct Findings {
     missing_tensors: Vec<String>,
 }
 
-/// The description of what `path` lacks, for people or as JSON. `error` is why it did not open.
-pub(crate) fn render(args: &ModelArgs, path: &Path, error: &Error, as_json: bool) -> String {
+/// Prints what the checkpoint lacks, for people or as JSON. `error` is why it did not open.
+///
+/// # Errors
+/// `error` itself if it is not about a checkpoint, or a full disk behind stdout.
+pub(crate) fn report(args: &Cli, error: Error) -> Result<ExitCode> {
+    let Some(path) = args.model.weights.as_deref().filter(|_| !matches!(error, Error::Option { .. })) else {
+        return Err(error);
+    };
     let mut findings = Findings::default();
     if let Ok(path) = hub::resolve(path)
         && path.exists()
     {
-        findings.look_at(args, &path);
+        findings.look_at(&args.model, &path);
     }
     findings.add(error.to_string());
-    findings.render(path, as_json)
+    cli::print(&findings.render(path, args.output.json))?;
+    Ok(ExitCode::from(BAD_INPUT))
 }
 
 impl Findings {

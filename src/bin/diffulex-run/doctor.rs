@@ -135,8 +135,11 @@ fn as_text(machine: &Machine, available: Option<u64>, estimates: &[Estimate]) ->
             about(estimate.seconds[1]),
         );
     }
-    text + "\nTimes are what bandwidth and units allow at best, with f16 keys and values and nothing cached; real passes take up to\n\
-            twice as long (diffulex-bench measures them). Weights are those a pass multiplies with.\n"
+    let activations = machine.peaks.last().and_then(|peak| peak.label.split('/').next()).unwrap_or("f32");
+    text + &format!(
+        "\nTimes are what bandwidth and units allow at best, with {activations} activations, f16 keys and values and nothing\n\
+         cached; real passes take up to twice as long (diffulex-bench measures them). Weights are those a pass multiplies with.\n"
+    )
 }
 
 fn as_json(machine: &Machine, available: Option<u64>, estimates: &[Estimate]) -> Value {

@@ -18,10 +18,9 @@ mod transcript;
 
 use answer::Setup;
 use args::Cli;
-use diffulex::cli::{self, BAD_INPUT, INTERRUPTED, Opened, Progress, decoding};
+use diffulex::cli::{self, INTERRUPTED, MachineArgs, Opened, Progress, decoding};
 use diffulex::{Policy, Result};
 use prompt::Prompt;
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use trace::Trace;
@@ -46,23 +45,17 @@ fn run(args: &Cli) -> Result<ExitCode> {
     let batch = args.batch.prepare()?;
     let trace = args.output.trace.as_deref().map(Trace::create).transpose()?;
     let start = Instant::now();
-    let opened = match &args.model.weights {
-        None => demo::open(&args.model, &args.machine)?,
-        Some(path) => match open(args, path) {
-            Err(error) if args.output.info => {
-                cli::print(&broken::render(&args.model, path, &error, args.output.json))?;
-                return Ok(ExitCode::from(BAD_INPUT));
-            }
-            opened => opened?,
-        },
+    let opened = match open(args) {
+        Err(error) if args.output.info => return broken::report(args, error),
+        outcome => outcome?,
     };
     let open_time = start.elapsed();
-    if let Some(note) = opened.note.as_ref().filter(|_| !args.output.quiet && !args.output.json) {
-        cli::note(note);
-    }
     if args.output.info {
         cli::print(&info::render(&opened, args.output.json))?;
         return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(note) = opened.note.as_ref().filter(|_| !args.output.quiet && !args.output.json) {
+        cli::note(note);
     }
     match batch {
         Some(batch) => batch.run(args, &opened),
@@ -71,10 +64,14 @@ fn run(args: &Cli) -> Result<ExitCode> {
     }
 }
 
-fn open(args: &Cli, path: &Path) -> Result<Opened> {
+/// The model that the options name.
+fn open(args: &Cli) -> Result<Opened> {
+    let Some(path) = &args.model.weights else { return demo::open(&args.model, &args.machine) };
     let verb = if args.model.quantize.is_some() { "quantizing" } else { "opening" };
     let _progress = Progress::start(format!("{verb} {}", path.display()), args.output.quiet);
-    args.model.open(path, &args.machine)
+    // What a model needs can be asked on any machine.
+    let no_memory_check = args.machine.no_memory_check || args.output.info;
+    args.model.open(path, &MachineArgs { no_memory_check, ..args.machine.clone() })
 }
 
 /// One prompt, one answer.

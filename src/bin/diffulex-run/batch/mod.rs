@@ -5,15 +5,16 @@ mod output;
 
 use crate::answer::{self, Answer, Setup};
 use crate::args::Cli;
+use crate::demo;
 use crate::display::Silent;
 use crate::prompt::Prompt;
 use crate::report::seconds;
 use crate::transcript::Ending;
 use clap::Args;
-use diffulex::Result;
 use diffulex::cli::{self, INTERRUPTED, Opened, Progress, decoding};
 use diffulex::engine::Session;
 use diffulex::text::chat::Message;
+use diffulex::{Error, Result};
 use input::{Line, Task, Words};
 use output::Output;
 use serde_json::{Value, json};
@@ -63,6 +64,10 @@ impl BatchArgs {
     /// Files that cannot be read or written, ids that stand twice, an output that belongs to another input.
     pub(crate) fn prepare(&self) -> Result<Option<Batch>> {
         let (Some(prompts), Some(output)) = (&self.prompts, &self.output) else { return Ok(None) };
+        let same = |path: &PathBuf| path.canonicalize().ok();
+        if same(output).is_some_and(|output| same(prompts) == Some(output)) {
+            return Err(Error::option("output", "it is the file of the prompts, another one expected"));
+        }
         let lines = input::read(prompts)?;
         let resume = !self.overwrite && !input::is_stream(prompts);
         let output = Output::open(output, &lines, self.overwrite, resume)?;
@@ -78,6 +83,9 @@ impl Batch {
     pub(crate) fn run(mut self, args: &Cli, opened: &Opened) -> Result<ExitCode> {
         let policy = decoding::policy(&args.decoding, &opened.generation, &opened.engine)?;
         let setup = Setup::new(&args.length, policy, &opened.engine)?;
+        if args.model.weights.is_none() && !args.output.quiet {
+            cli::note(demo::NOTICE);
+        }
         let mut session = opened.engine.session()?;
         let mut counts = Counts::default();
         let progress = Progress::start("", args.output.quiet);

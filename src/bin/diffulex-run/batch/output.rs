@@ -98,7 +98,8 @@ fn existing<'a>(path: &Path, text: &'a [u8], lines: &[Line]) -> Result<(Vec<(usi
             break;
         }
         let record: Value = serde_json::from_slice(line).unwrap_or_default();
-        let (Some(id), answered) = (record.get("id"), record.get("text").is_some()) else {
+        let (answered, failed) = (record.get("text").is_some(), record.get("error").is_some());
+        let Some(id) = record.get("id").filter(|_| answered || failed) else {
             return refuse(number, "no answer of an earlier run".to_owned());
         };
         let Some(&index) = known.get(&id.to_string()) else {
@@ -119,6 +120,8 @@ fn existing<'a>(path: &Path, text: &'a [u8], lines: &[Line]) -> Result<(Vec<(usi
 
 /// Replaces the file as a whole: at no time is less there than before.
 fn rewrite<'a>(path: &Path, lines: impl Iterator<Item = &'a [u8]>) -> Result<()> {
+    // The file itself, not a link to it.
+    let path = &fs::canonicalize(path).map_err(|e| Error::io(path, e))?;
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(".partial");
     let partial = path.with_file_name(name);
