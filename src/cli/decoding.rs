@@ -99,15 +99,15 @@ impl From<Confidence> for Score {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cache {
-    /// [`CachePlan::None`]
+    /// Nothing: every pass computes the whole canvas (bidirectional models).
     None,
-    /// [`CachePlan::Prefix`]
+    /// What stands before the block (bidirectional models).
     Prefix,
-    /// [`CachePlan::Dual`]
+    /// Everything but the block (bidirectional models).
     Dual,
-    /// [`CachePlan::Block`]
+    /// Finished blocks (block-causal models).
     Block,
-    /// [`CachePlan::SubBlock`]
+    /// Finished blocks, and the rest of the block (Fast-dLLM v2).
     SubBlock,
 }
 
