@@ -41,7 +41,7 @@ impl Output {
                 let what = "it is there, and prompts from stdin cannot be continued; --overwrite begins anew";
                 return Err(Error::option("output", format!("{}: {what}", path.display())));
             }
-            let (kept, whole) = existing(path, &text, lines)?;
+            let Existing { kept, whole } = existing(path, &text, lines)?;
             order = kept.iter().map(|(index, _)| *index).collect();
             order.iter().for_each(|&index| done[index] = true);
             if !whole {
@@ -83,8 +83,16 @@ impl Output {
     }
 }
 
-/// The lines with results by their place in the input, and whether those are all there is.
-fn existing<'a>(path: &Path, text: &'a [u8], lines: &[Line]) -> Result<(Vec<(usize, &'a [u8])>, bool)> {
+/// What an earlier run left.
+struct Existing<'a> {
+    /// Lines with results, with their places in the input.
+    kept: Vec<(usize, &'a [u8])>,
+    /// Whether those are all lines.
+    whole: bool,
+}
+
+/// Reads the output `text` of an earlier run over `lines`.
+fn existing<'a>(path: &Path, text: &'a [u8], lines: &[Line]) -> Result<Existing<'a>> {
     let known: HashMap<String, usize> =
         lines.iter().enumerate().map(|(index, line)| (line.id.to_string(), index)).collect();
     let refuse = |number: usize, what: String| {
@@ -115,7 +123,7 @@ fn existing<'a>(path: &Path, text: &'a [u8], lines: &[Line]) -> Result<(Vec<(usi
             whole = false;
         }
     }
-    Ok((kept, whole))
+    Ok(Existing { kept, whole })
 }
 
 /// Replaces the file as a whole: at no time is less there than before.
