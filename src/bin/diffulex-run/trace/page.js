@@ -108,8 +108,10 @@ function go(to, scroll = true) {
 const fixed = (x, n) => Number(x).toFixed(n);
 const milliseconds = ms => ms >= 10000 ? fixed(ms / 1000, 1) + " s" : ms >= 100 ? fixed(ms, 0) + " ms" : fixed(ms, ms >= 1 ? 1 : 3) + " ms";
 const plural = (n, word) => n + " " + word + (n === 1 ? "" : "s");
+// A position that is computed again does not come from the cache, too.
+const cached = pass => Math.min(pass.cached, Math.max(0, trace.length - (pass.rows[1] - pass.rows[0])));
 function cachedText(pass) {
-  return pass.cached ? plural(pass.cached, "position") + " from the cache" : "nothing from the cache";
+  return cached(pass) ? plural(cached(pass), "position") + " from the cache" : "nothing from the cache";
 }
 function passText(pass) {
   const n = pass.rows[1] - pass.rows[0], stayed = pass.candidates.length + (pass.candidates_left_out || 0);
@@ -242,8 +244,6 @@ function chart(spec) {
 function charts() {
   const rows = pass => pass.rows[1] - pass.rows[0];
   const present = KINDS.filter(kind => passes.some(pass => pass.kind === kind));
-  // A pass that computes rows again does not take them from the cache, too.
-  const cached = pass => Math.min(pass.cached, Math.max(0, trace.length - rows(pass)));
   const anyCached = passes.some(pass => pass.cached);
   const whole = x => x >= 10000 ? fixed(x / 1000, 0) + "k" : x % 1 ? "" : String(x);
   const specs = [
