@@ -16,6 +16,9 @@ const SPINS_BEFORE_YIELD: usize = 2_000;
 /// Rounds of `yield_now` before a helper parks: some 100 microseconds, longer than the serial parts of a forward pass.
 const YIELDS_BEFORE_PARK: usize = 300;
 
+/// Bit of [`Shared::gate`] that no number of helpers reaches.
+const OPEN: usize = 1 << (usize::BITS - 1);
+
 /// A task with its lifetime erased. Valid while the `run` that published it is on the stack.
 #[derive(Clone, Copy)]
 struct Job {
@@ -23,7 +26,7 @@ struct Job {
     tasks: usize,
 }
 
-// SAFETY: the pointee is Sync, and `run` outlives every use (it waits until `busy` is 0).
+// SAFETY: the pointee is Sync, and `run` outlives every use (it closes the gate and waits until nobody is behind it).
 unsafe impl Send for Job {}
 
 /// One cache line each, so that helpers that poll `epoch` do not slow the counters down.
@@ -35,8 +38,9 @@ struct Shared {
     epoch: Line<AtomicUsize>,
     /// Next task index to hand out.
     next: Line<AtomicUsize>,
-    /// Helpers that have not finished the current job.
-    busy: Line<AtomicUsize>,
+    /// [`OPEN`] while the current job may be joined, plus the number of helpers that are at it. The caller waits for those alone:
+    /// on a machine with other work, a helper that was not given a core yet must not hold up what the others have done.
+    gate: Line<AtomicUsize>,
     job: Mutex<Option<Job>>,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     stop: AtomicBool,
@@ -64,7 +68,7 @@ impl Threads {
         let shared = Arc::new(Shared {
             epoch: Line(AtomicUsize::new(0)),
             next: Line(AtomicUsize::new(0)),
-            busy: Line(AtomicUsize::new(0)),
+            gate: Line(AtomicUsize::new(0)),
             job: Mutex::new(None),
             panic: Mutex::new(None),
             stop: AtomicBool::new(false),
@@ -89,7 +93,7 @@ impl Threads {
         let shared = &*self.shared;
         *lock(&shared.job) = Some(job);
         shared.next.0.store(0, Ordering::Relaxed);
-        shared.busy.0.store(self.helpers.len(), Ordering::Relaxed);
+        shared.gate.0.store(OPEN, Ordering::Release);
         // SeqCst with the helper's "set parked, then look at the epoch": one of the two sees the other.
         shared.epoch.0.fetch_add(1, Ordering::SeqCst);
         for (parked, thread) in shared.parked.iter().zip(&self.threads) {
@@ -120,7 +124,8 @@ impl Executor for Threads {
         };
         self.publish(Job { task, tasks });
         work(&self.shared, Job { task, tasks });
-        let done = || self.shared.busy.0.load(Ordering::Acquire) == 0;
+        self.shared.gate.0.fetch_and(!OPEN, Ordering::AcqRel);
+        let done = || self.shared.gate.0.load(Ordering::Acquire) == 0;
         while !spin(done) {
             std::thread::yield_now();
         }
@@ -179,11 +184,14 @@ fn help(shared: &Shared, index: usize) {
         if shared.stop.load(Ordering::SeqCst) {
             return;
         }
-        let job = *lock(&shared.job);
-        if let Some(job) = job {
-            work(shared, job);
+        let join = |gate: usize| (gate & OPEN != 0).then_some(gate + 1);
+        if shared.gate.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, join).is_ok() {
+            let job = *lock(&shared.job);
+            if let Some(job) = job {
+                work(shared, job);
+            }
+            shared.gate.0.fetch_sub(1, Ordering::Release);
         }
-        shared.busy.0.fetch_sub(1, Ordering::Release);
     }
 }
 

@@ -69,7 +69,7 @@ def reverse(rng):
 
 
 def fact(rng):
-    people = rng.sample(NAMES, rng.randint(1, 3))
+    people = rng.sample(NAMES, rng.choice([1, 2, 2, 3, 3]))
     if rng.random() < 0.5:
         codes = [str(rng.randrange(1000, 10000)) for _ in people]
         told = " ".join(f"The code of {who} is {code}." for who, code in zip(people, codes))
@@ -230,7 +230,7 @@ EARLY = {
     "sum": 20, "difference": 20, "sort": 12, "reverse": 12, "fact": 12, "question": 12, "story": 8, "gap": 4, "talk": 1,
 }  # fmt: skip
 LATE = {
-    "sum": 40, "difference": 40, "sort": 8, "reverse": 8, "fact": 8, "question": 8, "story": 6, "gap": 4, "talk": 1,
+    "sum": 40, "difference": 36, "sort": 6, "reverse": 6, "fact": 50, "question": 10, "story": 6, "gap": 4, "talk": 1,
 }  # fmt: skip
 
 
