@@ -41,9 +41,12 @@ class Picture:
 
     def rule(self, name, frames):
         """An animation that jumps from one property value to the next at the given steps."""
-        body = "".join(f"{self.percent(step)}% {{ {value} }} " for step, value in frames)
-        self.rules.append(f"@keyframes {name} {{ {body}}}")
-        return f"animation: {name} {self.seconds:.2f}s step-end infinite"
+        # Each value stands until just before the next: not every viewer keeps to a timing function of steps.
+        frames = [frame for frame, after in zip(frames, frames[1:] + [(None, "")]) if frame[0] != after[0]]
+        ends = [self.percent(step) - 0.01 for step, _ in frames[1:]] + [100]
+        body = " ".join(f"{self.percent(step)}%, {end:.3f}% {{ {value} }}" for (step, value), end in zip(frames, ends))
+        self.rules.append(f"@keyframes {name} {{ {body} }}")
+        return f"animation: {name} {self.seconds:.2f}s linear infinite"
 
     def put(self, text, style="", kind=""):
         """Text at the cursor, wrapped where a terminal of COLUMNS columns would."""
@@ -76,12 +79,13 @@ class Picture:
             seen = next((s for s, p in enumerate(self.passes) if p["rows"][0] <= pos < p["rows"][1]), step - 1)
             done = next((s for s, first, last in blocks if first <= pos < last), step)
             at, line = self.x, self.y
-            mask = "░" * max(1, min(len(token["text"].strip()), 4))
-            frames = [(0, "opacity: 0"), (seen, "opacity: 1"), (step, "opacity: 0")]
+            word = token["text"].lstrip(" ")
+            mask = " " * (len(token["text"]) - len(word)) + "░" * len(word.strip("\n"))
+            frames = [(0, "visibility: hidden"), (seen, "visibility: visible"), (step, "visibility: hidden")]
             self.put(mask, self.rule(f"m{pos}", frames), "dim")
             self.x, self.y = at, line
-            frames = [(0, "opacity: 0"), (step, f"opacity: 1; fill: var({colour(token['score'])})")]
-            frames += [(max(done, step) + 1, "opacity: 1; fill: var(--text)")]
+            frames = [(0, "visibility: hidden"), (step, f"visibility: visible; fill: var({colour(token['score'])})")]
+            frames += [(max(done, step) + 1, "visibility: visible; fill: var(--text)")]
             self.put(token["text"], self.rule(f"t{pos}", frames))
         self.x, self.y = 0, self.y + 2
 
@@ -90,7 +94,7 @@ class Picture:
         self.put(
             f"{summary['new_tokens']} tokens in {summary['nfe'] - summary['prefill_passes']} forward passes, "
             f"{summary['tokens_per_forward']:.1f} tokens per forward pass",
-            self.rule("caption", [(0, "opacity: 0"), (len(self.passes) + 1, "opacity: 1")]),
+            self.rule("caption", [(0, "visibility: hidden"), (len(self.passes) + 1, "visibility: visible")]),
             "dim",
         )
 

@@ -1,7 +1,7 @@
 """The transformer of SDAR and LLaDA in a hundred lines, for training only: diffulex is what runs it."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -175,6 +175,3 @@ def write(directory, model, ids):
     save_file(tensors(model), directory / "model.safetensors", metadata={"format": "pt"})
     for name, content in zip(("config.json", "generation_config.json"), config(model.shape, ids)):
         (directory / name).write_text(json.dumps(content, indent=2) + "\n")
-
-
-__all__ = ["Model", "Shape", "asdict", "llada", "sdar", "write"]

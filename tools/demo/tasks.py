@@ -221,8 +221,8 @@ MAKERS = {
     "talk": talk,
 }
 
-# A gap in the middle of a text needs a model that sees what follows it; counting takes longest to learn and is left to SDAR.
-LEFT_OUT = {"sdar": ["gap"], "llada": ["sum", "difference"]}
+# A gap in the middle of a text needs a model that sees what follows it.
+LEFT_OUT = {"sdar": ["gap"], "llada": []}
 
 # How often each is trained, at first and later: a model has to learn to read and to copy before it can learn to count, and
 # counting then takes longest.

@@ -2,13 +2,12 @@
 
 SDAR learns blocks: the clean conversation is followed by several noisy copies of the answer's blocks; a noisy block sees
 itself and the clean blocks before it, which is what it will see when it decodes. LLaDA learns the whole answer, padded to a
-random length, with a random share of it masked; texts with gaps are among its samples.
+random length, with a random share of it masked; texts with gaps are among its samples. It starts from a trained SDAR (warm.py).
 The run can be stopped and is taken up again from OUT/state.pt.
 """
 
 import argparse
 import json
-import math
 import random
 import time
 from pathlib import Path
@@ -19,6 +18,7 @@ import tasks
 import tokenizer as tok
 import torch
 import torch.nn.functional as F
+import warm
 from tokenizers import Tokenizer
 
 COPIES = 4  # noisy copies of an SDAR answer in one pass
@@ -130,22 +130,29 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("family", choices=["sdar", "llada"])
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=7500)
+    parser.add_argument("--steps", type=int, help="8200 for sdar, 1600 for llada that starts from it")
+    parser.add_argument("--start-from", type=Path, help="directory of a trained SDAR model to start LLaDA from")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--held-out", type=int, default=100, help="questions of each task in quality.jsonl")
     args = parser.parse_args()
+    args.steps = args.steps or (1600 if args.start_from else 8200)
     args.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
 
     rng = random.Random(args.seed)
-    tokenizer = tokenizer_of(args.out, rng)
+    tokenizer = tokenizer_of(args.start_from or args.out, rng)
+    tokenizer.save(str(args.out / "tokenizer.json"))
     tok.write_config(args.out, tokenizer)
     shape = getattr(models, args.family)(tok.VOCAB)
     text = Text(tokenizer, args.family, rng, shape.block)
     write_quality(args.out / "quality.jsonl", tokenizer, text.tasks, args.held_out)
     net = models.Model(shape)
+    if args.start_from:
+        sdar = warm.load(models.Model(models.sdar(tok.VOCAB)), args.start_from)
+        inputs, target, positions, visible = next(Text(tokenizer, "sdar", rng, shape.block).batches())
+        warm.start(net, sdar, (inputs, positions, visible, target >= 0))
     matrices = [p for p in net.parameters() if p.dim() == 2]
     rest = [p for p in net.parameters() if p.dim() != 2]
     groups = [{"params": matrices, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}]
@@ -163,7 +170,7 @@ def main():
     ids = {"end": text.end, "turn_end": text.turn_end, "mask": text.mask}
     began, losses, batches = time.time(), [], text.batches()
     for step in range(start, args.steps):
-        text.late = step >= EARLY * args.steps
+        text.late = bool(args.start_from) or step >= EARLY * args.steps
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * schedule(step, args.steps)
         inputs, target, positions, visible = next(batches)
