@@ -16,17 +16,33 @@ use crate::model::Alignment;
 use crate::sampler::{CachePlan, Candidate, Canvas, Policy, Quota, Rng};
 use crate::tensor::TokenId;
 use std::ops::Range;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Prompt positions in one prefill pass, rounded down to whole blocks.
 const PREFILL_ROWS: usize = 512;
+
+/// Who is told of events, and how long that took: a caller that draws or waits does not make the engine slower than it is.
+struct Listener<'r> {
+    on_event: &'r mut dyn FnMut(Event<'_>) -> Control,
+    time: Duration,
+}
+
+impl Listener<'_> {
+    /// Tells of an event; returns whether the generation is to end.
+    fn stops(&mut self, event: Event<'_>) -> bool {
+        let start = Instant::now();
+        let control = (self.on_event)(event);
+        self.time += start.elapsed();
+        control == Control::Stop
+    }
+}
 
 /// A generation in progress.
 pub(super) struct Decoder<'s, 'e, 'r> {
     session: &'s mut Session<'e>,
     request: &'r Request<'r>,
     policy: &'r Policy,
-    on_event: &'r mut dyn FnMut(Event<'_>) -> Control,
+    listener: Listener<'r>,
     canvas: Canvas,
     rng: Rng,
     /// How many of the recorded uniform numbers were used.
@@ -71,7 +87,7 @@ impl<'s, 'e, 'r> Decoder<'s, 'e, 'r> {
             session,
             request,
             policy,
-            on_event,
+            listener: Listener { on_event, time: Duration::ZERO },
             canvas,
             rng,
             replayed: 0,
@@ -85,6 +101,7 @@ impl<'s, 'e, 'r> Decoder<'s, 'e, 'r> {
 
     pub(super) fn run(mut self) -> Result<Generation> {
         let start = Instant::now();
+        let spent = |listener: &Listener<'_>| start.elapsed().saturating_sub(listener.time);
         let (arch, len) = (self.session.engine.arch(), self.canvas.len());
         let open = self.canvas.first_mask(0..len);
         let filled = super::plan::masked_runs(&self.canvas);
@@ -92,7 +109,7 @@ impl<'s, 'e, 'r> Decoder<'s, 'e, 'r> {
         if let Some(block) = super::plan::block_of(arch, self.policy)? {
             let first = open / block * block;
             self.prefill(first, block)?;
-            timings.prefill = start.elapsed();
+            timings.prefill = spent(&self.listener);
             if !self.cancelled {
                 self.block_causal(first, block)?;
             }
@@ -100,7 +117,7 @@ impl<'s, 'e, 'r> Decoder<'s, 'e, 'r> {
             self.session.reuse(&[], Attention::Bidirectional, self.request.padding, 0);
             self.bidirectional(open)?;
         }
-        timings.decode = start.elapsed() - timings.prefill;
+        timings.decode = spent(&self.listener) - timings.prefill;
         Ok(self.finish(filled, timings))
     }
 
@@ -143,8 +160,7 @@ impl<'s, 'e, 'r> Decoder<'s, 'e, 'r> {
             if self.cancelled || stopped_inside {
                 return Ok(());
             }
-            self.cancelled |=
-                (self.on_event)(Event::Block { range: &range, canvas: &self.canvas }) == Control::Stop;
+            self.cancelled |= self.listener.stops(Event::Block { range: &range, canvas: &self.canvas });
             let stopped = !replay && self.stop_in(prompt..range.end);
             let last = range.end == len;
             if replay || !(stopped || last || self.merges()) {
@@ -220,8 +236,7 @@ impl<'s, 'e, 'r> Decoder<'s, 'e, 'r> {
             if self.cancelled {
                 break;
             }
-            self.cancelled |=
-                (self.on_event)(Event::Block { range: &range, canvas: &self.canvas }) == Control::Stop;
+            self.cancelled |= self.listener.stops(Event::Block { range: &range, canvas: &self.canvas });
             if self.cancelled || self.stop_in(self.canvas.prompt()..range.end) {
                 break;
             }

@@ -52,7 +52,7 @@ pub enum StopReason {
     Cancelled,
 }
 
-/// Where the time went.
+/// Where the time went. What the caller does when it is told of events is not counted.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Timings {
     /// Passes over the prompt.

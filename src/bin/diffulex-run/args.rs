@@ -88,6 +88,9 @@ pub(crate) struct OutputArgs {
     /// Show the canvas live while it is denoised; auto does so on a terminal that can
     #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
     pub(crate) canvas: CanvasChoice,
+    /// Leave every step of the canvas to be looked at; the times of the summary do not count that [default: 0, demo model 50]
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(0..=10_000))]
+    pub(crate) canvas_delay: Option<u64>,
     /// Write every step to a file: data as .json (docs/trace.md), or a page to look at as .html
     #[arg(long, value_name = "FILE", conflicts_with_all = ["chat", "prompts", "doctor", "info", "list_strategies"])]
     pub(crate) trace: Option<PathBuf>,

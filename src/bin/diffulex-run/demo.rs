@@ -19,12 +19,20 @@ pub(crate) const NOTICE: &str = "\
 no --weights given: this is the built-in demo model, which knows sums, lists, facts that it was told and small stories;
 --weights DIR runs a checkpoint of SDAR, Fast-dLLM v2, Dream or LLaDA";
 
+/// Milliseconds that a step of the live canvas is left to be looked at: the demo is faster than the eye.
+pub(crate) const DELAY_MS: u64 = 50;
+
 const ORIGIN: &str = "built-in demo model";
 static WEIGHTS: &[u8] = include_bytes!("../../../demo/sdar/model.safetensors");
 static CONFIG: &[u8] = include_bytes!("../../../demo/sdar/config.json");
 static GENERATION_CONFIG: &[u8] = include_bytes!("../../../demo/sdar/generation_config.json");
 static TOKENIZER: &[u8] = include_bytes!("../../../demo/sdar/tokenizer.json");
 static TOKENIZER_CONFIG: &[u8] = include_bytes!("../../../demo/sdar/tokenizer_config.json");
+
+/// Whether a model is the demo model.
+pub(crate) fn is(opened: &Opened) -> bool {
+    opened.origin == ORIGIN
+}
 
 pub(crate) fn open(model: &ModelArgs, machine: &MachineArgs) -> Result<Opened> {
     let tokenizer = HfTokenizer::from_bytes(ORIGIN, TOKENIZER)?;

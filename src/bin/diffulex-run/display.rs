@@ -3,6 +3,7 @@
 use crate::answer::{self, Setup};
 use crate::args::OutputArgs;
 use crate::canvas::{self, Live, Region, Span};
+use crate::demo;
 use crate::progress::WithProgress;
 use crate::prompt::Prompt;
 use clap::ValueEnum;
@@ -10,6 +11,7 @@ use diffulex::cli::{self, Opened};
 use diffulex::{Control, Event, Result};
 use std::borrow::Cow;
 use std::io::IsTerminal;
+use std::time::Duration;
 
 /// Something that shows an answer.
 pub(crate) trait Display {
@@ -61,7 +63,9 @@ pub(crate) fn choose<'a>(
             max_new: setup.new_tokens(prompt, infills),
         };
         let region = Region::new(opened, &setup.policy, &setup.ending.ids, prompt.as_ids, span);
-        return Ok(Box::new(Live::new(region, infills, !anstyle_query::no_color())));
+        let delay = args.canvas_delay.unwrap_or(if demo::is(opened) { demo::DELAY_MS } else { 0 });
+        let delay = Duration::from_millis(delay);
+        return Ok(Box::new(Live::new(region, infills, !anstyle_query::no_color(), delay)));
     }
     let plain = Plain { terminal };
     let (inner, streams): (Box<dyn Display>, _) = match (args.json, infills) {

@@ -2,7 +2,7 @@
 
 use super::Decoder;
 use crate::cache::Visible;
-use crate::engine::event::{Control, Event, PassKind};
+use crate::engine::event::{Event, PassKind};
 use crate::engine::session::Session;
 use crate::error::{Error, Result};
 use crate::exec;
@@ -69,8 +69,7 @@ impl Decoder<'_, '_, '_> {
     pub(super) fn pass(&mut self, kind: PassKind, rows: Range<usize>, visible: &Visible) -> Result<()> {
         let (index, cached) = (self.nfe, self.cached_before(&rows));
         self.cancelled |=
-            (self.on_event)(Event::Pass { kind, index, rows: &rows, cached, canvas: &self.canvas })
-                == Control::Stop;
+            self.listener.stops(Event::Pass { kind, index, rows: &rows, cached, canvas: &self.canvas });
         let Session { engine, cache, scratch, .. } = &mut *self.session;
         let (ctx, ids) = (engine.context_of(), &self.canvas.ids()[rows.clone()]);
         let [conditional, unconditional] = scratch;
@@ -170,7 +169,7 @@ impl Decoder<'_, '_, '_> {
         let mask = self.canvas.mask();
         tokens.iter().filter(|c| c.token != mask).for_each(|c| self.canvas.reveal(c));
         let event = Event::Revealed { tokens, candidates, canvas: &self.canvas };
-        self.cancelled |= (self.on_event)(event) == Control::Stop;
+        self.cancelled |= self.listener.stops(event);
     }
 
     /// Whether the commit of a block predicts the first token of the next one.

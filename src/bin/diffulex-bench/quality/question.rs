@@ -110,8 +110,11 @@ impl Question {
         match &self.check {
             Check::Exact(expected) => answer == expected,
             Check::Parts { must, must_not } => {
-                let words: Vec<_> = answer.split(|c: char| !c.is_alphanumeric()).collect();
-                let has = |word: &String| words.contains(&word.as_str());
+                // Whole words, or several in a row.
+                let words =
+                    |text: &str| text.split(|c: char| !c.is_alphanumeric()).collect::<Vec<_>>().join(" ");
+                let text = format!(" {} ", words(answer));
+                let has = |part: &String| text.contains(&format!(" {} ", words(part)));
                 must.iter().all(has) && !must_not.iter().any(has)
             }
         }
@@ -158,6 +161,9 @@ mod tests {
         assert!(story.accepts("A red fox.") && story.is_text(), "all words");
         assert!(!story.accepts("A redder fox."), "whole words only");
         assert!(!story.accepts("A red fox, a bear."), "a forbidden word");
+        let phrase = r#"{"task": "s", "text": "a <mask:2>", "must": ["a fox"], "must_not": ["the fox"]}"#;
+        let phrase = parse(phrase).unwrap();
+        assert!(phrase.accepts("there was a fox") && !phrase.accepts("a fox, the fox."), "words in a row");
     }
 
     #[test]

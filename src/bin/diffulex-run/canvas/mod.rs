@@ -32,13 +32,24 @@ pub(crate) struct Live<'a> {
     /// All final text.
     settled: String,
     last_frame: Option<Instant>,
+    /// How long a step is left to be looked at.
+    delay: Duration,
 }
 
 impl<'a> Live<'a> {
     /// A canvas at the start of a line.
-    pub(crate) fn new(region: Region<'a>, infills: bool, colours: bool) -> Self {
+    pub(crate) fn new(region: Region<'a>, infills: bool, colours: bool, delay: Duration) -> Self {
         let (ahead, waiting, settled) = (String::new(), String::new(), String::new());
-        Self { region, screen: Screen::new(colours), infills, ahead, waiting, settled, last_frame: None }
+        Self {
+            region,
+            screen: Screen::new(colours),
+            infills,
+            ahead,
+            waiting,
+            settled,
+            last_frame: None,
+            delay,
+        }
     }
 
     fn settle(&mut self, text: &str) {
@@ -76,7 +87,11 @@ impl Display for Live<'_> {
             self.ahead = self.ahead.strip_prefix(settled).unwrap_or_default().to_string();
             self.settle(settled);
         }
-        self.draw(canvas)
+        let control = self.draw(canvas)?;
+        if matches!(event, Event::Revealed { .. }) {
+            std::thread::sleep(self.delay);
+        }
+        Ok(control)
     }
 
     fn finish(&mut self, rest: &str) -> Result<()> {
