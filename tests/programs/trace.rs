@@ -208,7 +208,9 @@ fn an_interrupted_run_is_traced_too_and_leaves_a_clean_screen() {
     assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
     let side = |n| std::num::NonZeroU16::new(n).unwrap();
     let mut terminal = vt100::Parser::new(side(10), side(40), 0);
-    terminal.process(&[first, output.stdout].concat());
+    // The emulated terminal leaves U+FFFD out, where real ones show a character as wide as any.
+    let printed = String::from_utf8([first, output.stdout].concat()).expect("frames are UTF-8");
+    terminal.process(printed.replace('\u{fffd}', "?").as_bytes());
     let screen = terminal.screen();
     assert!(!screen.contents().contains('░') && !screen.hide_cursor(), "{}", screen.contents());
     assert_eq!(screen.cursor_position().1, 0, "the cursor is at the start of a line");
