@@ -65,18 +65,13 @@ const FILES: [&str; 9] = [
 
 fn main() -> ExitCode {
     let options = cli::parse::<Options>();
-    let outcome = match (&options.preset, &options.output) {
-        (Some(preset), Some(dir)) if !options.list => generate(&options, preset, dir),
-        _ => list(),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            cli::note(&format!("error: {error}"));
-            // A failing disk is not the caller's fault; everything else is.
-            ExitCode::from(if matches!(error, Error::Io { .. }) { 1 } else { 2 })
+    cli::run(|| {
+        match (&options.preset, &options.output) {
+            (Some(preset), Some(dir)) if !options.list => generate(&options, preset, dir)?,
+            _ => list()?,
         }
-    }
+        Ok(ExitCode::SUCCESS)
+    })
 }
 
 fn preset(name: &str) -> std::result::Result<Preset, String> {
