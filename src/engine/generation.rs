@@ -90,9 +90,14 @@ impl Generation {
         self.tokens.len() + self.filled.iter().map(Range::len).sum::<usize>()
     }
 
+    /// Passes that made tokens: denoising and committing ones.
+    pub fn decode_passes(&self) -> usize {
+        self.nfe - self.prefill_passes
+    }
+
     /// New tokens per denoising or committing pass.
     pub fn tokens_per_forward(&self) -> f64 {
-        self.new_tokens() as f64 / (self.nfe - self.prefill_passes).max(1) as f64
+        self.new_tokens() as f64 / self.decode_passes().max(1) as f64
     }
 
     /// New tokens per second of decoding, prefill apart.

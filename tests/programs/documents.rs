@@ -1,16 +1,9 @@
 //! The documents: commands in them run, and the guide knows every option.
 
+use crate::PROGRAMS;
 use crate::program::{finish, program};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-
-const PROGRAMS: [&str; 5] = [
-    env!("CARGO_BIN_EXE_diffulex-run"),
-    env!("CARGO_BIN_EXE_diffulex-quantize"),
-    env!("CARGO_BIN_EXE_diffulex-verify"),
-    env!("CARGO_BIN_EXE_diffulex-synth"),
-    env!("CARGO_BIN_EXE_diffulex-bench"),
-];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

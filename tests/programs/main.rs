@@ -30,6 +30,15 @@ mod verify;
 
 use serde_json::Value;
 
+/// Every program of the package.
+const PROGRAMS: [&str; 5] = [
+    env!("CARGO_BIN_EXE_diffulex-run"),
+    env!("CARGO_BIN_EXE_diffulex-quantize"),
+    env!("CARGO_BIN_EXE_diffulex-verify"),
+    env!("CARGO_BIN_EXE_diffulex-synth"),
+    env!("CARGO_BIN_EXE_diffulex-bench"),
+];
+
 /// The recorded models.
 const MODELS: [&str; 8] = [
     "dream-bf16",

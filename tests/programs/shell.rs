@@ -1,16 +1,9 @@
 //! What every program prints for shells and readers: completions, a manual page, versions.
 
+use crate::PROGRAMS;
 use crate::program::{finish, program};
 use diffulex::kernels::Level;
 use std::process::{Command, Stdio};
-
-const PROGRAMS: [&str; 5] = [
-    env!("CARGO_BIN_EXE_diffulex-run"),
-    env!("CARGO_BIN_EXE_diffulex-quantize"),
-    env!("CARGO_BIN_EXE_diffulex-verify"),
-    env!("CARGO_BIN_EXE_diffulex-synth"),
-    env!("CARGO_BIN_EXE_diffulex-bench"),
-];
 
 fn name(path: &str) -> &str {
     let file = path.rsplit(['/', '\\']).next().unwrap();

@@ -4,14 +4,13 @@ Embedding, norms, values and MLPs are copied; key and value heads are repeated f
 and keys, so that norm's weights, and the factor it has on average over a batch, go into the matrices.
 """
 
+import model as models
 import torch
 from safetensors import safe_open
 
 
 def load(model, directory):
     """The weights that `model.write` wrote, into a model of that shape."""
-    import model as models
-
     with safe_open(directory / "model.safetensors", "pt") as file:
         stored = {name: file.get_tensor(name).float() for name in file.keys()}
     s, names = model.shape, models.NAMES[model.shape.family]

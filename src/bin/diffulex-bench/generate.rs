@@ -42,11 +42,6 @@ impl Run {
         }
     }
 
-    /// Passes that made tokens.
-    fn decode_passes(&self) -> usize {
-        self.generation.nfe - self.generation.prefill_passes
-    }
-
     pub(crate) fn json(&self) -> Value {
         let Generation { timings, prefill_passes, cache, .. } = &self.generation;
         json!({
@@ -54,7 +49,7 @@ impl Run {
             "prefill_s": timings.prefill.as_secs_f64(),
             "prefill_passes": prefill_passes,
             "decode_s": timings.decode.as_secs_f64(),
-            "nfe": self.decode_passes(),
+            "nfe": self.generation.decode_passes(),
             "new_tokens": self.generation.new_tokens(),
             "tokens_per_forward": self.generation.tokens_per_forward(),
             "tokens_per_second": self.generation.tokens_per_second(),
@@ -69,7 +64,7 @@ impl Run {
     pub(crate) fn text(&self) -> String {
         let generation = &self.generation;
         let (prefill, decode) = (generation.timings.prefill, generation.timings.decode);
-        let passes = self.decode_passes();
+        let passes = self.generation.decode_passes();
         let mut text = format!(
             "prefill      {} tokens in {:.3} s, {} forward passes\n\
              decode       {:.3} s, {passes} forward passes, {:.1} ms each\n\

@@ -68,14 +68,9 @@ impl Answer {
         }
     }
 
-    /// Passes that made tokens, the prompt's own apart.
-    fn decode_passes(&self) -> usize {
-        self.generation.nfe - self.generation.prefill_passes
-    }
-
     /// New tokens for each pass that made tokens.
     pub(crate) fn per_forward(&self) -> f64 {
-        self.counted as f64 / self.decode_passes().max(1) as f64
+        self.counted as f64 / self.generation.decode_passes().max(1) as f64
     }
 
     /// New tokens per second of decoding.

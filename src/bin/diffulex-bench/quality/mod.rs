@@ -98,7 +98,7 @@ fn ask(opened: &Opened, setting: &Setting, questions: &[Question], tasks: &[Stri
         score.tasks[task].0 += usize::from(question.accepts(&answer));
         score.tasks[task].1 += 1;
         score.tokens += generation.new_tokens();
-        score.passes += generation.nfe - generation.prefill_passes;
+        score.passes += generation.decode_passes();
     }
     Ok(score)
 }

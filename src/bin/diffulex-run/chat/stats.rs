@@ -31,7 +31,7 @@ pub(crate) fn line(answer: &Answer, prompt: usize, kept: usize) -> String {
         "[prompt {prompt} tokens, {kept} of them kept; {} new in {} passes, {:.2} per forward, {:.2} tokens/s; \
          ended by {}]",
         answer.counted,
-        generation.nfe - generation.prefill_passes,
+        generation.decode_passes(),
         answer.per_forward(),
         answer.per_second(),
         answer.reason(),

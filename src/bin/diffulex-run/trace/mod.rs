@@ -93,7 +93,11 @@ impl Trace {
             let mut out = BufWriter::new(File::create(&self.partial)?);
             match self.form {
                 Form::Json => write_json(&mut out, &head, passes, summary, &mut words)?,
-                Form::Page => write_page(&mut out, &head, passes, summary, &mut words)?,
+                Form::Page => {
+                    let mut json = Vec::new();
+                    write_json(&mut json, &head, passes, summary, &mut words)?;
+                    write_page(&mut out, &json)?;
+                }
             }
             out.flush()?;
             std::fs::rename(&self.partial, &self.path)
@@ -219,17 +223,9 @@ fn write_json(
 }
 
 /// The page with the trace in a script element of type application/json.
-fn write_page(
-    out: &mut dyn Write,
-    head: &Value,
-    passes: &[Pass],
-    summary: &Value,
-    words: &mut Words<'_>,
-) -> std::io::Result<()> {
+fn write_page(out: &mut dyn Write, json: &[u8]) -> std::io::Result<()> {
     let page = PAGE.replace("{{style}}", STYLE).replace("{{script}}", SCRIPT);
     let (before, after) = page.split_once(PLACE).expect("the page has a place for the trace");
-    let mut json = Vec::new();
-    write_json(&mut json, head, passes, summary, words)?;
     out.write_all(before.as_bytes())?;
     // `<` stands in JSON within strings only: escaped there, nothing can end the script element.
     for piece in json.split_inclusive(|&byte| byte == b'<') {
