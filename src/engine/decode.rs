@@ -63,7 +63,7 @@ impl<'s, 'e, 'r> Decoder<'s, 'e, 'r> {
         request: &'r Request<'r>,
         on_event: &'r mut dyn FnMut(Event<'_>) -> Control,
     ) -> Result<Self> {
-        let engine = session.engine;
+        let engine = session.engine.clone();
         let (arch, policy, mask) = (engine.arch(), request.policy, engine.mask()?);
         policy.validate()?;
         if let Some(&id) =
@@ -102,11 +102,11 @@ impl<'s, 'e, 'r> Decoder<'s, 'e, 'r> {
     pub(super) fn run(mut self) -> Result<Generation> {
         let start = Instant::now();
         let spent = |listener: &Listener<'_>| start.elapsed().saturating_sub(listener.time);
-        let (arch, len) = (self.session.engine.arch(), self.canvas.len());
+        let len = self.canvas.len();
         let open = self.canvas.first_mask(0..len);
         let filled = super::plan::masked_runs(&self.canvas);
         let mut timings = Timings::default();
-        if let Some(block) = super::plan::block_of(arch, self.policy)? {
+        if let Some(block) = super::plan::block_of(self.session.engine.arch(), self.policy)? {
             let first = open / block * block;
             self.prefill(first, block)?;
             timings.prefill = spent(&self.listener);

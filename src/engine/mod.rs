@@ -23,9 +23,10 @@ mod session;
 
 pub use builder::{EngineBuilder, ModelFiles};
 pub use event::{Control, Event, PassKind};
-pub use generation::{Generation, Replay, Request, StopReason, Timings};
+pub use generation::{Choose, Generation, Replay, Request, StopReason, Timings};
 pub use session::Session;
 
+use self::session::Held;
 use crate::cache::KvDtype;
 use crate::error::{Error, Result};
 use crate::exec::Executor;
@@ -144,7 +145,15 @@ impl Engine {
     /// # Errors
     /// [`Error::Capacity`] if the cache is larger than the address space.
     pub fn session(&self) -> Result<Session<'_>> {
-        Session::new(self)
+        Session::new(Held::Borrowed(self))
+    }
+
+    /// As [`Self::session`], for a session that has to outlive the scope of the engine: it keeps the engine alive.
+    ///
+    /// # Errors
+    /// As [`Self::session`].
+    pub fn shared_session(self: &Arc<Self>) -> Result<Session<'static>> {
+        Session::new(Held::Shared(Arc::clone(self)))
     }
 
     fn context_of(&self) -> Context<'_> {

@@ -7,11 +7,30 @@ use crate::cache::{Attention, KvCache, Visible};
 use crate::error::{Error, Result};
 use crate::model::{LogitBuffers, Pass, Probe, Scratch};
 use crate::tensor::{Rows, TokenId};
-use std::ops::Range;
+use std::ops::{Deref, Range};
+use std::sync::Arc;
+
+/// The engine of a session: borrowed, or owned together with others.
+#[derive(Clone)]
+pub(super) enum Held<'e> {
+    Borrowed(&'e Engine),
+    Shared(Arc<Engine>),
+}
+
+impl Deref for Held<'_> {
+    type Target = Engine;
+
+    fn deref(&self) -> &Engine {
+        match self {
+            Self::Borrowed(engine) => engine,
+            Self::Shared(engine) => engine,
+        }
+    }
+}
 
 /// The state of one sequence.
 pub struct Session<'e> {
-    pub(super) engine: &'e Engine,
+    pub(super) engine: Held<'e>,
     pub(super) cache: KvCache,
     /// The second one serves the unconditional pass of guidance.
     pub(super) scratch: [Scratch; 2],
@@ -22,15 +41,20 @@ pub struct Session<'e> {
 }
 
 impl<'e> Session<'e> {
-    pub(super) fn new(engine: &'e Engine) -> Result<Self> {
+    pub(super) fn new(engine: Held<'e>) -> Result<Self> {
         Ok(Self {
-            engine,
             cache: KvCache::new(engine.model.kv_shape(), engine.kv, engine.context)?,
+            engine,
             scratch: Default::default(),
             buffers: Default::default(),
             committed: Vec::new(),
             rule: None,
         })
+    }
+
+    /// The engine that this session decodes with.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     /// The cache, for a look.

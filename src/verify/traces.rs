@@ -59,13 +59,10 @@ pub(super) fn replay(
 ) -> Check<Replayed> {
     let (mut states, mut shapes) = (Vec::new(), Vec::new());
     let request = Request {
-        prompt,
-        max_new: recorded.max_new,
-        policy: &recorded.policy,
         stop: &recorded.stop,
-        seed: 0,
         padding,
         replay: Some(Replay { every_step: recorded.every_step, uniforms }),
+        ..Request::new(prompt, recorded.max_new, &recorded.policy)
     };
     let mut watch = |event: Event<'_>| {
         if let Event::Pass { rows, cached, canvas, .. } = event {

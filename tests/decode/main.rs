@@ -1,6 +1,7 @@
 //! Decoding through [`Engine`] and [`Session`], on the recorded models of every family: the rules that every mode keeps
 //! (`rules`), what is the same bit for bit (`bits`), what the cache may and may not change (`cache`), chats (`chat`), what
-//! requests mean and which are refused (`requests`), where a text ends (`ends`), and values that are not finite (`not_finite`).
+//! requests mean and which are refused (`requests`), where a text ends (`ends`), values that are not finite (`not_finite`), and what
+//! callers bring or share (`embedding`).
 
 #[path = "../fixture/mod.rs"]
 mod fixture;
@@ -8,6 +9,7 @@ mod fixture;
 mod bits;
 mod cache;
 mod chat;
+mod embedding;
 mod ends;
 mod not_finite;
 mod requests;

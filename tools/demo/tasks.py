@@ -102,6 +102,15 @@ def told(task, count, rng):
     return Sample(task, [(f"{text} {ask}", answer)], key=f"{text} {ask}")
 
 
+def after(rng):
+    """What follows a word in a list: the smallest form of looking something up, which facts about several people need."""
+    items = rng.sample(WORDS if rng.random() < 0.7 else [str(n) for n in range(10)], rng.randint(3, 6))
+    at = rng.randrange(len(items) - 1)
+    listed = " ".join(items)
+    ask = rng.choice(["In the list {}, what comes after {}?", "{}: what follows {}?"]).format(listed, items[at])
+    return Sample("after", [(ask, f"After {items[at]} comes {items[at + 1]}.")], key=ask)
+
+
 def a(noun):
     return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
 
@@ -229,6 +238,7 @@ MAKERS = {
     "reverse": reverse,
     "fact": fact,
     "facts": facts,
+    "after": after,
     "question": question,
     "story": story,
     "gap": gap,
@@ -241,10 +251,15 @@ LEFT_OUT = {"sdar": ["gap"], "llada": []}
 # How often each is trained, at first and later: a model has to learn to read and to copy before it can learn to count, and
 # counting then takes longest.
 EARLY = {
-    "sum": 20, "difference": 20, "sort": 12, "reverse": 12, "fact": 4, "facts": 8, "question": 12, "story": 8, "gap": 4, "talk": 1,
+    "sum": 20, "difference": 20, "sort": 12, "reverse": 12, "fact": 4, "facts": 8, "after": 8, "question": 12, "story": 8, "gap": 4, "talk": 1,
 }  # fmt: skip
 LATE = {
-    "sum": 36, "difference": 30, "sort": 8, "reverse": 8, "fact": 8, "facts": 24, "question": 12, "story": 36, "gap": 4, "talk": 1,
+    "sum": 36, "difference": 30, "sort": 8, "reverse": 8, "fact": 8, "facts": 24, "after": 8, "question": 12, "story": 36, "gap": 4, "talk": 1,
+}  # fmt: skip
+
+# For a second stretch of training, on what the first one leaves weakest.
+AGAIN = {
+    "sum": 36, "difference": 20, "sort": 6, "reverse": 6, "fact": 4, "facts": 60, "after": 24, "question": 8, "story": 18, "gap": 4, "talk": 1,
 }  # fmt: skip
 
 

@@ -2,7 +2,8 @@
 
 SDAR learns blocks: the clean conversation is followed by several noisy copies of the answer's blocks; a noisy block sees
 itself and the clean blocks before it, which is what it will see when it decodes. LLaDA learns the whole answer, padded to a
-random length, with a random share of it masked; texts with gaps are among its samples. It starts from a trained SDAR (warm.py).
+random length, with a random share of it masked; texts with gaps are among its samples. `--start-from` takes up a trained model with
+a mixture of its own; LLaDA starts from a trained SDAR (warm.py).
 The run can be stopped and is taken up again from OUT/state.pt.
 """
 
@@ -37,16 +38,15 @@ class Text:
         self.tokenizer, self.family, self.rng, self.block = tokenizer, family, rng, block
         self.end, self.turn_end, self.mask = (tokenizer.token_to_id(t) for t in (tok.END, tok.TURN_END, tok.MASK))
         self.tasks = [task for task in tasks.MAKERS if task not in tasks.LEFT_OUT[family]]
-        self.late = False
+        self.mixture, self.conversations = tasks.EARLY, CONVERSATIONS[0]
 
     def encode(self, text):
         return self.tokenizer.encode(text, add_special_tokens=False).ids
 
     def sample(self):
         """Ids, and whether each may be masked."""
-        weights = tasks.LATE if self.late else tasks.EARLY
-        weights = {task: weights[task] for task in self.tasks}
-        sample = tasks.training(self.rng, weights, CONVERSATIONS[self.late])
+        weights = {task: self.mixture[task] for task in self.tasks}
+        sample = tasks.training(self.rng, weights, self.conversations)
         if sample.text:
             ids = self.encode("".join(sample.text))
             return ids, [True] * len(ids)
@@ -130,13 +130,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("family", choices=["sdar", "llada"])
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, help="8200 for sdar, 1600 for llada that starts from it")
-    parser.add_argument("--start-from", type=Path, help="directory of a trained SDAR model to start LLaDA from")
+    parser.add_argument("--steps", type=int, help="8200 by default, half as many for a run that starts from a trained model")
+    parser.add_argument("--start-from", type=Path, help="directory of a trained model of the same family, or SDAR's for LLaDA")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--held-out", type=int, default=100, help="questions of each task in quality.jsonl")
     args = parser.parse_args()
-    args.steps = args.steps or (1600 if args.start_from else 8200)
+    args.steps = args.steps or (4100 if args.start_from else 8200)
     args.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
@@ -150,9 +150,7 @@ def main():
     write_quality(args.out / "quality.jsonl", tokenizer, text.tasks, args.held_out)
     net = models.Model(shape)
     if args.start_from:
-        sdar = warm.load(models.Model(models.sdar(tok.VOCAB)), args.start_from)
-        inputs, target, positions, visible = next(Text(tokenizer, "sdar", rng, shape.block).batches())
-        warm.start(net, sdar, (inputs, positions, visible, target >= 0))
+        first_weights(net, args.start_from, tokenizer, rng)
     matrices = [p for p in net.parameters() if p.dim() == 2]
     rest = [p for p in net.parameters() if p.dim() != 2]
     groups = [{"params": matrices, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}]
@@ -170,7 +168,8 @@ def main():
     ids = {"end": text.end, "turn_end": text.turn_end, "mask": text.mask}
     began, losses, batches = time.time(), [], text.batches()
     for step in range(start, args.steps):
-        text.late = bool(args.start_from) or step >= EARLY * args.steps
+        if args.start_from or step >= EARLY * args.steps:
+            text.mixture, text.conversations = tasks.AGAIN if args.start_from else tasks.LATE, CONVERSATIONS[1]
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * schedule(step, args.steps)
         inputs, target, positions, visible = next(batches)
@@ -194,6 +193,17 @@ def main():
             state.with_suffix(".tmp").replace(state)
             write_averaged(args.out, net, averaged, ids)
     state.unlink(missing_ok=True)
+
+
+def first_weights(net, directory, tokenizer, rng):
+    """Those of the model in `directory`, which are an SDAR model's when `net` is a LLaDA one and they are not."""
+    family = json.loads((directory / "config.json").read_text())["model_type"]
+    if family == net.shape.family:
+        warm.load(net, directory)
+        return
+    sdar = warm.load(models.Model(models.sdar(tok.VOCAB)), directory)
+    inputs, target, positions, visible = next(Text(tokenizer, "sdar", rng, sdar.shape.block).batches())
+    warm.start(net, sdar, (inputs, positions, visible, target >= 0))
 
 
 def tokenizer_of(out, rng):

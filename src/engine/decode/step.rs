@@ -41,8 +41,13 @@ impl Decoder<'_, '_, '_> {
             if want.last {
                 return Ok((0..candidates.len()).collect());
             }
-            let mut uniform = from_stream(self.rng.stream(self.steps, self.canvas.len()));
-            self.policy.unmask.choose(candidates, want, &mut uniform, &mut chosen);
+            if let Some(rule) = self.request.choose {
+                rule(candidates, want, &mut chosen);
+                check_choice(&chosen, candidates.len())?;
+            } else {
+                let mut uniform = from_stream(self.rng.stream(self.steps, self.canvas.len()));
+                self.policy.unmask.choose(candidates, want, &mut uniform, &mut chosen);
+            }
             if chosen.is_empty() {
                 // Every step makes progress, whatever the rule says.
                 let surest = (0..candidates.len())
@@ -194,4 +199,20 @@ impl Decoder<'_, '_, '_> {
         self.carried = Some(self.session.engine.kernels.scan(row).argmax as TokenId);
         Ok(())
     }
+}
+
+/// What the caller's own rule chose must be indices of candidates, each once.
+fn check_choice(chosen: &[usize], candidates: usize) -> Result<()> {
+    let mut seen = vec![false; candidates];
+    for &i in chosen {
+        match seen.get_mut(i) {
+            Some(seen) if !*seen => *seen = true,
+            Some(_) => return Err(Error::option("choose", format!("candidate {i} was chosen twice"))),
+            None => {
+                let reason = format!("candidate {i} was chosen, there are {candidates}");
+                return Err(Error::option("choose", reason));
+            }
+        }
+    }
+    Ok(())
 }
