@@ -4,6 +4,7 @@
 //! type, so nothing above this floor carries a lifetime or knows where weights live. Cloning and slicing are cheap and
 //! never copy.
 
+use crate::error::{Error, Result};
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
@@ -68,6 +69,19 @@ impl std::fmt::Debug for Bytes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Bytes({} bytes)", self.len())
     }
+}
+
+/// Asks the system for memory and gives it back at once, before a buffer takes it: a refusal inside of a buffer ends the process.
+/// Others may still take the memory in between. `what` is what it is for.
+///
+/// # Errors
+/// [`Error::Memory`] if there is not so much.
+pub(crate) fn ask_for(what: impl Into<String>, bytes: usize) -> Result<()> {
+    let mut memory = Vec::<u8>::new();
+    let granted = memory.try_reserve_exact(bytes).is_ok();
+    // An allocation that nobody looks at may be optimized away, and its failure with it.
+    std::hint::black_box(&memory);
+    if granted { Ok(()) } else { Err(Error::Memory { what: what.into(), bytes }) }
 }
 
 /// A buffer of bytes whose first byte is aligned to [`ALIGN`].

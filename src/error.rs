@@ -100,6 +100,13 @@ pub enum Error {
         /// What was asked for.
         asked: usize,
     },
+    /// The system has no memory for something.
+    Memory {
+        /// What it was for.
+        what: String,
+        /// How much was asked for, in bytes.
+        bytes: usize,
+    },
     /// A prompt holds a token id outside the vocabulary.
     TokenId {
         /// The id.
@@ -167,6 +174,7 @@ impl fmt::Display for Error {
             Self::Capacity { what, limit, asked } => {
                 write!(f, "{what}: {asked} asked for, {limit} is the limit")
             }
+            Self::Memory { what, bytes } => write!(f, "no memory for {what}: {bytes} bytes asked for"),
             Self::TokenId { id, vocab } => {
                 write!(f, "token id {id} is outside the vocabulary (0 to {})", vocab.saturating_sub(1))
             }

@@ -18,7 +18,7 @@ mod visible;
 
 pub use visible::{Attention, Visible};
 
-use crate::bytes::AlignedBuf;
+use crate::bytes::{ALIGN, AlignedBuf, ask_for};
 use crate::dtype::{F16, as_slice, as_slice_mut};
 use crate::error::{Error, Result};
 use crate::kernels::{Kernels, KvRows};
@@ -90,7 +90,7 @@ impl KvCache {
     /// A cache for `capacity` positions. Memory is reserved now and touched when it is used.
     ///
     /// # Errors
-    /// [`Error::Capacity`] if the size in bytes overflows.
+    /// [`Error::Capacity`] if the size in bytes overflows, [`Error::Memory`] if there is not so much.
     pub fn new(shape: KvShape, dtype: KvDtype, capacity: usize) -> Result<Self> {
         let layer_bytes = (shape.n_kv_heads * shape.head_dim * dtype.size())
             .checked_mul(capacity)
@@ -100,6 +100,7 @@ impl KvCache {
                 limit: isize::MAX as usize / shape.bytes_per_token(dtype).max(1),
                 asked: capacity,
             })?;
+        ask_for("the key/value cache", 2 * shape.layers * (layer_bytes + ALIGN))?;
         let layer =
             || Layer { keys: AlignedBuf::zeroed(layer_bytes), values: AlignedBuf::zeroed(layer_bytes) };
         let layers = (0..shape.layers).map(|_| layer()).collect();

@@ -2,13 +2,17 @@
 //! exit code.
 //!
 //! Exit codes: 0 success, 1 a comparison failed, 2 bad input, 130 interrupted.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod complete;
 pub mod decoding;
+#[cfg(unix)]
+#[allow(unsafe_code, reason = "a signal handler")]
+mod fault;
 mod format;
 pub mod gaps;
 pub mod hub;
+mod in_use;
 mod interrupt;
 pub mod machine;
 pub mod memory;
@@ -21,6 +25,7 @@ pub mod work;
 
 pub use complete::parse;
 pub use format::{DEFAULT_GROUP, FormatName, group};
+pub use in_use::InUse;
 pub use interrupt::{catch_interrupt, interrupted, release_interrupt};
 pub use model::{CpuArgs, KvChoice, MachineArgs, ModelArgs, Opened};
 pub use progress::Progress;
@@ -36,6 +41,8 @@ pub const INTERRUPTED: u8 = 130;
 
 /// Runs a program; prints its error as `error: ...` on stderr.
 pub fn run(program: impl FnOnce() -> crate::Result<ExitCode>) -> ExitCode {
+    #[cfg(unix)]
+    fault::explain();
     program().unwrap_or_else(|error| {
         // Nobody listens on a closed stderr, and there is no other place to say it.
         let _ = writeln!(std::io::stderr(), "error: {error}");

@@ -2,6 +2,7 @@
 
 use super::format::{DEFAULT_GROUP, FormatName};
 use super::hub;
+use super::in_use::InUse;
 use super::memory::{self, Need};
 use crate::cache::KvDtype;
 use crate::engine::{Engine, EngineBuilder, ModelFiles};
@@ -141,6 +142,8 @@ pub struct Opened {
     pub origin: String,
     /// What the user should know, if there is something.
     pub note: Option<String>,
+    /// The files that the weights are mapped from.
+    pub in_use: InUse,
 }
 
 impl ModelArgs {
@@ -192,6 +195,7 @@ impl ModelArgs {
             }
             builder = builder.tokens(tokenizer.size(), tokenizer.holes().to_vec());
         }
+        let in_use = if self.no_mmap { InUse::default() } else { InUse::hold(&files)? };
         let mapped = files.open(Storage::Map);
         let note = match &mapped {
             Ok(source) if check_memory => self.check_memory(&builder, &model.arch, source)?,
@@ -199,7 +203,16 @@ impl ModelArgs {
         };
         let source = if self.no_mmap { files.open(Storage::Read)? } else { mapped? };
         let engine = builder.load(model, &source)?;
-        Ok(Opened { engine, tokenizer, template, generation, origin: path.display().to_string(), note })
+        in_use.check()?;
+        Ok(Opened {
+            engine,
+            tokenizer,
+            template,
+            generation,
+            origin: path.display().to_string(),
+            note,
+            in_use,
+        })
     }
 
     /// Whether the model fits into memory, judged by what its files declare; a note if it hardly does.

@@ -1,6 +1,7 @@
 //! [`EngineBuilder`]: settings for opening a model.
 
 use super::Engine;
+use crate::bytes::ask_for;
 use crate::cache::KvDtype;
 use crate::error::{Error, Result};
 use crate::exec::{Executor, Threads};
@@ -209,10 +210,7 @@ fn check_memory(model: &Transformer, kv: KvDtype, context: usize) -> Result<()> 
     // Cosines and sines of half a head each.
     let rope = model.arch().dims.head_dim * size_of::<f32>();
     let each = model.kv_shape().bytes_per_token(kv) + rope;
-    let mut memory = Vec::<u8>::new();
-    let granted = each.checked_mul(context).is_some_and(|all| memory.try_reserve_exact(all).is_ok());
-    // An allocation that nobody looks at may be optimized away, and its failure with it.
-    std::hint::black_box(&memory);
+    let granted = each.checked_mul(context).is_some_and(|all| ask_for("the context", all).is_ok());
     if granted {
         return Ok(());
     }

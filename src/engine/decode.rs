@@ -7,6 +7,8 @@
 
 mod step;
 
+pub(super) use step::LOGIT_ROWS;
+
 use super::event::{Control, Event, PassKind};
 use super::generation::{Generation, Request, StopReason, Timings};
 use super::session::Session;

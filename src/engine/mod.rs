@@ -143,7 +143,7 @@ impl Engine {
     /// A new session: its own cache of [`Self::context`] positions, and its own buffers.
     ///
     /// # Errors
-    /// [`Error::Capacity`] if the cache is larger than the address space.
+    /// [`Error::Capacity`] if the cache is larger than the address space, [`Error::Memory`] if there is not enough memory.
     pub fn session(&self) -> Result<Session<'_>> {
         Session::new(Held::Borrowed(self))
     }

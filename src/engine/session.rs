@@ -1,7 +1,7 @@
 //! [`Session`]: one sequence at a time, with its own cache. Keys and values of finished blocks stay between calls, so a prompt
 //! that begins as the previous one did (a chat) is not computed again.
 
-use super::decode::Decoder;
+use super::decode::{Decoder, LOGIT_ROWS};
 use super::{Control, Engine, Event, Generation, Request};
 use crate::cache::{Attention, KvCache, Visible};
 use crate::error::{Error, Result};
@@ -42,11 +42,13 @@ pub struct Session<'e> {
 
 impl<'e> Session<'e> {
     pub(super) fn new(engine: Held<'e>) -> Result<Self> {
+        let mut buffers: [LogitBuffers; 2] = Default::default();
+        buffers[0].reserve(&engine.arch().dims, LOGIT_ROWS.min(engine.context))?;
         Ok(Self {
             cache: KvCache::new(engine.model.kv_shape(), engine.kv, engine.context)?,
             engine,
             scratch: Default::default(),
-            buffers: Default::default(),
+            buffers,
             committed: Vec::new(),
             rule: None,
         })
@@ -67,7 +69,7 @@ impl<'e> Session<'e> {
     /// # Errors
     /// [`Error::Option`] or [`Error::Unsupported`] for a request that makes no sense for this model, [`Error::TokenId`],
     /// [`Error::Capacity`] if prompt and new tokens do not fit the context; all of these before any work.
-    /// [`Error::NotFinite`] if the model computes a NaN.
+    /// [`Error::Memory`] if there is not enough for a pass. [`Error::NotFinite`] if the model computes a NaN.
     pub fn generate(
         &mut self,
         request: &Request<'_>,
@@ -80,7 +82,7 @@ impl<'e> Session<'e> {
     /// keys and values. Follow with [`Self::logits`].
     ///
     /// # Errors
-    /// [`Error::TokenId`], [`Error::Capacity`].
+    /// [`Error::TokenId`], [`Error::Capacity`], [`Error::Memory`].
     ///
     /// # Panics
     /// If the pass has no row, touches committed rows, leaves a hole, or sees rows that are not there.

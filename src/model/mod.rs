@@ -30,6 +30,7 @@ pub use recipe::{Part, Planned, Recipe};
 pub use scratch::Scratch;
 pub use slots::check_checkpoint;
 
+use crate::bytes::ask_for;
 use crate::cache::{KvCache, KvShape, Visible};
 use crate::error::{Error, Result};
 use crate::exec::Executor;
@@ -86,8 +87,8 @@ impl Transformer {
     /// left in `scratch` for [`Self::logits`] or [`Self::hidden`].
     ///
     /// # Errors
-    /// [`Error::TokenId`] for an id outside the vocabulary, [`Error::Capacity`] if the positions do not fit the cache. Nothing
-    /// is computed or staged then.
+    /// [`Error::TokenId`] for an id outside the vocabulary, [`Error::Capacity`] if the positions do not fit the cache,
+    /// [`Error::Memory`]. Nothing is computed or staged then.
     ///
     /// # Panics
     /// If the pass touches committed rows, leaves a hole, sees rows that were never staged, or has no row.
@@ -105,10 +106,10 @@ impl Transformer {
         if let Some(&id) = pass.ids.iter().find(|&&id| id as usize >= dims.vocab) {
             return Err(Error::TokenId { id: i64::from(id), vocab: dims.vocab });
         }
+        scratch.resize(dims, pass.ids.len())?;
         cache.begin(pass.first..pass.first + pass.ids.len())?;
         assert!(pass.visible.end() <= cache.filled(), "keys up to {} are not there yet", pass.visible.end());
 
-        scratch.resize(dims, pass.ids.len());
         for (&id, row) in pass.ids.iter().zip(scratch.x.chunks_exact_mut(dims.hidden)) {
             ctx.kernels.decode_row(&self.embed, id as usize, row);
         }
@@ -192,6 +193,19 @@ impl Transformer {
     pub fn weight_bytes(&self) -> usize {
         let head = if self.arch.tied { 0 } else { self.lm_head().bytes() };
         self.embed.bytes() + head + self.block_matrices().map(Matrix::bytes).sum::<usize>()
+    }
+}
+
+impl LogitBuffers {
+    /// Makes room for the logits of `rows` rows.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] if there is not enough.
+    pub fn reserve(&mut self, dims: &Dims, rows: usize) -> Result<()> {
+        let floats = rows * (2 * dims.hidden + dims.vocab);
+        ask_for(format!("the logits of {rows} positions"), floats * size_of::<f32>())?;
+        self.logits.reserve_exact(rows * dims.vocab);
+        Ok(())
     }
 }
 

@@ -1,6 +1,8 @@
 //! Buffers of one forward pass, sized by the largest pass so far, so that a denoise step does not allocate.
 
 use super::arch::Dims;
+use crate::bytes::ask_for;
+use crate::error::Result;
 use crate::kernels::Prepared;
 
 /// Rows that go through the feed-forward part at a time. Its buffers are the widest of all; a canvas of thousands of rows
@@ -32,8 +34,18 @@ pub struct Scratch {
 
 impl Scratch {
     /// Makes every buffer exactly as large as a pass of `rows` rows needs.
-    pub(super) fn resize(&mut self, dims: &Dims, rows: usize) {
+    ///
+    /// # Errors
+    /// [`Error::Memory`](crate::Error::Memory) if there is not enough for it.
+    pub(super) fn resize(&mut self, dims: &Dims, rows: usize) -> Result<()> {
         let mlp_rows = rows.min(MLP_ROWS);
+        if rows * dims.hidden > self.x.capacity() {
+            // The prepared input of the widest product comes on top, twice where a matrix unit wants a form of its own.
+            let prepared = 2 * (rows * dims.hidden.max(dims.q_width())).max(mlp_rows * dims.ffn);
+            let buffers =
+                rows * 2 * (dims.hidden + dims.q_width() + dims.kv_width()) + 2 * mlp_rows * dims.ffn;
+            ask_for(format!("a pass over {rows} positions"), (buffers + prepared) * size_of::<f32>())?;
+        }
         for (buffer, len) in [
             (&mut self.x, rows * dims.hidden),
             (&mut self.h, rows * dims.hidden),
@@ -46,5 +58,6 @@ impl Scratch {
         ] {
             buffer.resize(len, 0.0);
         }
+        Ok(())
     }
 }

@@ -5,7 +5,7 @@
 
 use super::index::Index;
 use super::{Error, Result, SafeTensors, TensorSource};
-use crate::bytes::{ALIGN, AlignedBuf, Bytes};
+use crate::bytes::{ALIGN, AlignedBuf, Bytes, ask_for};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -99,6 +99,19 @@ impl Checkpoint {
     pub fn missing_shards(&self) -> Result<Vec<String>> {
         let Weights::Index(path) = &self.weights else { return Ok(Vec::new()) };
         Ok(Index::read(path)?.missing(parent(path)))
+    }
+
+    /// The files that hold the weights: one, or the shards that the index lists.
+    ///
+    /// # Errors
+    /// As [`Self::missing_shards`].
+    pub fn weight_files(&self) -> Result<Vec<PathBuf>> {
+        match &self.weights {
+            Weights::File(path) => Ok(vec![path.clone()]),
+            Weights::Index(path) => {
+                Ok(Index::read(path)?.shards.iter().map(|shard| parent(path).join(shard)).collect())
+            }
+        }
     }
 
     /// Opens the weights.
@@ -223,13 +236,7 @@ fn read(path: &Path) -> Result<Bytes> {
     let length = file.metadata().map_err(io)?.len();
     let length = usize::try_from(length)
         .map_err(|_| Error::format(path.display(), format!("{length} bytes do not fit the address space")))?;
-    // Asks for the memory first, because a refusal inside of the buffer would end the process.
-    if Vec::<u8>::new().try_reserve_exact(length.saturating_add(ALIGN)).is_err() {
-        return Err(Error::format(
-            path.display(),
-            format!("no memory for its {length} bytes; it can be mapped"),
-        ));
-    }
+    ask_for(format!("{} (it can be mapped)", path.display()), length.saturating_add(ALIGN))?;
     let mut buffer = AlignedBuf::zeroed(length);
     file.read_exact(buffer.as_mut()).map_err(io)?;
     Ok(Bytes::new(buffer))

@@ -13,6 +13,8 @@ mod canvas;
 mod chat;
 mod doctor;
 mod documents;
+#[cfg(unix)]
+mod faults;
 mod hub;
 mod infill;
 mod options;

@@ -120,6 +120,7 @@ pub(crate) fn answer(
     if let Some(error) = failure {
         return Err(error);
     }
+    opened.in_use.check()?;
     let rest = if infills {
         transcript.whole(&generation, prompt.gap.clone())?
     } else {

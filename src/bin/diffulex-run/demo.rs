@@ -1,7 +1,7 @@
 //! The model that runs when no weights are given: a tiny SDAR checkpoint of our own (demo/), part of the program.
 
 use diffulex::bytes::Bytes;
-use diffulex::cli::{MachineArgs, ModelArgs, Opened};
+use diffulex::cli::{InUse, MachineArgs, ModelArgs, Opened};
 use diffulex::engine::ModelFiles;
 use diffulex::json::Value;
 use diffulex::model::GenerationConfig;
@@ -51,5 +51,6 @@ pub(crate) fn open(model: &ModelArgs, machine: &MachineArgs) -> Result<Opened> {
         generation,
         origin: ORIGIN.to_string(),
         note: None,
+        in_use: InUse::default(),
     })
 }

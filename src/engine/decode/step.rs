@@ -12,7 +12,7 @@ use crate::tensor::{Rows, RowsMut, TokenId};
 use std::ops::Range;
 
 /// Logits rows that are held at a time. A vocabulary of 150 000 makes that 40 MB.
-const LOGIT_ROWS: usize = 64;
+pub(in crate::engine) const LOGIT_ROWS: usize = 64;
 
 impl Decoder<'_, '_, '_> {
     /// One denoise step: a pass over `rows`, candidates for the masks of `region`, and what the policy reveals of them.

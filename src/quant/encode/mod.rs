@@ -19,7 +19,7 @@ mod symmetric;
 pub use loss::Loss;
 
 use super::{Code, Elements, Format, Matrix, PANEL_ROWS, PanelsMut, Quant};
-use crate::bytes::{AlignedBuf, Bytes};
+use crate::bytes::{ALIGN, AlignedBuf, Bytes, ask_for};
 use crate::dtype::{Bf16, F16};
 use crate::error::{Error, Result};
 use crate::exec::{Executor, split_pair};
@@ -62,6 +62,7 @@ impl Matrix {
         let bytes = format
             .bytes(n, k)
             .ok_or_else(|| Error::unsupported(format!("tensor `{name}` of shape [{n}, {k}] as {format}")))?;
+        ask_for(format!("tensor `{name}` as {format}"), bytes.saturating_add(ALIGN))?;
         let mut buffer = AlignedBuf::zeroed(bytes);
         let loss = self.encode_into(name, format, buffer.as_mut(), exec)?;
         Ok((Self { n, k, format, data: Bytes::new(buffer) }, loss))

@@ -1,0 +1,69 @@
+//! Weight files that are mapped: whoever writes to one changes the weights of a running model.
+
+use crate::error::{Error, Result};
+use crate::weights::Checkpoint;
+use std::fs::{File, Metadata};
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+/// The files of a model as they were when it was opened.
+#[derive(Debug, Default)]
+pub struct InUse {
+    files: Vec<Held>,
+}
+
+/// A file that stays open: a new file that takes over its name is no change, the mapping keeps the old one.
+#[derive(Debug)]
+struct Held {
+    path: PathBuf,
+    file: File,
+    stamp: Stamp,
+}
+
+#[derive(Debug, PartialEq)]
+struct Stamp {
+    bytes: u64,
+    /// Absent where the system does not know.
+    modified: Option<SystemTime>,
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self { bytes: metadata.len(), modified: metadata.modified().ok() }
+    }
+}
+
+impl InUse {
+    /// Notes how the weight files of `checkpoint` are now. What cannot be opened is left out: opening the weights says it better.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::weight_files`].
+    pub fn hold(checkpoint: &Checkpoint) -> Result<Self> {
+        let held = |path: PathBuf| {
+            // Opening a pipe would wait for its writer.
+            let file = std::fs::metadata(&path).ok().filter(Metadata::is_file).and(File::open(&path).ok())?;
+            let stamp = Stamp::of(&file.metadata().ok()?);
+            Some(Held { path, file, stamp })
+        };
+        Ok(Self { files: checkpoint.weight_files()?.into_iter().filter_map(held).collect() })
+    }
+
+    /// Checks that nobody has written to the files since.
+    ///
+    /// # Errors
+    /// [`Error::Format`] that names the file.
+    pub fn check(&self) -> Result<()> {
+        for Held { path, file, stamp } in &self.files {
+            let now = Stamp::of(&file.metadata().map_err(|e| Error::io(path, e))?);
+            if now != *stamp {
+                let what = format!(
+                    "the file changed while it was in use ({} bytes when it was opened, {} now), what was computed is not to be \
+                     trusted; `--no-mmap` reads it once, at the start",
+                    stamp.bytes, now.bytes
+                );
+                return Err(Error::format(path.display(), what));
+            }
+        }
+        Ok(())
+    }
+}

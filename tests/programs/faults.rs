@@ -1,0 +1,201 @@
+//! What happens around a program while it runs: files that change under it, full disks, too little memory, files that may not be
+//! read.
+
+use crate::fixture::{TempDir, golden};
+use crate::program::{Output, command, finish, program, run};
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::{Command, Stdio};
+
+const WEIGHTS: &str = "model.safetensors";
+
+/// A generation that takes much longer than this test.
+fn endless(model: &str, more: &[&str]) -> Command {
+    let fixed = ["-w", model, "--ids", "1,2,3", "--level", "scalar", "--threads", "2", "--ignore-eos"];
+    let length = ["--context", "32768", "--max-tokens", "30000", "--strategy", "sdar-static"];
+    command(&[&fixed[..], &length, more].concat())
+}
+
+/// Starts `command`, waits for its first text, does `harm`, and waits for the end.
+fn harmed(mut command: Command, harm: impl FnOnce()) -> Output {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_exact(&mut [0; 4]).unwrap();
+    harm();
+    // The rest has to be read, or the program would wait for a reader.
+    let rest = std::thread::spawn(move || stdout.read_to_end(&mut Vec::new()));
+    let output = child.wait_with_output().unwrap();
+    rest.join().unwrap().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    Output { stdout: String::new(), stderr, code: output.status.code() }
+}
+
+#[test]
+fn weights_that_are_cut_under_a_running_model_end_it_with_a_message() {
+    let dir = TempDir::with_golden("sdar-f32");
+    let file = dir.file(WEIGHTS);
+    let harm = || File::options().write(true).open(&file).unwrap().set_len(0).unwrap();
+    let outcome = harmed(endless(&dir.argument(), &[]), harm);
+    if cfg!(target_os = "linux") {
+        let wanted = format!("error: {}: the file changed or was truncated while in use", file.display());
+        assert!(outcome.stderr.contains(&wanted), "{outcome:?}");
+        assert_eq!(outcome.code, Some(2), "{outcome:?}");
+    } else {
+        println!("skipped: only Linux says which file is mapped at an address");
+    }
+}
+
+#[test]
+fn weights_that_are_overwritten_under_a_running_model_are_noticed() {
+    let dir = TempDir::with_golden("sdar-f32");
+    let file = dir.file(WEIGHTS);
+    let mut bytes = fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..].fill(0);
+    let short = ["--max-tokens", "400"];
+    // `write` cuts the file first, which is another fault: the same bytes are written over.
+    let harm = || {
+        use std::os::unix::fs::FileExt;
+        File::options().write(true).open(&file).unwrap().write_all_at(&bytes, 0).unwrap();
+    };
+    let outcome = harmed(
+        command(
+            &[
+                &["-w", &dir.argument(), "--ids", "1,2,3", "--level", "scalar"][..],
+                &short,
+                &["--ignore-eos", "--strategy", "sdar-static"],
+            ]
+            .concat(),
+        ),
+        harm,
+    );
+    assert_eq!(outcome.code, Some(2), "{outcome:?}");
+    let wanted = format!("error: {}: the file changed while it was in use", file.display());
+    assert!(outcome.stderr.contains(&wanted), "{outcome:?}");
+}
+
+#[test]
+fn a_new_file_of_the_same_name_and_weights_that_were_read_are_no_fault() {
+    let arguments = |dir: &TempDir, more: &[&'static str]| {
+        let weights = dir.argument();
+        let fixed = ["-w", &weights, "--ids", "1,2,3", "--level", "scalar", "--max-tokens", "400"];
+        command(&[&fixed[..], &["--ignore-eos", "--strategy", "sdar-static", "--quiet"], more].concat())
+    };
+    let dir = TempDir::with_golden("sdar-f32");
+    let replaced = harmed(arguments(&dir, &[]), || {
+        let other = dir.write("other", b"not a model");
+        fs::rename(other, dir.file(WEIGHTS)).unwrap();
+    });
+    assert_eq!((replaced.code, replaced.stderr.as_str()), (Some(0), ""));
+    let dir = TempDir::with_golden("sdar-f32");
+    let read = harmed(arguments(&dir, &["--no-mmap"]), || {
+        File::options().write(true).open(dir.file(WEIGHTS)).unwrap().set_len(0).unwrap();
+    });
+    assert_eq!((read.code, read.stderr.as_str()), (Some(0), ""));
+}
+
+/// A device that is always full.
+const FULL: &str = "/dev/full";
+
+#[test]
+fn a_full_disk_behind_standard_output_is_an_error() {
+    let Ok(_) = File::options().write(true).open(FULL) else {
+        return println!("skipped: this system has no {FULL}");
+    };
+    let model = golden("sdar-f32").display().to_string();
+    let sampler = golden("sampler").display().to_string();
+    let generate = ["-w", &model, "--ids", "1,2,3", "--max-tokens", "8"];
+    for mut command in [
+        command(&generate),
+        command(&[&generate[..], &["--json"]].concat()),
+        command(&["-w", &model, "--info"]),
+        command(&["--list-strategies"]),
+        command(&["--doctor"]),
+        program(env!("CARGO_BIN_EXE_diffulex-verify"), &[&sampler]),
+    ] {
+        command.stdout(File::options().write(true).open(FULL).unwrap());
+        let what = format!("{command:?}");
+        let outcome = finish(command);
+        assert_eq!(outcome.code, Some(2), "{what}: {}", outcome.stderr);
+        assert!(outcome.stderr.contains("standard output: No space left"), "{what}: {}", outcome.stderr);
+        assert!(!outcome.stderr.contains("panicked"), "{what}: {}", outcome.stderr);
+    }
+}
+
+#[test]
+fn too_little_memory_is_an_error() {
+    let model = golden("llada-f32").display().to_string();
+    let (mut refused, mut served) = (0, 0);
+    // From too little for anything but the program itself, to enough.
+    for megabytes in [30, 40, 50, 60, 80, 100, 2000] {
+        let script = format!("ulimit -v {} && exec \"$@\"", megabytes * 1024);
+        let program = env!("CARGO_BIN_EXE_diffulex-run");
+        let arguments =
+            ["-c", &script, "sh", program, "-w", &model, "--ids", "1", "--quiet", "--threads", "1"];
+        let length = ["--max-tokens", "1000", "--context", "1024", "--steps", "1", "--no-memory-check"];
+        let outcome = finish(crate::program::program("sh", &[&arguments[..], &length].concat()));
+        match outcome.code {
+            Some(0) => served += 1,
+            Some(2) => refused += 1,
+            // The loader of the system, before the program begins.
+            Some(127) => {}
+            code => panic!("{megabytes} MB: {code:?} {}", outcome.stderr),
+        }
+    }
+    assert!(served > 0, "2 GB are enough");
+    println!("{refused} limits refused, {served} served");
+}
+
+#[test]
+fn files_that_are_none_or_may_not_be_read_are_named() {
+    let dir = TempDir::with_golden("fastdllm2-f32");
+    let weights = dir.argument();
+    let is_root = fs::metadata("/proc/self").is_ok_and(|metadata| {
+        use std::os::unix::fs::MetadataExt;
+        metadata.uid() == 0
+    });
+    for name in [WEIGHTS, "config.json", "tokenizer.json", "generation_config.json"] {
+        let (file, kept) = (dir.file(name), dir.file("kept"));
+        let expect = |what: &str, fragments: [&str; 2]| {
+            let outcome =
+                run(&["-w", &weights, "--prompt", "Hello", "--mask-id", "333", "--max-tokens", "2"]);
+            assert_eq!(outcome.code, Some(2), "{name}, {what}: {}", outcome.stderr);
+            let named = fragments.iter().all(|fragment| outcome.stderr.contains(fragment));
+            assert!(named && !outcome.stderr.contains("panicked"), "{name}, {what}: {}", outcome.stderr);
+        };
+        let shown = file.display().to_string();
+        if !is_root {
+            fs::set_permissions(&file, fs::Permissions::from_mode(0)).unwrap();
+            expect("no permission", [&shown, "Permission denied"]);
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        }
+        fs::rename(&file, &kept).unwrap();
+        if name == WEIGHTS {
+            symlink(dir.file("nowhere"), &file).unwrap();
+            expect("a dangling link", [&weights, "no weights"]);
+            fs::remove_file(&file).unwrap();
+        }
+        fs::create_dir(&file).unwrap();
+        if name == WEIGHTS {
+            expect("a directory", [&weights, "no weights"]);
+        }
+        let option = match name {
+            WEIGHTS => "-w",
+            "config.json" => "--config",
+            "tokenizer.json" => "--tokenizer",
+            _ => "--generation-config",
+        };
+        let kept_model = golden("fastdllm2-f32").display().to_string();
+        let asked =
+            if name == WEIGHTS { vec![option, &shown] } else { vec!["-w", &kept_model, option, &shown] };
+        let outcome = run(&[&asked[..], &["--ids", "1", "--max-tokens", "2"]].concat());
+        assert_eq!(outcome.code, Some(2), "{option}: {}", outcome.stderr);
+        assert!(outcome.stderr.contains(&shown), "{option}: {}", outcome.stderr);
+        fs::remove_dir(&file).unwrap();
+        fs::rename(&kept, &file).unwrap();
+    }
+    if is_root {
+        println!("skipped: root may read what nobody may");
+    }
+}
