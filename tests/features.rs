@@ -9,7 +9,7 @@ mod fingerprint;
 /// Standard output of a cargo command in this package, without the network.
 fn cargo(arguments: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO"));
-    command.current_dir(env!("CARGO_MANIFEST_DIR")).args(arguments).arg("--offline");
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).env("CARGO_NET_OFFLINE", "true").args(arguments);
     let output = command.output().unwrap();
     assert!(output.status.success(), "cargo {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
@@ -50,4 +50,20 @@ fn no_feature_changes_a_bit() {
         assert!(hashes.len() >= 3, "{line}");
     }
     assert_eq!(ours.iter().collect::<BTreeSet<_>>().len(), ours.len());
+}
+
+/// The example for embedders, in a build without features: from bytes in memory and from a directory.
+#[test]
+fn the_core_alone_answers_a_question() {
+    let run = |arguments: &[&str]| {
+        let target = concat!(env!("CARGO_MANIFEST_DIR"), "/target/core");
+        let fixed = ["run", "--quiet", "--release", "--no-default-features", "--example", "embed"];
+        cargo(&[&fixed[..], &["--target-dir", target, "--"], arguments].concat())
+    };
+    // "27 + 45 = 72.", digit by digit.
+    let answer = "[17, 22, 292, 220, 19, 20, 273, 220, 22, 17, 13]\n";
+    assert_eq!(run(&[]), answer);
+    let question = "685 574 198 302 281 220 17 22 292 220 19 20 30 686 198 685 620 198";
+    let directory: Vec<_> = std::iter::once("demo/sdar").chain(question.split(' ')).collect();
+    assert_eq!(run(&directory), answer);
 }
