@@ -25,7 +25,7 @@ pub mod roofline;
 pub mod sampler;
 pub mod tensor;
 pub mod text;
-#[cfg(feature = "cli")]
+#[cfg(feature = "verify")]
 pub mod verify;
 pub mod weights;
 

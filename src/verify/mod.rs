@@ -9,6 +9,7 @@ mod forward;
 mod recorded;
 mod recording;
 mod sampler;
+#[cfg_attr(not(feature = "cli"), path = "text/absent.rs")]
 mod text;
 mod traces;
 
@@ -18,9 +19,7 @@ use crate::cache::KvDtype;
 use crate::engine::{Engine, ModelFiles};
 use crate::error::{Error, Result};
 use crate::exec::Executor;
-use crate::json::Value;
 use crate::kernels::{Activations, Level};
-use crate::text::hf::HfTokenizer;
 use crate::weights::{Checkpoint, Storage, Weights};
 use std::path::Path;
 use std::sync::Arc;
@@ -113,7 +112,7 @@ pub fn run(dir: &Path, options: &Options) -> Result<Vec<Outcome>> {
     check_model(&recording, dir)?;
     let mut outcomes = Vec::new();
     if recording.has_model() {
-        let engine = open_engine(dir, options)?;
+        let engine = open_engine(&recording, dir, options)?;
         forward::run(&recording, &engine, options, &mut outcomes);
         traces::run(&recording, &engine, &mut outcomes);
         text::run(&recording, &engine, dir, &mut outcomes);
@@ -150,7 +149,7 @@ fn check_model(recording: &Recording, dir: &Path) -> Result<()> {
     }
 }
 
-fn open_engine(dir: &Path, options: &Options) -> Result<Engine> {
+fn open_engine(recording: &Recording, dir: &Path, options: &Options) -> Result<Engine> {
     let checkpoint = Checkpoint::locate(dir)?;
     if checkpoint.weights == Weights::File(dir.join("golden.safetensors")) {
         return Err(Error::format(dir.display(), "no weights of the model beside golden.safetensors"));
@@ -167,10 +166,7 @@ fn open_engine(dir: &Path, options: &Options) -> Result<Engine> {
         .context(context)
         .storage(Storage::Map);
     if checkpoint.tokenizer.is_some() {
-        let json = |path: &Option<std::path::PathBuf>| path.as_deref().map(Value::read).transpose();
-        let (special, config) = (json(&checkpoint.special_tokens_map)?, json(&checkpoint.tokenizer_config)?);
-        let tokenizer = HfTokenizer::from_dir(dir)?;
-        builder = builder.tokenizer_mask(tokenizer.mask_id(config.as_ref(), special.as_ref())?);
+        builder = builder.tokenizer_mask(text::mask_id(recording, &checkpoint)?);
     }
     builder.load(files, &checkpoint.open(Storage::Map)?)
 }

@@ -4,13 +4,14 @@ use super::recorded;
 use super::recording::{Recording, ids, text, whole};
 use super::{Outcome, traces};
 use crate::engine::Engine;
+use crate::error::Error;
 use crate::json::Value;
 use crate::tensor::TokenId;
 use crate::text::Tokenizer;
 use crate::text::chat::{ChatTemplate, Message};
 use crate::text::hf::HfTokenizer;
 use crate::weights::Checkpoint;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 type Check<T> = Result<T, String>;
 
@@ -46,6 +47,16 @@ pub(super) fn run(recording: &Recording, engine: &Engine, dir: &Path, outcomes: 
             });
         }
     }
+}
+
+/// The mask that the tokenizer of a checkpoint names.
+///
+/// # Errors
+/// What is wrong with its files.
+pub(super) fn mask_id(_: &Recording, checkpoint: &Checkpoint) -> Result<Option<TokenId>, Error> {
+    let json = |path: &Option<PathBuf>| path.as_deref().map(Value::read).transpose();
+    let (special, config) = (json(&checkpoint.special_tokens_map)?, json(&checkpoint.tokenizer_config)?);
+    HfTokenizer::from_dir(checkpoint.directory())?.mask_id(config.as_ref(), special.as_ref())
 }
 
 fn equal<T: PartialEq + std::fmt::Debug>(what: &str, ours: &T, theirs: &T) -> Check<()> {
@@ -104,7 +115,7 @@ impl Text {
         let replayed = traces::replay(engine, &recorded, &prompt, 0, None)?;
         let theirs = ids(entry.get("new_ids"), "new_ids")?;
         let same = equal("new_ids", &replayed.returned[prompt.len()..].to_vec(), &theirs)
-            .and_then(|()| equal("num_forwards", &replayed.passes(), &whole(entry, "num_forwards")?));
+            .and_then(|()| equal("num_forwards", &replayed.generation.nfe, &whole(entry, "num_forwards")?));
         self.decodes(entry, &theirs)?;
         let robust = entry.get("robust_to_1e-3_logit_noise").and_then(Value::as_bool) != Some(false);
         match same {

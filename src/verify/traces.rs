@@ -19,18 +19,11 @@ struct Shape {
 
 /// A repeated generation with everything that was recorded of it.
 pub(super) struct Replayed {
-    generation: Generation,
+    pub(super) generation: Generation,
     states: Vec<Vec<TokenId>>,
     shapes: Vec<Shape>,
     /// The sequence as the reference returns it.
     pub(super) returned: Vec<TokenId>,
-}
-
-impl Replayed {
-    /// Number of forward passes.
-    pub(super) fn passes(&self) -> usize {
-        self.generation.nfe
-    }
 }
 
 pub(super) fn run(recording: &Recording, engine: &Engine, outcomes: &mut Vec<Outcome>) {

@@ -103,12 +103,14 @@ def told(task, count, rng):
 
 
 def after(rng):
-    """What follows a word in a list: the smallest form of looking something up, which facts about several people need."""
-    items = rng.sample(WORDS if rng.random() < 0.7 else [str(n) for n in range(10)], rng.randint(3, 6))
-    at = rng.randrange(len(items) - 1)
-    listed = " ".join(items)
-    ask = rng.choice(["In the list {}, what comes after {}?", "{}: what follows {}?"]).format(listed, items[at])
-    return Sample("after", [(ask, f"After {items[at]} comes {items[at + 1]}.")], key=ask)
+    """What follows some words in a list: the smallest form of looking something up, which facts about several people need. Several
+    at once, so that a sample teaches as much as it can."""
+    items = rng.sample(WORDS if rng.random() < 0.7 else [str(n) for n in range(10)], rng.randint(4, 7))
+    asked = rng.sample(range(len(items) - 1), rng.randint(1, 3))
+    words, listed = " ".join(items[at] for at in asked), " ".join(items)
+    ask = rng.choice(["In the list {}, what comes after {}?", "{}: what follows {}?"]).format(listed, words)
+    answer = " ".join(f"After {items[at]} comes {items[at + 1]}." for at in asked)
+    return Sample("after", [(ask, answer)], key=ask)
 
 
 def a(noun):
