@@ -26,7 +26,7 @@ pub mod work;
 pub use complete::parse;
 pub use format::{DEFAULT_GROUP, FormatName, group};
 pub use in_use::InUse;
-pub use interrupt::{catch_interrupt, interrupted, release_interrupt};
+pub use interrupt::{catch_interrupt, interrupted, parting, release_interrupt};
 pub use model::{CpuArgs, KvChoice, MachineArgs, ModelArgs, Opened};
 pub use progress::Progress;
 pub use version::{long_version, version};

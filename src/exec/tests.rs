@@ -1,6 +1,11 @@
 use super::*;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+/// Tasks, rounds: as many, or as few as an interpreter that is a thousand times slower can do.
+const fn few(many: usize) -> usize {
+    if cfg!(miri) { 3 } else { many }
+}
+
 fn executors() -> Vec<Box<dyn Executor>> {
     let mut all: Vec<Box<dyn Executor>> = vec![Box::new(Serial)];
     all.extend([0, 1, 2, 3, 8].map(|width| Box::new(Threads::new(width)) as Box<dyn Executor>));
@@ -10,7 +15,7 @@ fn executors() -> Vec<Box<dyn Executor>> {
 #[test]
 fn every_task_runs_once() {
     for exec in executors() {
-        for tasks in [0, 1, 2, 3, 7, 64, 1000] {
+        for tasks in [0, 1, 2, 3, 7, few(64), few(1000)] {
             let counts: Vec<_> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
             exec.run(tasks, &|i| {
                 counts[i].fetch_add(1, Ordering::Relaxed);
@@ -59,7 +64,7 @@ fn split_outputs_hands_out_every_column_once() {
 #[test]
 fn a_panicking_task_reaches_the_caller_and_the_pool_lives_on() {
     let pool = Threads::new(4);
-    for round in 0..20 {
+    for round in 0..few(20) {
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             pool.run(16, &|i| assert!(i != round % 16, "task {i} fails"));
         }));
@@ -79,7 +84,7 @@ fn nested_and_concurrent_calls_finish() {
     std::thread::scope(|scope| {
         for _ in 0..3 {
             scope.spawn(|| {
-                for _ in 0..50 {
+                for _ in 0..few(50) {
                     pool.run(4, &|_| {
                         pool.run(5, &|_| {
                             sum.fetch_add(1, Ordering::Relaxed);
@@ -89,7 +94,7 @@ fn nested_and_concurrent_calls_finish() {
             });
         }
     });
-    assert_eq!(sum.into_inner(), 3 * 50 * 4 * 5);
+    assert_eq!(sum.into_inner(), 3 * few(50) * 4 * 5);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::thread::{JoinHandle, Thread};
 
 /// Rounds of `spin_loop` before a waiting thread offers its core to others: a few microseconds, longer than a fork or a join
 /// takes when every thread has a core of its own.
-const SPINS_BEFORE_YIELD: usize = 2_000;
+const SPINS_BEFORE_YIELD: usize = if cfg!(miri) { 4 } else { 2_000 };
 /// Rounds of `yield_now` before a helper parks: some 100 microseconds, longer than the serial parts of a forward pass.
 const YIELDS_BEFORE_PARK: usize = 300;
 

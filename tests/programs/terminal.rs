@@ -158,3 +158,24 @@ fn a_history_that_cannot_be_written_is_a_note() {
     press(&mut session, "\x04");
     ends(session);
 }
+
+#[test]
+fn a_second_interrupt_leaves_no_masks_on_the_screen() {
+    let model = model("sdar-f32");
+    let fixed = ["-w", &model, "--threads", "1", "--canvas", "on", "--ignore-eos", "--prompt", "Hello"];
+    let mut command = command(&[&fixed[..], &["--canvas-delay", "10000"]].concat());
+    command.stdin(Stdio::inherit()).env("TERM", "xterm");
+    let options = Options::new().timeout_ms(Some(PATIENCE)).strip_ansi_escape_codes(false);
+    let mut session = spawn_with_options(command, options).unwrap();
+    session.exp_string("░").unwrap();
+    // The first is noted while the program lets the step be looked at; a later one does not wait for the next step. Two that come
+    // together count as one, and after the last one nobody listens.
+    for _ in 0..8 {
+        let _ = session.send("\x03").and_then(|_| session.flush());
+        std::thread::sleep(std::time::Duration::from_millis(250));
+    }
+    let rest = session.exp_eof().unwrap();
+    assert!(rest.ends_with("\x1b[J\r\n"), "{rest:?}");
+    let status = format!("{:?}", session.process().wait().unwrap());
+    assert!(status.starts_with("Exited(") && status.ends_with(", 130)"), "{status}");
+}

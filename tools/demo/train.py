@@ -168,8 +168,9 @@ def main():
     ids = {"end": text.end, "turn_end": text.turn_end, "mask": text.mask}
     began, losses, batches = time.time(), [], text.batches()
     for step in range(start, args.steps):
-        if args.start_from or step >= EARLY * args.steps:
-            text.mixture, text.conversations = tasks.AGAIN if args.start_from else tasks.LATE, CONVERSATIONS[1]
+        late = step >= EARLY * args.steps
+        first, then = (tasks.LOOK_UP, tasks.AGAIN) if args.start_from else (tasks.EARLY, tasks.LATE)
+        text.mixture, text.conversations = (then if late else first), CONVERSATIONS[late]
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * schedule(step, args.steps)
         inputs, target, positions, visible = next(batches)

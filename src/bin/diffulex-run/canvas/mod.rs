@@ -66,6 +66,7 @@ impl<'a> Live<'a> {
         let (mut live, positions) = self.region.pieces(canvas, size.width * size.height)?;
         live.insert(0, screen::Piece { text: self.ahead.clone(), style: screen::Style::Dim, positions: 0 });
         let frame = self.screen.frame(&std::mem::take(&mut self.waiting), &live, positions, size);
+        cli::parting(screen::PARTING);
         Ok(if cli::print(&frame)? { Control::Continue } else { Control::Stop })
     }
 }
@@ -98,7 +99,9 @@ impl Display for Live<'_> {
         // A text with its gaps filled in comes as a whole.
         let rest = if self.infills { rest.strip_prefix(&self.settled).unwrap_or(rest) } else { rest };
         let last = std::mem::take(&mut self.waiting) + rest;
-        cli::print(&self.screen.finish(&last, size())).map(drop)
+        let printed = cli::print(&self.screen.finish(&last, size()));
+        cli::parting("");
+        printed.map(drop)
     }
 }
 
@@ -108,6 +111,7 @@ impl Drop for Live<'_> {
         if self.screen.is_drawn() {
             // The error that ended the generation is the one to report.
             let _ = cli::print(&self.screen.finish(&self.waiting, size()));
+            cli::parting("");
         }
     }
 }

@@ -12,6 +12,8 @@ use super::cells::{cells, column_after, printed_as, safe, tab_stop};
 const BEGIN: &str = "\x1b[?2026h";
 const END: &str = "\x1b[?2026l";
 const CLEAR_BELOW: &str = "\x1b[J";
+/// Between frames the cursor stands where the live part begins: takes it away, and ends what a frame in the middle may have begun.
+pub(super) const PARTING: &str = "\x1b[0m\x1b[?7h\x1b[?2026l\x1b[J\r\n";
 /// A vertical tab is a line feed that the tty driver leaves alone: the column stays, and the last line scrolls.
 const DOWN: &str = "\x0b";
 const SAVE: &str = "\x1b7";
