@@ -102,17 +102,6 @@ def told(task, count, rng):
     return Sample(task, [(f"{text} {ask}", answer)], key=f"{text} {ask}")
 
 
-def recall(rng):
-    """Pairs, again and again in any order: the smallest form of looking something up, which facts about several people need. Nearly
-    every token of the answer teaches it, where the answer about a fact has only a few that do."""
-    keys = rng.sample(rng.choice([NAMES, THINGS, ANIMALS]), rng.randint(2, 5))
-    kind = rng.choice([COLORS, PLACES, [str(n) for n in range(10)]])
-    values = {key: rng.choice(kind) for key in keys}
-    pair = lambda key: f"{key} {values[key]}"
-    ask = "Learn: " + ", ".join(map(pair, keys)) + "."
-    return Sample("recall", [(ask, ", ".join(pair(rng.choice(keys)) for _ in range(rng.randint(6, 12))) + ".")], key=ask)
-
-
 def a(noun):
     return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
 
@@ -240,7 +229,6 @@ MAKERS = {
     "reverse": reverse,
     "fact": fact,
     "facts": facts,
-    "recall": recall,
     "question": question,
     "story": story,
     "gap": gap,
@@ -253,18 +241,15 @@ LEFT_OUT = {"sdar": ["gap"], "llada": []}
 # How often each is trained, at first and later: a model has to learn to read and to copy before it can learn to count, and
 # counting then takes longest.
 EARLY = {
-    "sum": 20, "difference": 20, "sort": 12, "reverse": 12, "fact": 4, "facts": 8, "recall": 8, "question": 12, "story": 8, "gap": 4, "talk": 1,
+    "sum": 20, "difference": 20, "sort": 12, "reverse": 12, "fact": 4, "facts": 8, "question": 12, "story": 8, "gap": 4, "talk": 1,
 }  # fmt: skip
 LATE = {
-    "sum": 36, "difference": 30, "sort": 8, "reverse": 8, "fact": 8, "facts": 24, "recall": 8, "question": 12, "story": 36, "gap": 4, "talk": 1,
+    "sum": 36, "difference": 30, "sort": 8, "reverse": 8, "fact": 8, "facts": 24, "question": 12, "story": 36, "gap": 4, "talk": 1,
 }  # fmt: skip
 
-# For a second stretch of training, on what the first one leaves weakest: looking things up first, then everything.
-LOOK_UP = {
-    "sum": 20, "difference": 10, "sort": 4, "reverse": 4, "fact": 4, "facts": 30, "recall": 120, "question": 8, "story": 10, "gap": 4, "talk": 1,
-}  # fmt: skip
+# For a second stretch of training, on what the first one leaves weakest.
 AGAIN = {
-    "sum": 36, "difference": 20, "sort": 6, "reverse": 6, "fact": 4, "facts": 60, "recall": 24, "question": 8, "story": 18, "gap": 4, "talk": 1,
+    "sum": 60, "difference": 40, "sort": 24, "reverse": 6, "fact": 6, "facts": 16, "question": 12, "story": 24, "gap": 6, "talk": 1,
 }  # fmt: skip
 
 

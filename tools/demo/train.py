@@ -130,13 +130,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("family", choices=["sdar", "llada"])
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, help="8200 by default, half as many for a run that starts from a trained model")
+    parser.add_argument("--steps", type=int, help="8200 by default, 1600 for a run that starts from a trained model")
     parser.add_argument("--start-from", type=Path, help="directory of a trained model of the same family, or SDAR's for LLaDA")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--held-out", type=int, default=100, help="questions of each task in quality.jsonl")
     args = parser.parse_args()
-    args.steps = args.steps or (4100 if args.start_from else 8200)
+    args.steps = args.steps or (1600 if args.start_from else 8200)
     args.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
@@ -168,9 +168,8 @@ def main():
     ids = {"end": text.end, "turn_end": text.turn_end, "mask": text.mask}
     began, losses, batches = time.time(), [], text.batches()
     for step in range(start, args.steps):
-        late = step >= EARLY * args.steps
-        first, then = (tasks.LOOK_UP, tasks.AGAIN) if args.start_from else (tasks.EARLY, tasks.LATE)
-        text.mixture, text.conversations = (then if late else first), CONVERSATIONS[late]
+        if args.start_from or step >= EARLY * args.steps:
+            text.mixture, text.conversations = tasks.AGAIN if args.start_from else tasks.LATE, CONVERSATIONS[1]
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * schedule(step, args.steps)
         inputs, target, positions, visible = next(batches)
