@@ -6,7 +6,6 @@
 
 mod complete;
 pub mod decoding;
-mod format;
 pub mod gaps;
 pub mod hub;
 mod interrupt;
@@ -20,11 +19,12 @@ mod version;
 pub mod work;
 
 pub use complete::parse;
-pub use format::{DEFAULT_GROUP, FormatName, group};
 pub use interrupt::{catch_interrupt, interrupted, release_interrupt};
 pub use model::{CpuArgs, KvChoice, MachineArgs, ModelArgs, Opened};
 pub use progress::Progress;
 pub use version::{long_version, version};
+
+pub use crate::quant::{DEFAULT_GROUP, FormatName, group};
 
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
