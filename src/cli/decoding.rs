@@ -144,7 +144,7 @@ impl DecodingArgs {
             eps: self.eps,
             cfg: self.cfg,
             cache: self.cache.map(Into::into),
-            no_merge: self.no_merge,
+            no_merge: Some(self.no_merge),
         }
     }
 }

@@ -44,7 +44,7 @@ pub struct Overrides {
     /// What is kept between steps.
     pub cache: Option<CachePlan>,
     /// Commit every block in a forward pass of its own.
-    pub no_merge: bool,
+    pub no_merge: Option<bool>,
 }
 
 impl Overrides {
@@ -69,7 +69,7 @@ impl Overrides {
         if let Some(guidance) = self.cfg {
             policy.guidance = guidance;
         }
-        policy.merge_commit &= !self.no_merge;
+        policy.merge_commit &= self.no_merge != Some(true);
         policy.validate()?;
         fits(self, engine, &policy)?;
         engine.check(&policy)?;
