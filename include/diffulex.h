@@ -118,7 +118,7 @@ typedef struct diffulex_info {
     const char *family;      /* "SDAR", "Fast-dLLM v2", "Dream", "LLaDA" */
     const char *policy;      /* name of the policy that the model was published with */
     const char *level;       /* instructions in use */
-    const char *activations; /* as asked for */
+    const char *activations; /* what "auto" came to */
     const char *kv;
     const char *weights; /* format of the block matrices */
     size_t vocab;        /* logits in a row */
@@ -146,7 +146,8 @@ typedef struct diffulex_session diffulex_session;
 /* *session is NULL if the call fails. */
 diffulex_status diffulex_session_new(const diffulex_engine *engine, diffulex_session **session, diffulex_error *error);
 
-/* Frees a session. Inside a callback of the session itself, it goes when the call that runs it returns. NULL is fine. */
+/* Frees a session, and the arrays of its generations with it. Inside a callback of the session itself, it goes when the call that
+ * runs it returns. NULL is fine. */
 void diffulex_session_free(diffulex_session *session);
 
 /* What to generate. */

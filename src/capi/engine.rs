@@ -136,10 +136,10 @@ unsafe fn builder(options: *const Options) -> Outcome<EngineBuilder> {
     if options.context > 0 {
         builder = builder.context(options.context);
     }
+    let given = usize::from(!options.mask.is_null());
     // SAFETY: by the contract, one element if it is there.
-    if let [mask] =
-        unsafe { slice("diffulex_options.mask", options.mask, usize::from(!options.mask.is_null())) }?
-    {
+    let mask = unsafe { slice("diffulex_options.mask", options.mask, given) }?;
+    if let [mask] = mask {
         builder = builder.mask(*mask);
     }
     if options.token_limit > 0 {

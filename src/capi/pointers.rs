@@ -122,12 +122,9 @@ pub(super) unsafe fn write<T: Versioned>(pointer: *mut T, value: &T) -> Outcome 
     // SAFETY: by the contract.
     let size = unsafe { known_size(pointer) }?;
     let (from, to) = ((&raw const *value).cast::<u8>(), pointer.cast::<u8>());
-    let common = size.min(size_of::<T>());
-    // SAFETY: `common` bytes of each after the leading usize; `value` is a borrow, so the caller's memory does not overlap it.
-    unsafe {
-        from.add(size_of::<usize>())
-            .copy_to_nonoverlapping(to.add(size_of::<usize>()), common - size_of::<usize>())
-    };
+    let (skip, common) = (size_of::<usize>(), size.min(size_of::<T>()));
+    // SAFETY: `common` bytes of each, without the leading usize; `value` is a borrow, so the caller's memory does not overlap it.
+    unsafe { from.add(skip).copy_to_nonoverlapping(to.add(skip), common - skip) };
     // SAFETY: the rest of the caller's `size` bytes.
     unsafe { to.add(common).write_bytes(0, size - common) };
     Ok(())
