@@ -206,7 +206,8 @@ class Passes(unittest.TestCase):
             self.assertEqual((len(whole), len(whole[0])), (4, engine.info.vocab))
             session.rewind(4)
             self.assertEqual(session.committed, 4)
-            for wrong in (lambda: session.commit(1), lambda: session.rewind(5), lambda: session.forward([], 4), lambda: session.logits([4])):
+            for wrong in (lambda: session.commit(1), lambda: session.rewind(5), lambda: session.forward([], 4),
+                          lambda: session.logits([4])):
                 with self.assertRaises(diffulex.DiffulexError) as caught:
                     wrong()
                 self.assertEqual(caught.exception.status, "ARGUMENT")

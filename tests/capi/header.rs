@@ -210,6 +210,9 @@ fn the_c_compiler_sees_the_same_layout() {
     let output = Command::new(program).output().unwrap();
     assert!(output.status.success());
     assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
+    let guide = std::fs::read_to_string(root().join("docs/c.md")).unwrap();
+    let example = guide.split("```c\n").nth(1).and_then(|rest| rest.split("```").next());
+    compile(&cc, &["-std=c99", "-c"], example.expect("the guide has an example"), "guide.c");
     compile(
         &cc,
         &["-std=c++11", "-x", "c++", "-c"],
