@@ -48,10 +48,12 @@ if have cc && have pkg-config && have make; then
     else
         skip "valgrind is not installed"
     fi
-    if [ "$(uname -sm)" = 'Linux x86_64' ] && cc -fsanitize=address -x c - -o target/capi/asan <<<'int main(void) { return 0; }' 2>/dev/null; then
+    empty='int main(void) { return 0; }'
+    if [ "$(uname -sm)" = 'Linux x86_64' ] && cc -fsanitize=address -x c - -o target/capi/asan <<<"$empty" 2>/dev/null; then
         # The library's own code is instrumented, too, and takes the C compiler's runtime. Less optimized: instrumented kernels that
         # are inlined as in a release take a quarter of an hour to compile.
-        CARGO_PROFILE_RELEASE_OPT_LEVEL=1 RUSTC_BOOTSTRAP=1 RUSTFLAGS='-Zsanitizer=address -Zexternal-clangrt' CARGO_BUILD_TARGET=x86_64-unknown-linux-gnu \
+        CARGO_PROFILE_RELEASE_OPT_LEVEL=1 RUSTC_BOOTSTRAP=1 \
+            RUSTFLAGS='-Zsanitizer=address -Zexternal-clangrt' CARGO_BUILD_TARGET=x86_64-unknown-linux-gnu \
             tools/install-capi.sh --prefix "$prefix-asan" --target-dir target/capi-asan
         PKG_CONFIG_PATH=$prefix-asan/lib/pkgconfig build CFLAGS='-O1 -g -fsanitize=address,undefined -fno-sanitize-recover'
         run_programs env ASAN_OPTIONS=detect_leaks=1

@@ -41,9 +41,9 @@ fn done(call: impl FnOnce(*mut ErrorText) -> Status) {
 fn refused(status: Status, call: impl FnOnce(*mut ErrorText) -> Status) -> String {
     let mut error = ErrorText::EMPTY;
     assert_eq!(call(&raw mut error), status, "{}", message(&error));
-    assert_eq!(error.status, status);
+    assert_eq!(error.status, status, "the struct says what the call returns");
     let message = message(&error);
-    assert!(!message.is_empty());
+    assert!(!message.is_empty(), "a failure has a message");
     message
 }
 
@@ -116,7 +116,7 @@ fn array<T: Clone>(pointer: *const T, len: usize) -> Vec<T> {
 unsafe extern "C" fn hear(event: *const Event, user_data: *mut c_void) -> c_int {
     // SAFETY: the caller below passes a `Heard`, and the library a live event.
     let (event, heard) = unsafe { (&*event, &mut *user_data.cast::<Heard>()) };
-    assert_eq!(event.struct_size, size_of::<Event>());
+    assert_eq!(event.struct_size, size_of::<Event>(), "the library says what it knows");
     let tokens = array(event.tokens, event.tokens_len);
     let tokens = tokens.iter().map(|token| (token.position, token.id, token.score.to_bits())).collect();
     heard.push((event.kind, array(event.canvas, event.canvas_len), tokens));
