@@ -7,10 +7,12 @@
 //! shape; [`quant`] says how weights are stored; [`kernels`] compute on slices and [`weights`] reads files; [`cache`] keeps keys
 //! and values, and [`roofline`] measures what the machine can do; [`model`] is the transformer and [`sampler`] the decoding
 //! policies, neither of which sees the other; [`engine`] brings them together, and [`text`] turns ids into words. A module
-//! uses only what stands before it in this list.
+//! uses only what stands before it in this list. With the feature `capi`, C programs stand on top of all that.
 
 pub mod bytes;
 pub mod cache;
+#[cfg(feature = "capi")]
+pub mod capi;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod dtype;

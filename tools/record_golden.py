@@ -8,7 +8,8 @@ Needs torch, safetensors, numpy and transformers (for the tokenizer). The forwar
 compares it with that code where it runs.
 
 What is recorded: logits of several lengths, the inside of one forward pass, RoPE rows, the family's usual greedy decoding,
-chat and text. `--compare` instead recomputes what an existing golden.json of the model holds, and reports the differences.
+chat and text. `--compare` instead recomputes what an existing golden.json of the model holds, and reports the differences; with
+`--library`, those of the C library, too (tools/compare_library.py does that alone, without PyTorch).
 """
 
 import argparse
@@ -236,12 +237,18 @@ def main():
     parser.add_argument("--verify", help="path of diffulex-verify (default: the one on PATH, if any)")
     parser.add_argument("--trust-remote-code", action="store_true", help="let the tokenizer run code from the checkpoint")
     parser.add_argument("--compare", action="store_true", help="recompute the record in --model and report differences")
+    parser.add_argument("--library", action="store_true", help="with --compare: also compare the C library (DIFFULEX_LIB) with the record")
     parser.add_argument("--cross-check", action="store_true", help="compare one pass with the checkpoint's own code (runs that code)")
     options = parser.parse_args()
     with torch.inference_mode():
         model = Model(options.model)
         if options.compare:
-            sys.exit(0 if compare(model) else 1)
+            good = compare(model)
+            if options.library:
+                from compare_library import report
+
+                good &= report(model.dir)
+            sys.exit(0 if good else 1)
         if options.cross_check:
             cross_check(model, options)
         out = options.out or options.model

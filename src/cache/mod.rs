@@ -35,6 +35,17 @@ pub enum KvDtype {
 }
 
 impl KvDtype {
+    /// The element type with this name.
+    ///
+    /// # Errors
+    /// [`Error::Option`](crate::Error::Option) if there is none.
+    pub fn from_name(name: &str) -> Result<Self> {
+        [Self::F32, Self::F16]
+            .into_iter()
+            .find(|kv| kv.name() == name)
+            .ok_or_else(|| Error::option("kv", format!("`{name}` given, f32 or f16 expected")))
+    }
+
     /// The name used in options and reports.
     pub fn name(self) -> &'static str {
         match self {

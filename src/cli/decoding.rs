@@ -1,8 +1,8 @@
 //! Decoding options, and from them, checkpoint defaults and the model's own policy to the policy in force.
 
 use crate::cache::Attention;
-use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::engine::{Engine, Overrides};
+use crate::error::Result;
 use crate::model::GenerationConfig;
 use crate::sampler::{CachePlan, FilterOrder, Floor, Pace, Policy, Score, Steps, Unmask};
 use clap::{Args, ValueEnum};
@@ -123,143 +123,38 @@ impl From<Cache> for CachePlan {
     }
 }
 
+impl DecodingArgs {
+    /// The same without the command line.
+    fn overrides(&self) -> Overrides {
+        Overrides {
+            strategy: self.strategy.clone(),
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            repetition_penalty: self.repetition_penalty,
+            steps: self.steps,
+            steps_per_block: self.steps_per_block,
+            block: self.block,
+            sub_block: self.sub_block,
+            threshold: self.threshold,
+            factor: self.factor,
+            entropy_bound: self.entropy_bound,
+            confidence: self.confidence.map(Into::into),
+            alg_temp: self.alg_temp,
+            eps: self.eps,
+            cfg: self.cfg,
+            cache: self.cache.map(Into::into),
+            no_merge: Some(self.no_merge),
+        }
+    }
+}
+
 /// The policy in force. Options win over generation_config.json, which wins over the model's own policy.
 ///
 /// # Errors
-/// [`Error::Option`] for a value out of range, an option that the chosen sampler has no use for, or what the model cannot do;
-/// [`Error::Unsupported`] for guidance with a cache.
+/// As [`Overrides::policy`].
 pub fn policy(args: &DecodingArgs, defaults: &GenerationConfig, engine: &Engine) -> Result<Policy> {
-    exclusive(args)?;
-    let mut policy = args.strategy.as_deref().map_or_else(|| Ok(engine.default_policy()), Policy::named)?;
-    drawing(args, defaults, &mut policy);
-    schedule(args, engine, &mut policy)?;
-    unmasking(args, &mut policy)?;
-    if let Some(confidence) = args.confidence {
-        policy.score = confidence.into();
-    }
-    if let Some(cache) = args.cache {
-        policy.cache = cache.into();
-    }
-    if let Some(guidance) = args.cfg {
-        policy.guidance = guidance;
-    }
-    policy.merge_commit &= !args.no_merge;
-    policy.validate()?;
-    fits(args, engine, &policy)?;
-    engine.check(&policy)?;
-    Ok(policy)
-}
-
-/// Refuses options that mean different things for the same part, as the command line does by itself.
-fn exclusive(args: &DecodingArgs) -> Result<()> {
-    let (threshold, factor) = (args.threshold.is_some(), args.factor.is_some());
-    for (name, given, other, also) in [
-        ("factor", factor, "threshold", threshold),
-        ("entropy-bound", args.entropy_bound.is_some(), "threshold", threshold),
-        ("entropy-bound", args.entropy_bound.is_some(), "factor", factor),
-        ("steps-per-block", args.steps_per_block.is_some(), "steps", args.steps.is_some()),
-    ] {
-        if given && also {
-            return Err(Error::option(name, format!("given beside `{other}`, only one of them expected")));
-        }
-    }
-    Ok(())
-}
-
-/// Refuses a sampler of the other kind of model by the option that the user gave, which is not its cache plan.
-fn fits(args: &DecodingArgs, engine: &Engine, policy: &Policy) -> Result<()> {
-    let Some(name) = args.strategy.as_deref().filter(|_| args.cache.is_none()) else { return Ok(()) };
-    let finished_blocks = matches!(policy.cache, CachePlan::Block | CachePlan::SubBlock);
-    let family = engine.arch().family;
-    let reason = match engine.arch().attention {
-        Attention::BlockCausal { .. } if !finished_blocks => "block-causal (SDAR, Fast-dLLM v2)",
-        Attention::Bidirectional if finished_blocks => "bidirectional (Dream, LLaDA)",
-        _ => return Ok(()),
-    };
-    Err(Error::option("strategy", format!("`{name}` given, {family} models need one for {reason} models")))
-}
-
-fn drawing(args: &DecodingArgs, defaults: &GenerationConfig, policy: &mut Policy) {
-    let draw = &mut policy.draw;
-    let sampled = defaults.do_sample != Some(false);
-    let temperature = defaults.temperature.filter(|_| sampled);
-    draw.temperature = args.temperature.or(temperature).unwrap_or(draw.temperature);
-    draw.filters.top_k = args.top_k.or(defaults.top_k).unwrap_or(draw.filters.top_k);
-    draw.filters.top_p = args.top_p.or(defaults.top_p).unwrap_or(draw.filters.top_p);
-    draw.repetition_penalty =
-        args.repetition_penalty.or(defaults.repetition_penalty).unwrap_or(draw.repetition_penalty);
-}
-
-fn schedule(args: &DecodingArgs, engine: &Engine, policy: &mut Policy) -> Result<()> {
-    let schedule = &mut policy.schedule;
-    schedule.block = args.block.or(schedule.block);
-    schedule.sub_block = args.sub_block.or(schedule.sub_block);
-    if let (Some(block), None, Some(sub_block)) = (args.block, args.sub_block, schedule.sub_block) {
-        // A smaller block than the sampler's sub-block is one sub-block.
-        schedule.sub_block = Some(sub_block.min(block));
-    }
-    if let Some(steps) = args.steps {
-        let bidirectional = engine.arch().attention == Attention::Bidirectional;
-        schedule.steps = if bidirectional { Steps::Total(steps) } else { Steps::PerBlock(steps) };
-    }
-    if let Some(steps) = args.steps_per_block {
-        schedule.steps = Steps::PerBlock(steps);
-    }
-    if let Some(value) = args.eps {
-        let Pace::Timesteps { eps } = &mut schedule.pace else { return Err(useless("eps", "time steps")) };
-        *eps = value;
-    }
-    Ok(())
-}
-
-fn unmasking(args: &DecodingArgs, policy: &mut Policy) -> Result<()> {
-    if let Some(value) = args.threshold {
-        match &mut policy.unmask {
-            Unmask::Threshold { tau, .. } => *tau = value,
-            unmask => {
-                *unmask = Unmask::Threshold { tau: value, strict: false, floor: Floor::One, capped: false }
-            }
-        }
-        comparable(policy);
-        without_schedule(args, policy);
-    }
-    if let Some(factor) = args.factor {
-        policy.unmask = Unmask::Factor { factor };
-        comparable(policy);
-        without_schedule(args, policy);
-    }
-    if let Some(bound) = args.entropy_bound {
-        policy.unmask = Unmask::EntropyBudget { bound };
-        policy.score = Score::NegEntropy;
-        without_schedule(args, policy);
-    }
-    if let Some(value) = args.alg_temp {
-        let Unmask::TopK { alg_temp } = &mut policy.unmask else {
-            return Err(useless("alg-temp", "a fixed number of positions in each step"));
-        };
-        *alg_temp = value;
-    }
-    Ok(())
-}
-
-/// A rule that compares with a number from 0 to 1 does so with probabilities where the sampler ranks by entropy.
-fn comparable(policy: &mut Policy) {
-    if policy.score == Score::NegEntropy {
-        policy.score = Score::Probability;
-    }
-}
-
-/// A rule that decides by itself how much a step reveals takes as many steps as it needs, unless the user limits them.
-fn without_schedule(args: &DecodingArgs, policy: &mut Policy) {
-    let floored = matches!(policy.unmask, Unmask::Threshold { floor: Floor::Quota, .. });
-    let carried = policy.schedule.pace == Pace::Carry;
-    if args.steps.or(args.steps_per_block).is_none() && !floored && !carried {
-        policy.schedule.steps = Steps::Unlimited;
-    }
-}
-
-fn useless(name: &'static str, needs: &str) -> Error {
-    Error::option(name, format!("the chosen sampler does not use {needs}"))
+    args.overrides().policy(defaults, engine)
 }
 
 /// Every setting in force, as JSON.
@@ -288,12 +183,7 @@ pub fn describe(policy: &Policy, engine: &Engine) -> Value {
             FilterOrder::TopPThenTopK => "top-p, top-k",
         },
         "repetition_penalty": decimal(draw.repetition_penalty),
-        "confidence": match score {
-            Score::Probability => "probability",
-            Score::Margin => "margin",
-            Score::NegEntropy => "entropy",
-            Score::Random => "random",
-        },
+        "confidence": score.name(),
         "unmask": unmask_name(unmask),
         "cache": cache.name(),
         "cfg": decimal(*guidance),

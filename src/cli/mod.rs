@@ -9,7 +9,6 @@ pub mod decoding;
 #[cfg(unix)]
 #[allow(unsafe_code, reason = "a signal handler")]
 mod fault;
-mod format;
 pub mod gaps;
 pub mod hub;
 mod in_use;
@@ -24,12 +23,13 @@ mod version;
 pub mod work;
 
 pub use complete::parse;
-pub use format::{DEFAULT_GROUP, FormatName, group};
 pub use in_use::InUse;
 pub use interrupt::{catch_interrupt, interrupted, parting, release_interrupt};
 pub use model::{CpuArgs, KvChoice, MachineArgs, ModelArgs, Opened};
 pub use progress::Progress;
 pub use version::{long_version, version};
+
+pub use crate::quant::{DEFAULT_GROUP, FormatName, group};
 
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;

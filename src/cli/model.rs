@@ -1,6 +1,5 @@
 //! Options that name a model and the machine it runs on, and opening what they name.
 
-use super::format::{DEFAULT_GROUP, FormatName};
 use super::hub;
 use super::in_use::InUse;
 use super::memory::{self, Need};
@@ -10,6 +9,7 @@ use crate::error::Result;
 use crate::json::Value;
 use crate::kernels::{Activations, Level};
 use crate::model::{Architecture, GenerationConfig};
+use crate::quant::{DEFAULT_GROUP, FormatName};
 use crate::tensor::TokenId;
 use crate::text::Tokenizer;
 use crate::text::chat::ChatTemplate;

@@ -18,12 +18,14 @@ mod builder;
 mod decode;
 mod event;
 mod generation;
+mod overrides;
 mod plan;
 mod session;
 
 pub use builder::{EngineBuilder, ModelFiles};
 pub use event::{Control, Event, PassKind};
 pub use generation::{Choose, Generation, Replay, Request, StopReason, Timings};
+pub use overrides::Overrides;
 pub use session::Session;
 
 use self::session::Held;

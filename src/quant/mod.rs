@@ -6,10 +6,12 @@
 
 mod encode;
 mod format;
+mod name;
 mod panels;
 
 pub use encode::Loss;
 pub use format::{Code, Format, Group, K_UNIT, Quant};
+pub use name::{DEFAULT_GROUP, FormatName, group};
 pub use panels::{PANEL_ROWS, Panels, PanelsMut};
 
 use crate::bytes::Bytes;

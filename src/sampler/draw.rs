@@ -41,6 +41,32 @@ pub enum Score {
     Random,
 }
 
+impl Score {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Probability, Self::Margin, Self::NegEntropy, Self::Random];
+
+    /// The score with this name.
+    ///
+    /// # Errors
+    /// [`Error::Option`] that lists the names.
+    pub fn from_name(name: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|score| score.name() == name).ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            Error::option("confidence", format!("`{name}` given, one of {names} expected"))
+        })
+    }
+
+    /// The name used in options and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Probability => "probability",
+            Self::Margin => "margin",
+            Self::NegEntropy => "entropy",
+            Self::Random => "random",
+        }
+    }
+}
+
 /// How a logits row becomes a token.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Draw {

@@ -79,6 +79,20 @@ pub enum CachePlan {
 }
 
 impl CachePlan {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::None, Self::Prefix, Self::Dual, Self::Block, Self::SubBlock];
+
+    /// The plan with this name.
+    ///
+    /// # Errors
+    /// [`Error::Option`] that lists the names.
+    pub fn from_name(name: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|plan| plan.name() == name).ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            Error::option("cache", format!("`{name}` given, one of {names} expected"))
+        })
+    }
+
     /// The name used in options and reports.
     pub fn name(self) -> &'static str {
         match self {

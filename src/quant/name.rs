@@ -1,7 +1,7 @@
 //! Formats as options name them.
 
+use super::{Code, Format, Group, Quant};
 use crate::error::{Error, Result};
-use crate::quant::{Code, Format, Group, Quant};
 use std::str::FromStr;
 
 /// Group of the integer formats unless the caller says otherwise: the error of 128 is a tenth higher, the scales of 32 take

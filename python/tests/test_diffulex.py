@@ -1,0 +1,253 @@
+"""The package over the library, with the recorded checkpoints of tests/golden. Run: python -m unittest discover -s python/tests"""
+
+import sys
+import threading
+import unittest
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "python"))
+sys.path.insert(0, str(ROOT / "tools"))
+
+import diffulex  # noqa: E402 (the path has to come first)
+from compare_library import compare  # noqa: E402
+
+GOLDEN = ROOT / "tests" / "golden"
+SDAR = GOLDEN / "sdar-f32"
+PROMPT = [159, 189, 224, 95, 202, 125, 79, 251, 134, 236]
+GREEDY = {"policy": "sdar-dynamic", "temperature": 0, "threshold": 0.2, "stop": []}
+TOKENS = (237, 237, 258, 258, 258, 258, 157, 157, 157, 210, 250, 237, 173, 43, 56, 22)
+
+
+def sdar(**options):
+    return diffulex.Engine.open(SDAR, **{"threads": 2, "context": 256, "kv": "f32", **options})
+
+
+class Opening(unittest.TestCase):
+    def test_info(self):
+        with sdar() as engine:
+            info = engine.info
+        self.assertEqual((info.family, info.kv, info.vocab, info.context, info.threads), ("SDAR", "f32", 301, 256, 2))
+        self.assertEqual((info.block, info.mask, info.alignment), (4, 299, "own"))
+        self.assertEqual(set(info.stop), {294, 296})
+
+    def test_options(self):
+        with sdar(mask=300, stop=[5], level="scalar", quantize="int8:32", activations="int8", storage="read") as engine:
+            info = engine.info
+        self.assertEqual((info.mask, info.stop, info.level, info.activations), (300, (5,), "scalar", "int8"))
+        self.assertIn("8g32", info.weights)
+
+    def test_errors_have_a_status_and_a_message(self):
+        for options, status in [({"level": "avx3"}, "OPTION"), ({"threads": 5000}, "OPTION"), ({"quantize": "int3"}, "OPTION")]:
+            with self.subTest(options), self.assertRaises(diffulex.DiffulexError) as caught:
+                sdar(**options)
+            self.assertEqual(caught.exception.status, status)
+            self.assertIn(next(iter(options)), str(caught.exception))
+        with self.assertRaises(diffulex.DiffulexError) as caught:
+            diffulex.Engine.open("no/such/directory")
+        self.assertEqual(caught.exception.status, "IO")
+
+    def test_what_c_would_misread_is_refused(self):
+        with self.assertRaises(TypeError):
+            sdar(colour="red")
+        with self.assertRaises(ValueError):
+            diffulex.Engine.open("a\0b")
+        with sdar() as engine, engine.session() as session:
+            for wrong in (-1, 2**32):
+                with self.assertRaises(ValueError):
+                    session.generate([wrong], 4)
+
+    def test_memory(self):
+        config, weights = (SDAR / "config.json").read_bytes(), (SDAR / "model.safetensors").read_bytes()
+        with diffulex.Engine.from_bytes(config, weights, kv="f32", context=256) as engine:
+            self.assertEqual(engine.generate(PROMPT, 16, **GREEDY).tokens, TOKENS)
+        with self.assertRaises(diffulex.DiffulexError) as caught:
+            diffulex.Engine.from_bytes(config, weights[:-1])
+        self.assertEqual(caught.exception.status, "FORMAT")
+
+    def test_version(self):
+        self.assertRegex(diffulex.version(), r"^\d+\.\d+\.\d+$")
+
+
+class Generating(unittest.TestCase):
+    def setUp(self):
+        self.engine = sdar()
+        self.addCleanup(self.engine.close)
+
+    def test_tokens(self):
+        found = self.engine.generate(PROMPT, 16, **GREEDY)
+        self.assertEqual(found.tokens, TOKENS)
+        self.assertEqual(found.canvas[: len(PROMPT)], tuple(PROMPT))
+        self.assertEqual((found.new_tokens, found.nfe, found.cache, found.stop_reason), (16, 9, "block", "length"))
+        self.assertIsNone(found.stop_id)
+
+    def test_stop_ids(self):
+        found = self.engine.generate(PROMPT, 16, **{**GREEDY, "stop": [157]})
+        self.assertEqual((found.tokens, found.stop_reason, found.stop_id), (TOKENS[:6], "token", 157))
+
+    def test_seed(self):
+        def drawn(seed):
+            return self.engine.generate(PROMPT, 16, seed=seed, temperature=1.0, top_k=0, stop=[]).tokens
+
+        self.assertEqual(drawn(1), drawn(1))
+        self.assertNotEqual(drawn(1), drawn(2))
+
+    def test_events(self):
+        events = []
+        found = self.engine.generate(PROMPT, 16, on_event=events.append, **GREEDY)
+        self.assertEqual(sum(event.kind == "pass" for event in events), found.nfe)
+        self.assertEqual(events[0].pass_kind, "prefill")
+        revealed = {token.position: token.id for event in events for token in event.tokens}
+        self.assertEqual(revealed, dict(enumerate(found.canvas[10:], 10)))
+        self.assertTrue(all(event.canvas[:10] == tuple(PROMPT) and event.mask == 299 for event in events))
+        self.assertTrue(any(len(event.candidates) > len(event.tokens) for event in events))
+
+    def test_a_callback_ends_the_generation(self):
+        found = self.engine.generate(PROMPT, 16, on_event=lambda event: event.kind == "revealed", **GREEDY)
+        self.assertEqual(found.stop_reason, "cancelled")
+
+    def test_what_a_callback_raises_is_raised(self):
+        def fail(event):
+            raise KeyError("mine")
+
+        with self.engine.session() as session:
+            with self.assertRaisesRegex(KeyError, "mine"):
+                session.generate(PROMPT, 16, on_event=fail, **GREEDY)
+            self.assertEqual(session.generate(PROMPT, 16, **GREEDY).tokens, TOKENS)
+
+    def test_a_session_is_busy_in_its_callback(self):
+        statuses = set()
+
+        def again(event):
+            try:
+                session.generate(PROMPT, 4)
+            except diffulex.DiffulexError as error:
+                statuses.add(error.status)
+
+        with self.engine.session() as session:
+            session.generate(PROMPT, 16, on_event=again, **GREEDY)
+        self.assertEqual(statuses, {"BUSY"})
+
+    def test_a_session_closed_in_its_callback_ends_well(self):
+        session = self.engine.session()
+        found = session.generate(PROMPT, 16, on_event=lambda event: session.close(), **GREEDY)
+        self.assertEqual(found.tokens, TOKENS)
+        with self.assertRaisesRegex(diffulex.DiffulexError, "closed"):
+            session.generate(PROMPT, 4)
+
+    def test_wrong_requests(self):
+        for request, status in [
+            ({"max_new": 10**6}, "CAPACITY"), ({"threshold": 2}, "OPTION"), ({"heat": 1}, "OPTION"), ({"cfg": 1}, "UNSUPPORTED"),
+            ({"policy": "best"}, "OPTION"), ({"ids": [301]}, "TOKEN"), ({"max_new": 0}, "OPTION"),
+        ]:
+            with self.subTest(request), self.assertRaises(diffulex.DiffulexError) as caught:
+                self.engine.generate(**{"ids": PROMPT, "max_new": 4, **request})
+            self.assertEqual(caught.exception.status, status)
+
+    def test_a_chat_keeps_what_it_computed(self):
+        with self.engine.session() as session:
+            first = session.generate(PROMPT, 16, **GREEDY)
+            longer = list(first.canvas) + PROMPT
+            kept = []
+            second = session.generate(longer, 8, on_event=lambda event: kept.append(event.cached) or False, **GREEDY)
+        fresh = self.engine.generate(longer, 8, **GREEDY)
+        self.assertEqual(second.canvas, fresh.canvas)
+        self.assertGreaterEqual(kept[0], 24)
+
+    def test_infilling(self):
+        found = self.engine.generate([*PROMPT[:2], 299, PROMPT[3]], 0, **GREEDY)
+        self.assertEqual((found.new_tokens, found.tokens), (1, ()))
+        self.assertNotEqual(found.canvas[2], 299)
+
+
+class Streaming(unittest.TestCase):
+    def setUp(self):
+        self.engine = sdar()
+        self.addCleanup(self.engine.close)
+
+    def test_events_and_result(self):
+        stream, events = self.engine.stream(PROMPT, 16, **GREEDY), []
+        try:
+            while True:
+                events.append(next(stream))
+        except StopIteration as end:
+            self.assertEqual(end.value.tokens, TOKENS)
+        told = []
+        self.engine.generate(PROMPT, 16, on_event=told.append, **GREEDY)
+        self.assertEqual(events, told)
+
+    def test_closing_ends_the_generation(self):
+        before = threading.active_count()
+        with self.engine.session() as session:
+            stream = session.stream(PROMPT, 200, **GREEDY)
+            next(stream)
+            with self.assertRaises(diffulex.DiffulexError) as caught:
+                session.generate(PROMPT, 4)
+            self.assertEqual(caught.exception.status, "BUSY")
+            stream.close()
+            self.assertEqual(session.generate(PROMPT, 16, **GREEDY).tokens, TOKENS)
+        self.assertEqual(threading.active_count(), before)
+
+    def test_errors(self):
+        with self.assertRaises(diffulex.DiffulexError):
+            list(self.engine.stream(PROMPT, 10**6))
+
+
+class Passes(unittest.TestCase):
+    def test_a_loop_of_ones_own(self):
+        with sdar() as engine, engine.session() as session:
+            ids = PROMPT + [299, 299]
+            session.forward(ids)
+            session.commit(8)
+            self.assertEqual(session.committed, 8)
+            whole = session.logits(range(8, 12))
+            session.forward(ids[8:], 8)
+            self.assertEqual(session.logits(range(4)), whole, "a cached pass has the same bits")
+            self.assertEqual((len(whole), len(whole[0])), (4, engine.info.vocab))
+            session.rewind(4)
+            self.assertEqual(session.committed, 4)
+            for wrong in (lambda: session.commit(1), lambda: session.rewind(5), lambda: session.forward([], 4),
+                          lambda: session.logits([4])):
+                with self.assertRaises(diffulex.DiffulexError) as caught:
+                    wrong()
+                self.assertEqual(caught.exception.status, "ARGUMENT")
+            with self.assertRaises(ValueError):
+                session.forward(ids, 4, visible="some")
+
+    def test_the_engine_may_be_closed_first(self):
+        engine = sdar()
+        session = engine.session()
+        engine.close()
+        engine.close()
+        self.assertEqual(session.generate(PROMPT, 16, **GREEDY).tokens, TOKENS)
+        with self.assertRaisesRegex(diffulex.DiffulexError, "the engine is closed"):
+            engine.session()
+
+    def test_two_threads(self):
+        found = []
+        with sdar() as engine:
+            work = [threading.Thread(target=lambda: found.append(engine.generate(PROMPT, 16, **GREEDY).tokens)) for _ in range(2)]
+            for thread in work:
+                thread.start()
+            for thread in work:
+                thread.join()
+        self.assertEqual(found, [TOKENS, TOKENS])
+
+
+class Recordings(unittest.TestCase):
+    def test_every_recorded_pass_and_plain_generation(self):
+        for directory in sorted(path.parent for path in GOLDEN.glob("*/config.json")):
+            with self.subTest(directory.name):
+                results = compare(directory, level="scalar")
+                self.assertGreater(len(results), 2)
+                wrong = [result for result in results if result.difference > 1e-4]
+                self.assertEqual(wrong, [])
+
+    def test_a_difference_is_found(self):
+        directory = GOLDEN / "llada-f32"
+        results = compare(directory, quantize="int8:32")
+        self.assertGreater(max(result.difference for result in results if result.name.startswith("fwd.")), 1e-4)
+
+
+if __name__ == "__main__":
+    unittest.main()

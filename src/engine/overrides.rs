@@ -1,0 +1,192 @@
+//! [`Overrides`]: what a caller wants otherwise than the model's own policy, and the policy in force that follows from it.
+
+use super::Engine;
+use crate::cache::Attention;
+use crate::error::{Error, Result};
+use crate::model::GenerationConfig;
+use crate::sampler::{CachePlan, Floor, Pace, Policy, Score, Steps, Unmask};
+
+/// Changes to a policy by the names of the programs' options. What is `None` stays as it is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Overrides {
+    /// A published policy instead of the model's own; see [`Policy::named`].
+    pub strategy: Option<String>,
+    /// 0 takes the most probable token.
+    pub temperature: Option<f32>,
+    /// Only so many of the most probable tokens are drawn from; 0 is off.
+    pub top_k: Option<usize>,
+    /// Only the most probable tokens that make up this are drawn from; 1 is off.
+    pub top_p: Option<f32>,
+    /// Makes tokens of the text less probable; 1 is off.
+    pub repetition_penalty: Option<f32>,
+    /// Denoise steps: of a block (block-causal models), of the whole generation (bidirectional models).
+    pub steps: Option<usize>,
+    /// Denoise steps of a block, in every family.
+    pub steps_per_block: Option<usize>,
+    /// Positions in a block.
+    pub block: Option<usize>,
+    /// Positions in a sub-block.
+    pub sub_block: Option<usize>,
+    /// Reveal what is at least this sure.
+    pub threshold: Option<f64>,
+    /// Reveal as many as the factor rule allows.
+    pub factor: Option<f64>,
+    /// Reveal as many as this entropy budget allows, in nats.
+    pub entropy_bound: Option<f64>,
+    /// How sure the model is of a token.
+    pub confidence: Option<Score>,
+    /// Randomness in the choice of positions; 0 is off.
+    pub alg_temp: Option<f64>,
+    /// Last time step of Dream's schedule.
+    pub eps: Option<f32>,
+    /// Classifier-free guidance; 0 is off.
+    pub cfg: Option<f32>,
+    /// What is kept between steps.
+    pub cache: Option<CachePlan>,
+    /// Commit every block in a forward pass of its own.
+    pub no_merge: Option<bool>,
+}
+
+impl Overrides {
+    /// The policy in force: these win over generation_config.json, which wins over the model's own policy.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for a value out of range, an option that the chosen sampler has no use for, or what the model cannot do;
+    /// [`Error::Unsupported`] for guidance with a cache.
+    pub fn policy(&self, defaults: &GenerationConfig, engine: &Engine) -> Result<Policy> {
+        exclusive(self)?;
+        let mut policy =
+            self.strategy.as_deref().map_or_else(|| Ok(engine.default_policy()), Policy::named)?;
+        drawing(self, defaults, &mut policy);
+        schedule(self, engine, &mut policy)?;
+        unmasking(self, &mut policy)?;
+        if let Some(confidence) = self.confidence {
+            policy.score = confidence;
+        }
+        if let Some(cache) = self.cache {
+            policy.cache = cache;
+        }
+        if let Some(guidance) = self.cfg {
+            policy.guidance = guidance;
+        }
+        policy.merge_commit &= self.no_merge != Some(true);
+        policy.validate()?;
+        fits(self, engine, &policy)?;
+        engine.check(&policy)?;
+        Ok(policy)
+    }
+}
+
+/// Refuses options that mean different things for the same part, as the command line does by itself.
+fn exclusive(overrides: &Overrides) -> Result<()> {
+    let (threshold, factor) = (overrides.threshold.is_some(), overrides.factor.is_some());
+    for (name, given, other, also) in [
+        ("factor", factor, "threshold", threshold),
+        ("entropy-bound", overrides.entropy_bound.is_some(), "threshold", threshold),
+        ("entropy-bound", overrides.entropy_bound.is_some(), "factor", factor),
+        ("steps-per-block", overrides.steps_per_block.is_some(), "steps", overrides.steps.is_some()),
+    ] {
+        if given && also {
+            return Err(Error::option(name, format!("given beside `{other}`, only one of them expected")));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a sampler of the other kind of model by the option that the user gave, which is not its cache plan.
+fn fits(overrides: &Overrides, engine: &Engine, policy: &Policy) -> Result<()> {
+    let Some(name) = overrides.strategy.as_deref().filter(|_| overrides.cache.is_none()) else {
+        return Ok(());
+    };
+    let finished_blocks = matches!(policy.cache, CachePlan::Block | CachePlan::SubBlock);
+    let family = engine.arch().family;
+    let reason = match engine.arch().attention {
+        Attention::BlockCausal { .. } if !finished_blocks => "block-causal (SDAR, Fast-dLLM v2)",
+        Attention::Bidirectional if finished_blocks => "bidirectional (Dream, LLaDA)",
+        _ => return Ok(()),
+    };
+    Err(Error::option("strategy", format!("`{name}` given, {family} models need one for {reason} models")))
+}
+
+fn drawing(overrides: &Overrides, defaults: &GenerationConfig, policy: &mut Policy) {
+    let draw = &mut policy.draw;
+    let sampled = defaults.do_sample != Some(false);
+    let temperature = defaults.temperature.filter(|_| sampled);
+    draw.temperature = overrides.temperature.or(temperature).unwrap_or(draw.temperature);
+    draw.filters.top_k = overrides.top_k.or(defaults.top_k).unwrap_or(draw.filters.top_k);
+    draw.filters.top_p = overrides.top_p.or(defaults.top_p).unwrap_or(draw.filters.top_p);
+    draw.repetition_penalty =
+        overrides.repetition_penalty.or(defaults.repetition_penalty).unwrap_or(draw.repetition_penalty);
+}
+
+fn schedule(overrides: &Overrides, engine: &Engine, policy: &mut Policy) -> Result<()> {
+    let schedule = &mut policy.schedule;
+    schedule.block = overrides.block.or(schedule.block);
+    schedule.sub_block = overrides.sub_block.or(schedule.sub_block);
+    if let (Some(block), None, Some(sub_block)) = (overrides.block, overrides.sub_block, schedule.sub_block) {
+        // A smaller block than the sampler's sub-block is one sub-block.
+        schedule.sub_block = Some(sub_block.min(block));
+    }
+    if let Some(steps) = overrides.steps {
+        let bidirectional = engine.arch().attention == Attention::Bidirectional;
+        schedule.steps = if bidirectional { Steps::Total(steps) } else { Steps::PerBlock(steps) };
+    }
+    if let Some(steps) = overrides.steps_per_block {
+        schedule.steps = Steps::PerBlock(steps);
+    }
+    if let Some(value) = overrides.eps {
+        let Pace::Timesteps { eps } = &mut schedule.pace else { return Err(useless("eps", "time steps")) };
+        *eps = value;
+    }
+    Ok(())
+}
+
+fn unmasking(overrides: &Overrides, policy: &mut Policy) -> Result<()> {
+    if let Some(value) = overrides.threshold {
+        match &mut policy.unmask {
+            Unmask::Threshold { tau, .. } => *tau = value,
+            unmask => {
+                *unmask = Unmask::Threshold { tau: value, strict: false, floor: Floor::One, capped: false }
+            }
+        }
+        comparable(policy);
+        without_schedule(overrides, policy);
+    }
+    if let Some(factor) = overrides.factor {
+        policy.unmask = Unmask::Factor { factor };
+        comparable(policy);
+        without_schedule(overrides, policy);
+    }
+    if let Some(bound) = overrides.entropy_bound {
+        policy.unmask = Unmask::EntropyBudget { bound };
+        policy.score = Score::NegEntropy;
+        without_schedule(overrides, policy);
+    }
+    if let Some(value) = overrides.alg_temp {
+        let Unmask::TopK { alg_temp } = &mut policy.unmask else {
+            return Err(useless("alg-temp", "a fixed number of positions in each step"));
+        };
+        *alg_temp = value;
+    }
+    Ok(())
+}
+
+/// A rule that compares with a number from 0 to 1 does so with probabilities where the sampler ranks by entropy.
+fn comparable(policy: &mut Policy) {
+    if policy.score == Score::NegEntropy {
+        policy.score = Score::Probability;
+    }
+}
+
+/// A rule that decides by itself how much a step reveals takes as many steps as it needs, unless the user limits them.
+fn without_schedule(overrides: &Overrides, policy: &mut Policy) {
+    let floored = matches!(policy.unmask, Unmask::Threshold { floor: Floor::Quota, .. });
+    let carried = policy.schedule.pace == Pace::Carry;
+    if overrides.steps.or(overrides.steps_per_block).is_none() && !floored && !carried {
+        policy.schedule.steps = Steps::Unlimited;
+    }
+}
+
+fn useless(name: &'static str, needs: &str) -> Error {
+    Error::option(name, format!("the chosen sampler does not use {needs}"))
+}

@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# Every check of the C interface and the Python package: the Rust tests, then the library as it is installed, linked by the programs of
+# examples/c (shared and static), under valgrind and AddressSanitizer where they are there, and called from Python. What a machine
+# lacks is skipped and named.
+#
+#   tools/check-capi.sh [--no-tests]      --no-tests: without the Rust tests, which build the most
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+skip() { printf 'SKIPPED: %s\n' "$1"; }
+fail() { printf 'FAILED: %s\n' "$1" >&2; exit 1; }
+have() { command -v "$1" >/dev/null; }
+
+if [ "${1:-}" != --no-tests ]; then
+    cargo test --release --no-default-features --features capi --lib --test capi -- capi:: calls:: header::
+fi
+[ "$(cargo tree --no-default-features --features capi -e normal | wc -l)" -eq 1 ] || fail "the C interface has dependencies"
+
+prefix=$PWD/target/capi/prefix
+tools/install-capi.sh --prefix "$prefix"
+model=tests/golden/sdar-f32
+prompt='159 189 224 95 202 125 79 251 134 236'
+# Recorded there as eval_threshold; the Rust tests and Python compare more.
+expected='237 237 258 258 258 258 157 157 157 210 250 237 173 43 56 22'
+
+# Runs both programs, each after the words that are given.
+run_programs() {
+    local found
+    found=$("$@" target/capi/memory "$model")
+    [ "$found" = "$expected" ] || fail "memory printed: $found"
+    # shellcheck disable=SC2086
+    found=$("$@" target/capi/generate "$model" 16 'sdar-dynamic temperature=0 threshold=0.2' $prompt 2>target/capi/generate.log) ||
+        { cat target/capi/generate.log >&2; fail "generate"; }
+    [ "$found" = "$expected" ] || fail "generate printed: $found"
+    printf 'both programs: %s\n' "${*:-alone}"
+}
+
+if have cc && have pkg-config && have make; then
+    export PKG_CONFIG_PATH=$prefix/lib/pkgconfig
+    build() { make -s -B -C examples/c BUILD="$PWD/target/capi" "$@"; }
+    build LIBS="$prefix/lib/libdiffulex.a $(pkg-config --static --libs-only-l diffulex | sed 's/-ldiffulex//')"
+    run_programs env
+    build
+    run_programs env
+    if have valgrind; then
+        # At the levels that valgrind's CPU has; leaks of any kind but "still reachable" are errors.
+        run_programs valgrind --quiet --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite,indirect,possible
+    else
+        skip "valgrind is not installed"
+    fi
+    empty='int main(void) { return 0; }'
+    if [ "$(uname -sm)" = 'Linux x86_64' ] && cc -fsanitize=address -x c - -o target/capi/asan <<<"$empty" 2>/dev/null; then
+        # The library's own code is instrumented, too, and takes the C compiler's runtime. Less optimized: instrumented kernels that
+        # are inlined as in a release take a quarter of an hour to compile.
+        CARGO_PROFILE_RELEASE_OPT_LEVEL=1 RUSTC_BOOTSTRAP=1 \
+            RUSTFLAGS='-Zsanitizer=address -Zexternal-clangrt' CARGO_BUILD_TARGET=x86_64-unknown-linux-gnu \
+            tools/install-capi.sh --prefix "$prefix-asan" --target-dir target/capi-asan
+        PKG_CONFIG_PATH=$prefix-asan/lib/pkgconfig build CFLAGS='-O1 -g -fsanitize=address,undefined -fno-sanitize-recover'
+        run_programs env ASAN_OPTIONS=detect_leaks=1
+    else
+        skip "AddressSanitizer: no C compiler that has it, or not Linux on x86-64"
+    fi
+else
+    skip "C programs: cc, pkg-config and make are needed"
+fi
+
+if have python3; then
+    lib=$(find "$prefix/lib" -name 'libdiffulex.so' -o -name 'libdiffulex.dylib')
+    DIFFULEX_LIB=$lib python3 -m unittest discover -s python/tests
+else
+    skip "Python tests: python3 is not installed"
+fi
+printf 'the C interface passed\n'
