@@ -19,6 +19,7 @@ mod model;
 pub mod presets;
 mod progress;
 pub mod random;
+mod replace;
 mod version;
 pub mod work;
 
@@ -27,6 +28,7 @@ pub use in_use::InUse;
 pub use interrupt::{catch_interrupt, interrupted, parting, release_interrupt};
 pub use model::{CpuArgs, KvChoice, MachineArgs, ModelArgs, Opened};
 pub use progress::Progress;
+pub use replace::{replace, replaceable};
 pub use version::{long_version, version};
 
 pub use crate::quant::{DEFAULT_GROUP, FormatName, group};

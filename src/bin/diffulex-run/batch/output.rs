@@ -127,13 +127,6 @@ fn existing<'a>(path: &Path, text: &'a [u8], lines: &[Line]) -> Result<Existing<
 }
 
 /// Replaces the file as a whole: at no time is less there than before.
-fn rewrite<'a>(path: &Path, lines: impl Iterator<Item = &'a [u8]>) -> Result<()> {
-    // The file itself, not a link to it.
-    let path = &fs::canonicalize(path).map_err(|e| Error::io(path, e))?;
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(".partial");
-    let partial = path.with_file_name(name);
-    let io = |e| Error::io(&partial, e);
-    fs::write(&partial, lines.collect::<Vec<_>>().concat()).map_err(io)?;
-    fs::rename(&partial, path).map_err(io)
+fn rewrite<'a>(path: &Path, mut lines: impl Iterator<Item = &'a [u8]>) -> Result<()> {
+    cli::replace(path, |out| lines.try_for_each(|line| out.write_all(line)))
 }

@@ -1,10 +1,10 @@
 //! [`Conversation`]: what was said. [`Saved`]: the same in a file, with the settings.
 
 use super::settings::Settings;
+use diffulex::cli;
 use diffulex::text::chat::Message;
 use diffulex::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::io::Write;
 use std::path::Path;
 
 /// Version of the file format. A program reads its own and no other.
@@ -83,17 +83,13 @@ impl Saved {
     /// # Errors
     /// [`Error::Io`], or [`Error::Format`] if there is a file that is something else.
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
-        let failed = |e| Error::io(path, e);
         if path.exists() {
             Self::read(path)?;
         }
-        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        // Under its name the file is never seen half written.
-        let mut file = tempfile::NamedTempFile::new_in(dir).map_err(failed)?;
-        serde_json::to_writer_pretty(&mut file, self).map_err(|e| failed(e.into()))?;
-        file.write_all(b"\n").map_err(failed)?;
-        file.persist(path).map_err(|e| failed(e.error))?;
-        Ok(())
+        cli::replace(path, |out| {
+            serde_json::to_writer_pretty(&mut *out, self)?;
+            out.write_all(b"\n")
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use crate::answer::{Answer, Setup};
 use crate::display::Display;
 use crate::prompt::Prompt;
 use diffulex::cache::Attention;
-use diffulex::cli::{Opened, decoding};
+use diffulex::cli::{self, Opened, decoding};
 use diffulex::engine::PassKind;
 use diffulex::sampler::Candidate;
 use diffulex::tensor::TokenId;
@@ -18,8 +18,7 @@ use diffulex::{Control, Error, Event, Result};
 use recorder::{CANDIDATES, Pass, Recorder};
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -40,8 +39,6 @@ enum Form {
 /// A trace that is being recorded.
 pub(crate) struct Trace {
     path: PathBuf,
-    /// Written here at the end and renamed: nobody sees half a trace.
-    partial: PathBuf,
     form: Form,
     recorder: Recorder,
 }
@@ -60,13 +57,9 @@ impl Trace {
                 return Err(Error::option("trace", what));
             }
         };
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let partial = path.with_file_name(format!(".{name}.{}.partial", std::process::id()));
-        // A place that cannot be written to is found now. A run that is killed leaves nothing behind.
-        File::create(&partial)
-            .and_then(|_| std::fs::remove_file(&partial))
-            .map_err(|e| Error::io(path, e))?;
-        Ok(Self { path: path.into(), partial, form, recorder: Recorder::default() })
+        // A place that cannot be written to is found now.
+        cli::replaceable(path)?;
+        Ok(Self { path: path.into(), form, recorder: Recorder::default() })
     }
 
     /// A display that records what it passes on.
@@ -89,23 +82,13 @@ impl Trace {
         let mut words = Words { tokenizer: opened.tokenizer.as_ref().map(|t| t as _), known: HashMap::new() };
         let head = head(opened, setup, prompt, answer, &mut words);
         let passes = &self.recorder.passes;
-        let mut write = || {
-            let mut out = BufWriter::new(File::create(&self.partial)?);
-            match self.form {
-                Form::Json => write_json(&mut out, &head, passes, summary, &mut words)?,
-                Form::Page => {
-                    let mut json = Vec::new();
-                    write_json(&mut json, &head, passes, summary, &mut words)?;
-                    write_page(&mut out, &json)?;
-                }
+        cli::replace(&self.path, |out| match self.form {
+            Form::Json => write_json(out, &head, passes, summary, &mut words),
+            Form::Page => {
+                let mut json = Vec::new();
+                write_json(&mut json, &head, passes, summary, &mut words)?;
+                write_page(out, &json)
             }
-            out.flush()?;
-            std::fs::rename(&self.partial, &self.path)
-        };
-        write().map_err(|e| {
-            // The first error is the one to report.
-            let _ = std::fs::remove_file(&self.partial);
-            Error::io(&self.path, e)
         })
     }
 }
