@@ -22,13 +22,14 @@ tests=(--release --no-default-features --features verify --lib --test kernels --
 run_address() {
     local toolchain=()
     if nightly; then toolchain=(+nightly); else export RUSTC_BOOTSTRAP=1; fi
-    RUSTFLAGS="-Zsanitizer=address" ASAN_OPTIONS=detect_leaks=1 \
+    # Instrumented kernels that are inlined as in a release take a quarter of an hour to compile.
+    CARGO_PROFILE_RELEASE_OPT_LEVEL=1 RUSTFLAGS="-Zsanitizer=address" ASAN_OPTIONS=detect_leaks=1 \
         cargo "${toolchain[@]}" test --target "$target" --target-dir target/sanitize-address "${tests[@]}"
 }
 
 run_thread() {
     nightly && component rust-src || { skip "the thread sanitizer needs nightly with rust-src"; return; }
-    RUSTFLAGS="-Zsanitizer=thread" \
+    CARGO_PROFILE_RELEASE_OPT_LEVEL=1 RUSTFLAGS="-Zsanitizer=thread" \
         cargo +nightly test -Zbuild-std --target "$target" --target-dir target/sanitize-thread \
         --release --no-default-features --lib --test decode
 }
