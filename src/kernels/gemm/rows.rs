@@ -26,6 +26,8 @@ const DIRECT_ROWS: usize = 8;
 const BLOCK_K: usize = 512;
 /// Numbers in x that leave room for the weights in an L1 of 32 KiB: so many are read whole for every tile of weights.
 const X_IN_L1: usize = 4096;
+/// Bytes that a prefetch asks for.
+const CACHE_LINE: usize = 64;
 /// Rows of x that pass over a decoded panel: decoding is a few percent of the work, and the accumulators stay in L2.
 const BLOCK_M: usize = 64;
 
@@ -99,7 +101,8 @@ where
                             decoded.get(j * BLOCK_K),
                         );
                     }
-                    sweep(s, &mut Decoded(block, decoded.get(0)), rows, panel.n, len);
+                    let ahead = Ahead::of(&block, rows);
+                    sweep(s, &mut Decoded { block, w: decoded.get(0), ahead }, rows, panel.n, len);
                 }
                 at += len;
             }
@@ -246,31 +249,62 @@ where
 /// A block whose weights are decoded in registers.
 struct Direct<'a, 'b, T>(Block<'a, 'b, T>);
 
-/// A block whose weights were decoded to `[PANEL, BLOCK_K]` by `decode_row`.
-struct Decoded<'a, 'b, T>(Block<'a, 'b, T>, *mut f32);
+/// A block whose weights were decoded to `w`, `[PANEL, BLOCK_K]`, by `decode_row`.
+struct Decoded<'a, 'b, T> {
+    block: Block<'a, 'b, T>,
+    w: *mut f32,
+    ahead: Ahead,
+}
 
-/// Defines what both have from their block.
-macro_rules! block {
-    () => {
-        #[inline(always)]
-        fn x(&self, i: usize) -> WeightRow<f32> {
-            self.0.x(i)
+/// The weights that are decoded next. Memory would rest while a panel is swept, and the sweep would wait while the next one is
+/// decoded, so every tile asks for its share of them.
+struct Ahead {
+    /// First weight row and first element of k.
+    start: (usize, usize),
+    /// Cache lines of a weight row.
+    lines: usize,
+    /// Weight rows times `lines`.
+    all: usize,
+    /// So many were asked for.
+    asked: usize,
+    /// Rows of x in the sweep.
+    rows: usize,
+}
+
+impl Ahead {
+    /// What comes after `block`, which `rows` rows pass over: the next elements of k, then the next panel.
+    #[inline(always)]
+    fn of<T>(block: &Block<'_, '_, T>, rows: usize) -> Self {
+        let (k, columns) = (block.piece.x.width(), block.piece.out.range());
+        let last_rows = block.row + rows == block.piece.x.len();
+        let (start, n) = match block.last {
+            false => ((block.panel.first, block.at + block.len), block.panel.n),
+            // Other rows of x pass over the same weights, which are in L2 by now.
+            true if !last_rows => ((0, 0), 0),
+            true => {
+                let first = block.panel.first + PANEL;
+                ((first, 0), PANEL.min(columns.end.saturating_sub(first)))
+            }
+        };
+        let lines = (BLOCK_K.min(k - start.1) * size_of::<T>()).div_ceil(CACHE_LINE);
+        Self { start, lines, all: n * lines, asked: 0, rows }
+    }
+
+    /// Asks for the share of a tile of `m` rows and `n` of `columns` columns.
+    #[inline(always)]
+    fn ask<S: Tile, T>(&mut self, s: S, piece: &Piece<'_, T>, [m, n, columns]: [usize; 3])
+    where
+        WeightRow<T>: Decode,
+    {
+        let tiles = self.rows.div_ceil(m) * columns.div_ceil(n);
+        let until = self.all.min(self.asked + self.all.div_ceil(tiles));
+        while self.asked < until {
+            let (j, line) = (self.asked / self.lines, self.asked % self.lines);
+            let at = (self.start.0 + j) * piece.x.width() + self.start.1;
+            WeightRow::new(piece.w).prefetch(s, at + line * (CACHE_LINE / size_of::<T>()));
+            self.asked += 1;
         }
-        #[inline(always)]
-        fn begin<S: Tile, const M: usize, const N: usize>(&self, s: S, i: usize, j: usize) -> [[S::V; N]; M] {
-            self.0.begin(s, i, j)
-        }
-        #[inline(always)]
-        fn end<S: Tile, const M: usize, const N: usize>(
-            &mut self,
-            s: S,
-            i: usize,
-            j: usize,
-            acc: [[S::V; N]; M],
-        ) {
-            self.0.end(s, i, j, acc);
-        }
-    };
+    }
 }
 
 // SAFETY: both `x` and `w` slice `len` elements, the k of the sweep.
@@ -280,7 +314,26 @@ where
 {
     type Row = WeightRow<T>;
 
-    block!();
+    #[inline(always)]
+    fn x(&self, i: usize) -> WeightRow<f32> {
+        self.0.x(i)
+    }
+
+    #[inline(always)]
+    fn begin<S: Tile, const M: usize, const N: usize>(&self, s: S, i: usize, j: usize) -> [[S::V; N]; M] {
+        self.0.begin(s, i, j)
+    }
+
+    #[inline(always)]
+    fn end<S: Tile, const M: usize, const N: usize>(
+        &mut self,
+        s: S,
+        i: usize,
+        j: usize,
+        acc: [[S::V; N]; M],
+    ) {
+        self.0.end(s, i, j, acc);
+    }
 
     #[inline(always)]
     fn stride(&self) -> Option<usize> {
@@ -301,7 +354,27 @@ where
 {
     type Row = WeightRow<f32>;
 
-    block!();
+    #[inline(always)]
+    fn x(&self, i: usize) -> WeightRow<f32> {
+        self.block.x(i)
+    }
+
+    #[inline(always)]
+    fn begin<S: Tile, const M: usize, const N: usize>(&self, s: S, i: usize, j: usize) -> [[S::V; N]; M] {
+        self.block.begin(s, i, j)
+    }
+
+    #[inline(always)]
+    fn end<S: Tile, const M: usize, const N: usize>(
+        &mut self,
+        s: S,
+        i: usize,
+        j: usize,
+        acc: [[S::V; N]; M],
+    ) {
+        self.ahead.ask(s, self.block.piece, [M, N, self.block.panel.n]);
+        self.block.end(s, i, j, acc);
+    }
 
     #[inline(always)]
     fn stride(&self) -> Option<usize> {
@@ -312,6 +385,6 @@ where
     fn w(&self, j: usize) -> WeightRow<f32> {
         assert!(j < PANEL, "row outside the panel");
         // SAFETY: j < PANEL rows of BLOCK_K elements, of which `decode_row` wrote the first `len`.
-        WeightRow::new(unsafe { std::slice::from_raw_parts(self.1.add(j * BLOCK_K), self.0.len) })
+        WeightRow::new(unsafe { std::slice::from_raw_parts(self.w.add(j * BLOCK_K), self.block.len) })
     }
 }
