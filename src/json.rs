@@ -2,8 +2,8 @@
 //!
 //! Strict RFC 8259: UTF-8, nothing after the value, no control characters in strings, no lone surrogates. Beyond the
 //! RFC, and because these texts may be hostile: a key may stand only once in an object (two readers would disagree on
-//! which one counts), nesting is limited to [`MAX_DEPTH`] levels, and numbers must fit an `f64`. Numbers keep their
-//! text, so that a 64-bit integer is never rounded on its way through a float.
+//! which one counts), nesting is limited to [`MAX_DEPTH`] levels, a text has at most [`MAX_VALUES`] values, and numbers must
+//! fit an `f64`. Numbers keep their text, so that a 64-bit integer is never rounded on its way through a float.
 #![forbid(unsafe_code)]
 
 use crate::{Error, Result};
@@ -16,6 +16,10 @@ mod tests;
 
 /// Arrays and objects may be nested this deep. Real files stay below 10; serde_json's limit is the same.
 pub const MAX_DEPTH: usize = 127;
+
+/// A text may hold this many values and keys. A tokenizer with 256 000 tokens and 512 000 merges has half as many. Each takes up
+/// to 100 bytes, so a text of [`MAX_FILE`] that is nothing but small values would take gigabytes.
+pub const MAX_VALUES: usize = 1 << 22;
 
 /// Larger JSON files are refused before they are read, in bytes. The index of a checkpoint with 10 000 tensors has 1 MB.
 pub const MAX_FILE: u64 = 100_000_000;
@@ -59,16 +63,7 @@ impl Value {
     /// [`Error::Io`] if it cannot be read, [`Error::Format`] if it is no regular file or larger than [`MAX_FILE`],
     /// [`Error::Json`] if it is malformed.
     pub fn read(path: &Path) -> Result<Self> {
-        let metadata = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
-        if !metadata.is_file() {
-            return Err(Error::format(path.display(), "not a regular file, expected a JSON file"));
-        }
-        if metadata.len() > MAX_FILE {
-            let what = format!("{} bytes, expected a JSON file of at most {MAX_FILE}", metadata.len());
-            return Err(Error::format(path.display(), what));
-        }
-        let text = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-        Self::parse(&path.display().to_string(), &text)
+        Self::parse(&path.display().to_string(), &read_text(path)?)
     }
 
     /// The value of `key`, if this is an object that has it.
@@ -137,6 +132,22 @@ impl Value {
     pub fn is_null(&self) -> bool {
         matches!(self, Self::Null)
     }
+}
+
+/// The bytes of a JSON file or another small text of a checkpoint.
+///
+/// # Errors
+/// [`Error::Io`] if it cannot be read, [`Error::Format`] if it is no regular file or larger than [`MAX_FILE`].
+pub(crate) fn read_text(path: &Path) -> Result<Vec<u8>> {
+    let metadata = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
+    if !metadata.is_file() {
+        return Err(Error::format(path.display(), "not a regular file, expected a text"));
+    }
+    if metadata.len() > MAX_FILE {
+        let what = format!("{} bytes, expected a text of at most {MAX_FILE}", metadata.len());
+        return Err(Error::format(path.display(), what));
+    }
+    std::fs::read(path).map_err(|e| Error::io(path, e))
 }
 
 impl From<u64> for Value {

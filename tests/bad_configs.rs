@@ -339,12 +339,7 @@ fn config_files_that_cannot_be_read() {
     table.row("binary", Architecture::from_file(&file(b"{\"\xff\xfe")), "Json", &["at byte 2: not UTF-8"]);
     std::fs::File::create(dir.file("big.json")).unwrap().set_len(100_000_001).unwrap();
     let big = Architecture::from_file(&dir.file("big.json"));
-    table.row(
-        "big",
-        big,
-        "Format",
-        &["big.json: 100000001 bytes, expected a JSON file of at most 100000000"],
-    );
+    table.row("big", big, "Format", &["big.json: 100000001 bytes, expected a text of at most 100000000"]);
     table.row("generation", GenerationConfig::from_file(&dir.file("g.json")), "Io", &["g.json: "]);
     table.finish(8);
 }

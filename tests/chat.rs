@@ -78,6 +78,14 @@ fn a_template_that_never_ends_is_stopped() {
 }
 
 #[test]
+fn a_template_that_prints_too_much_is_stopped() {
+    let error = refusal("{% set a = 'x' * 1000000 %}{% for i in range(9999) %}{{ a }}{% endfor %}");
+    assert_eq!(error, "dir/x.jinja: chat template: it prints more than 67108864 bytes");
+    let error = refusal("{{ 'x' * 70000000 }}");
+    assert!(error.contains("67108864"), "{error}");
+}
+
+#[test]
 fn the_date_is_available() {
     let template =
         ChatTemplate::from_source("x", "{{ strftime_now('%Y') | int > 2024 }}", Vec::new()).unwrap();

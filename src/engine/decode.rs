@@ -226,7 +226,8 @@ impl<'s, 'e, 'r> Decoder<'s, 'e, 'r> {
 
     fn bidirectional(&mut self, open: usize) -> Result<()> {
         let (len, schedule) = (self.canvas.len(), self.policy.schedule);
-        let block = schedule.block.unwrap_or(len - open).max(1);
+        // No larger than what there is: the end of a block is computed from its start.
+        let block = schedule.block.unwrap_or(usize::MAX).clamp(1, (len - open).max(1));
         let blocks = (len - open).div_ceil(block);
         for start in (open..len).step_by(block) {
             let range = start..(start + block).min(len);

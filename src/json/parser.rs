@@ -1,10 +1,10 @@
 //! The recursive descent parser behind [`Value::parse`].
 
-use super::{MAX_DEPTH, Number, Value};
+use super::{MAX_DEPTH, MAX_VALUES, Number, Value};
 
 /// Parses a whole text. On failure: the offset of the offending byte, and what is wrong there.
 pub(super) fn parse(text: &str) -> Result<Value, (usize, String)> {
-    let mut parser = Parser { text, pos: 0 };
+    let mut parser = Parser { text, pos: 0, values: 0 };
     parser.document().map_err(|what| (parser.pos, what))
 }
 
@@ -12,6 +12,8 @@ pub(super) fn parse(text: &str) -> Result<Value, (usize, String)> {
 struct Parser<'a> {
     text: &'a str,
     pos: usize,
+    /// Values and keys so far.
+    values: usize,
 }
 
 /// What is wrong at `pos`.
@@ -48,9 +50,16 @@ impl Parser<'_> {
         }
     }
 
+    /// Counts a value or a key.
+    fn count(&mut self) -> Parsed<()> {
+        self.values += 1;
+        if self.values > MAX_VALUES { Err(format!("more than {MAX_VALUES} values")) } else { Ok(()) }
+    }
+
     /// A value inside `depth` arrays and objects, after any space.
     fn value(&mut self, depth: usize) -> Parsed<Value> {
         self.skip_space();
+        self.count()?;
         match self.peek() {
             Some(b'{' | b'[') if depth == MAX_DEPTH => {
                 Err(format!("nested deeper than {MAX_DEPTH} arrays and objects"))
@@ -105,6 +114,7 @@ impl Parser<'_> {
             if self.peek() != Some(b'"') {
                 return self.unexpected("a key in quotes");
             }
+            self.count()?;
             offsets.push(self.pos);
             let key = self.string()?;
             self.skip_space();

@@ -1,34 +1,13 @@
+mod same;
+
 use super::*;
 use proptest::collection::{hash_map, vec};
 use proptest::prelude::*;
+use same::same;
 use serde_json::Value as Theirs;
 
 fn parse(text: &str) -> Result<Value> {
     Value::parse("t.json", text.as_bytes())
-}
-
-/// Whether two readers found the same tree. serde_json may round the last bit of a float differently.
-fn same(ours: &Value, theirs: &Theirs) -> bool {
-    match (ours, theirs) {
-        (Value::Null, Theirs::Null) => true,
-        (Value::Bool(a), Theirs::Bool(b)) => a == b,
-        (Value::String(a), Theirs::String(b)) => a == b,
-        (Value::Number(_), Theirs::Number(b)) => {
-            if let Some(b) = b.as_u64() {
-                return ours.as_u64() == Some(b);
-            }
-            if let Some(b) = b.as_i64() {
-                return ours.as_i64() == Some(b);
-            }
-            let (a, b) = (ours.as_f64().unwrap(), b.as_f64().unwrap());
-            a == b || (a - b).abs() <= 4.0 * f64::EPSILON * a.abs()
-        }
-        (Value::Array(a), Theirs::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
-        (Value::Object(a), Theirs::Object(b)) => {
-            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| same(a, b)))
-        }
-        _ => false,
-    }
 }
 
 /// Texts whose bytes are mostly JSON's own characters.
@@ -154,6 +133,17 @@ fn nesting_stops_at_the_limit() {
         assert!(error.contains("nested deeper than 127"), "{error}");
         assert!(parse(&open.repeat(1_000_000)).is_err(), "a million of {open}");
     }
+}
+
+#[test]
+fn a_text_has_a_limited_number_of_values() {
+    let numbers = |n: usize| format!("[{}0]", "0,".repeat(n - 1));
+    // The array counts, too.
+    assert!(parse(&numbers(MAX_VALUES - 1)).is_ok(), "as many as are allowed");
+    let error = parse(&numbers(MAX_VALUES)).unwrap_err().to_string();
+    assert!(error.ends_with("more than 4194304 values"), "{error}");
+    let keys = format!("{{{}\"\":0}}", "\"\":0,".repeat(MAX_VALUES / 2));
+    assert!(parse(&keys).unwrap_err().to_string().ends_with("more than 4194304 values"), "keys count");
 }
 
 #[test]

@@ -12,13 +12,17 @@ use crate::json::Value as Json;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Value};
 use minijinja::{AutoEscape, Environment, ErrorKind, context};
+use std::io;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 mod date;
 
 /// Template instructions that one rendering may run. A conversation of a thousand messages takes some 100 000.
-const MAX_INSTRUCTIONS: u64 = 50_000_000;
+const MAX_INSTRUCTIONS: u64 = 10_000_000;
+
+/// The longest text that a template may print, in bytes. A million tokens take some 4 MB.
+const MAX_TEXT: usize = 64 << 20;
 
 /// Special tokens that templates print, by the names that templates know.
 const SPECIALS: [&str; 4] = ["bos_token", "eos_token", "pad_token", "unk_token"];
@@ -83,7 +87,7 @@ impl ChatTemplate {
     /// The text of a conversation. `add_generation_prompt` ends it with the start of the assistant's turn.
     ///
     /// # Errors
-    /// [`Error::Text`] with the line, if the template fails or refuses the conversation.
+    /// [`Error::Text`] with the line, if the template fails or refuses the conversation, or prints more than 64 MB.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
         let messages: Value = messages
             .iter()
@@ -96,7 +100,37 @@ impl ChatTemplate {
         };
         let template =
             self.environment.get_template(&self.origin).map_err(|e| text_error(&self.origin, &e))?;
-        template.render(variables).map_err(|e| text_error(&self.origin, &e))
+        let mut out = Bounded::default();
+        match template.render_captured_to(variables, &mut out) {
+            Ok(_) => Ok(String::from_utf8(out.text).expect("templates print text")),
+            Err(_) if out.full => {
+                let what = format!("chat template: it prints more than {MAX_TEXT} bytes");
+                Err(Error::Text { file: self.origin.clone(), what })
+            }
+            Err(error) => Err(text_error(&self.origin, &error)),
+        }
+    }
+}
+
+/// What a template prints, up to [`MAX_TEXT`] bytes: a loop over a long text would fill the memory.
+#[derive(Default)]
+struct Bounded {
+    text: Vec<u8>,
+    full: bool,
+}
+
+impl io::Write for Bounded {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        if piece.len() > MAX_TEXT - self.text.len() {
+            self.full = true;
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.text.extend_from_slice(piece);
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@
 
 use super::{Tokenizer, special_token};
 use crate::error::{Error, Result};
-use crate::json::Value;
+use crate::json::{Value, read_text};
 use crate::tensor::TokenId;
 use std::path::Path;
 use tokenizers::models::bpe::BPE;
@@ -34,10 +34,9 @@ impl HfTokenizer {
     /// Reads a `tokenizer.json`.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be read, [`Error::Text`] if it is no tokenizer.
+    /// [`Error::Io`] or [`Error::Format`] if it cannot be read, [`Error::Text`] if it is no tokenizer.
     pub fn from_file(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-        Self::from_bytes(&path.display().to_string(), &bytes)
+        Self::from_bytes(&path.display().to_string(), &read_text(path)?)
     }
 
     /// Takes the contents of a `tokenizer.json`; `file` names it in errors.
@@ -57,9 +56,8 @@ impl HfTokenizer {
         let (json, vocab, merges) =
             (dir.join("tokenizer.json"), dir.join("vocab.json"), dir.join("merges.txt"));
         let (file, mut inner) = if json.is_file() {
-            let bytes = std::fs::read(&json).map_err(|e| Error::io(&json, e))?;
             let file = json.display().to_string();
-            let inner = parse(&file, &bytes)?;
+            let inner = parse(&file, &read_text(&json)?)?;
             (file, inner)
         } else if vocab.is_file() && merges.is_file() {
             let file = vocab.display().to_string();

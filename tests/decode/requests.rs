@@ -218,3 +218,19 @@ fn padding_changes_nothing() {
         }
     }
 }
+
+#[test]
+fn a_block_larger_than_the_text_is_the_text() {
+    for name in BIDIRECTIONAL {
+        let engine = engine(name);
+        let ids = prompt(&engine, 5, 1);
+        let blocks_of = |block| {
+            let mut policy = policy_of(name);
+            policy.schedule.block = block;
+            let run = fresh(&engine, &Request::new(&ids, 12, &policy));
+            assert_eq!(run.generation.tokens.len(), 12, "{name}: {block:?}");
+            (run.blocks.clone(), run.decisions())
+        };
+        assert_eq!(blocks_of(Some(usize::MAX)), blocks_of(None), "{name}");
+    }
+}

@@ -1,12 +1,12 @@
 //! Products against the oracle, and rows that do not see each other.
 
 use crate::oracle::{self, cases};
-use crate::{EPS, bits, every_kernel, levels, matrix, noise};
+use crate::{bits, every_kernel, levels, matrix, noise};
 use diffulex::bytes::Bytes;
-use diffulex::dtype::{Bf16, DType, as_bytes};
+use diffulex::dtype::{Bf16, DType, F16, as_bytes};
 use diffulex::exec::{Executor, Serial, Threads};
 use diffulex::kernels::{Activations, Kernels};
-use diffulex::quant::{Format, Matrix};
+use diffulex::quant::{Code, Format, Matrix, Quant};
 use diffulex::tensor::{Rows, RowsMut, TensorView};
 use proptest::prelude::*;
 
@@ -23,45 +23,21 @@ pub(crate) fn run_gemm(
     out
 }
 
-/// x as int8 activations are defined: `scale * round(x / scale)` with `scale = max |x| / 127` in every step of a row.
-fn rounded(x: &[f32], k: usize, step: usize) -> Vec<f32> {
-    let mut out = Vec::new();
-    for x in x.chunks(k).flat_map(|row| row.chunks(step)) {
-        let top = x.iter().fold(0.0f32, |top, x| top.max(x.abs()));
-        let (scale, inverse) = (top / 127.0, if top > 0.0 { 127.0 / top } else { 0.0 });
-        out.extend(x.iter().map(|x| scale * (x * inverse).round_ties_even()));
-    }
-    out
-}
-
-/// The operands of a product as the kernels of `format` define them.
-fn operands(kernels: &Kernels, format: Format, k: usize, x: &[f32], w: &[f32]) -> (Vec<f32>, Vec<f32>) {
-    let bf16 = |x: &[f32]| x.iter().map(|&x| Bf16::from_f32(x).to_f32()).collect();
-    match (format, kernels.activations()) {
-        (Format::Quant(quant), Activations::Int8) => (rounded(x, k, quant.step()), w.to_vec()),
-        (Format::Quant(_) | Format::Bf16, Activations::Bf16) => (bf16(x), bf16(w)),
-        _ => (x.to_vec(), w.to_vec()),
-    }
-}
-
 fn check_gemm(kernels: &Kernels, m: usize, n: usize, k: usize, format: Format) {
     check_product(kernels, format, &noise(m * k, 1), &noise(n * k, (n * k) as u64), n, k);
 }
 
-/// Products may err by the rounding of f32: a lane adds `k / LANES` of them, the tree `log LANES`, the bias one. Of bf16, two
-/// chains of 16 and then two additions for every 32 k; there a subnormal number may count as zero.
 fn check_product(kernels: &Kernels, format: Format, x: &[f32], w: &[f32], n: usize, k: usize) {
     let (m, w, bias) = (x.len() / k, oracle::matrices::matrix(n, k, format, w), noise(n, 2));
     let (values, magnitudes) = (oracle::matrices::values(&w), oracle::matrices::magnitudes(&w));
-    let (seen, values) = operands(kernels, format, k, x, &values);
-    let bound = |magnitude: f64| (k as f64 + 8.0) * (EPS * magnitude + f64::from(f32::MIN_POSITIVE));
+    let (seen, values) = oracle::products::operands(kernels, format, k, x, &values);
     for bias in [None, Some(&*bias)] {
         let out = run_gemm(kernels, &Serial, x, &w, bias);
         let expected = oracle::gemm(&seen, &values, &magnitudes, bias, k);
         for (i, (&found, dot)) in out.iter().zip(expected).enumerate() {
             let error = (f64::from(found) - dot.value).abs();
             assert!(
-                error <= bound(dot.magnitude),
+                error <= oracle::products::bound(k, dot.magnitude),
                 "gemm/{format}x{} m {m} n {n} k {k}: output {i} is {found}, expected {}",
                 kernels.unit_name(format),
                 dot.value
@@ -106,6 +82,42 @@ fn integer_sums_hold_the_largest_products() {
             for (x, w) in [(1.0, 0.999_999), (-1.0, 0.999_999), (1.0, -1.0), (-1.0, -1.0)] {
                 for m in [1, 2, 3, 4, 9] {
                     check_product(&kernels, format, &vec![x; m * k], &vec![w; n * k], n, k);
+                }
+            }
+        }
+    }
+}
+
+/// No encoder writes the code -128, but a file may hold it: every unit multiplies it as what it is.
+#[test]
+fn the_least_code_is_a_number_like_others() {
+    let (n, k) = (19, 300);
+    let quants = Quant::all().into_iter().filter(|quant| quant.code == Code::Int8);
+    for quant in quants {
+        let mut bytes = vec![0; quant.bytes(n, k).unwrap()];
+        // Scales of 1 in front, codes of -128 behind; what stands for k behind the end is multiplied with nothing.
+        let (panel, codes) = (bytes.len() / n.div_ceil(16), quant.padded_k(k) * 16);
+        for panel in bytes.chunks_mut(panel) {
+            let (scales, rest) = panel.split_at_mut(panel.len() - codes);
+            scales
+                .as_chunks_mut::<2>()
+                .0
+                .iter_mut()
+                .for_each(|scale| *scale = F16::from_f32(1.0).0.to_le_bytes());
+            rest.fill(0x80);
+        }
+        let w = Matrix::from_panels(n, k, quant, Bytes::copy_aligned(&bytes)).unwrap();
+        for kernels in every_kernel() {
+            for m in [1, 2, 3, 9] {
+                for x in [1.0f32, -1.0] {
+                    let out = run_gemm(&kernels, &Serial, &vec![x; m * k], &w, None);
+                    let expected = -128.0 * 300.0 * x;
+                    let near = |y: &f32| (y - expected).abs() <= 1e-5 * expected.abs();
+                    assert!(
+                        out.iter().all(near),
+                        "{}: {out:?}, expected {expected}",
+                        kernels.unit_name(w.format())
+                    );
                 }
             }
         }

@@ -16,10 +16,7 @@ use diffulex::kernels::{Kernels, Level, RopeTable};
 use diffulex::quant::{Format, Matrix};
 use diffulex::tensor::{Rows, RowsMut};
 use gemm::run_gemm;
-use oracle::cases;
-
-/// Half the distance from 1 to the next f32.
-const EPS: f64 = 5.97e-8;
+use oracle::{EPS, cases};
 
 /// The kernels of every level of this CPU, with every kind of activations and every unit for them; says which ones it
 /// lacks.

@@ -3,6 +3,10 @@
 
 pub(crate) mod cases;
 pub(crate) mod matrices;
+pub(crate) mod products;
+
+/// Half the distance from 1 to the next f32.
+pub(crate) const EPS: f64 = 5.97e-8;
 
 /// A sum of products, and the sum of their magnitudes: what rounding errors are measured against.
 #[derive(Clone, Copy, Debug, Default)]

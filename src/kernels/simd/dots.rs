@@ -45,7 +45,7 @@ pub(crate) trait Dots: Copy {
     fn begin_int8(self, x_sum: i32) -> Self::I;
     /// Brings signed codes into the form that `dot_int8` takes.
     fn int8(self, codes: Self::I) -> Self::I;
-    /// Adds the dot products of such codes and signed x, all of at least -127.
+    /// Adds the dot products of such codes and signed x of at least -127.
     fn dot_int8(self, acc: Self::I, codes: Self::I, x: Self::I) -> Self::I;
 }
 

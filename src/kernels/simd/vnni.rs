@@ -184,10 +184,11 @@ impl Dots for Avx2 {
     }
     #[inline(always)]
     fn dot_int8(self, acc: __m256i, codes: __m256i, x: __m256i) -> __m256i {
-        // The sign of x moves to the codes. Two products of at most 127 * 127 fit 16 bits.
+        // The sign of the codes moves to x, which is never -128; a code may be, in a file that we did not write. Two products of
+        // at most 128 * 127 fit 16 bits.
         // SAFETY: the token proves AVX2.
         unsafe {
-            let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(x), _mm256_sign_epi8(codes, x));
+            let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(x, codes));
             _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
         }
     }
