@@ -26,6 +26,7 @@ COPIES = 4  # noisy copies of an SDAR answer in one pass
 BATCH = 2048  # tokens in a pass
 POOL = 1500  # samples that are sorted by length together
 LEARNING_RATE, WARMUP, DECAY = 2e-3, 200, 0.35  # the last share of the steps goes linearly to zero
+AGAIN_RATE = 5e-4  # of a run that starts from a trained model; a higher one unlearns first
 AVERAGE = 0.998  # of the weights that are written
 EARLY = 1 / 3  # of the steps: reading and copying first
 CONVERSATIONS = 0.25, 0.12  # share of the samples with turns before them, early and late
@@ -171,7 +172,7 @@ def main():
         if args.start_from or step >= EARLY * args.steps:
             text.mixture, text.conversations = tasks.AGAIN if args.start_from else tasks.LATE, CONVERSATIONS[1]
         for group in optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * schedule(step, args.steps)
+            group["lr"] = (AGAIN_RATE if args.start_from else LEARNING_RATE) * schedule(step, args.steps)
         inputs, target, positions, visible = next(batches)
         wanted = target >= 0
         loss = F.cross_entropy(net(inputs, positions, visible, wanted), target[wanted])
