@@ -167,7 +167,8 @@ fn a_second_interrupt_leaves_no_masks_on_the_screen() {
     command.stdin(Stdio::inherit()).env("TERM", "xterm");
     let options = Options::new().timeout_ms(Some(PATIENCE)).strip_ansi_escape_codes(false);
     let mut session = spawn_with_options(command, options).unwrap();
-    session.exp_string("░").unwrap();
+    // Bytes are taken for letters there, so a mask is found by what stands around it: it is dim.
+    session.exp_string("\x1b[2m").unwrap();
     // The first is noted while the program lets the step be looked at; a later one does not wait for the next step. Two that come
     // together count as one, and after the last one nobody listens.
     for _ in 0..8 {
@@ -175,7 +176,7 @@ fn a_second_interrupt_leaves_no_masks_on_the_screen() {
         std::thread::sleep(std::time::Duration::from_millis(250));
     }
     let rest = session.exp_eof().unwrap();
-    assert!(rest.ends_with("\x1b[J\r\n"), "{rest:?}");
+    assert!(rest.trim_end().ends_with("\x1b[J"), "{rest:?}");
     let status = format!("{:?}", session.process().wait().unwrap());
     assert!(status.starts_with("Exited(") && status.ends_with(", 130)"), "{status}");
 }

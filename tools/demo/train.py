@@ -26,7 +26,7 @@ COPIES = 4  # noisy copies of an SDAR answer in one pass
 BATCH = 2048  # tokens in a pass
 POOL = 1500  # samples that are sorted by length together
 LEARNING_RATE, WARMUP, DECAY = 2e-3, 200, 0.35  # the last share of the steps goes linearly to zero
-AGAIN_RATE = 5e-4  # of a run that starts from a trained model; a higher one unlearns first
+AGAIN_RATE = 5e-4  # of a second stretch; a higher one unlearns first
 AVERAGE = 0.998  # of the weights that are written
 EARLY = 1 / 3  # of the steps: reading and copying first
 CONVERSATIONS = 0.25, 0.12  # share of the samples with turns before them, early and late
@@ -133,10 +133,12 @@ def main():
     parser.add_argument("out", type=Path)
     parser.add_argument("--steps", type=int, help="8200 by default, 1600 for a run that starts from a trained model")
     parser.add_argument("--start-from", type=Path, help="directory of a trained model of the same family, or SDAR's for LLaDA")
+    parser.add_argument("--learning-rate", type=float, help=f"{LEARNING_RATE} by default, {AGAIN_RATE} from a trained model")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--held-out", type=int, default=100, help="questions of each task in quality.jsonl")
     args = parser.parse_args()
+    args.learning_rate = args.learning_rate or (AGAIN_RATE if args.start_from else LEARNING_RATE)
     args.steps = args.steps or (1600 if args.start_from else 8200)
     args.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(args.seed)
@@ -172,7 +174,7 @@ def main():
         if args.start_from or step >= EARLY * args.steps:
             text.mixture, text.conversations = tasks.AGAIN if args.start_from else tasks.LATE, CONVERSATIONS[1]
         for group in optimizer.param_groups:
-            group["lr"] = (AGAIN_RATE if args.start_from else LEARNING_RATE) * schedule(step, args.steps)
+            group["lr"] = args.learning_rate * schedule(step, args.steps)
         inputs, target, positions, visible = next(batches)
         wanted = target >= 0
         loss = F.cross_entropy(net(inputs, positions, visible, wanted), target[wanted])
