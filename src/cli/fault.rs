@@ -59,7 +59,7 @@ fn file_mapped_at(address: usize, line: &mut [u8; LINE]) -> Option<&[u8]> {
     loop {
         // SAFETY: the pointer and the length are those of a buffer that is written to.
         let read = unsafe { libc::read(list, chunk.as_mut_ptr().cast(), chunk.len()) };
-        let Some(read) = usize::try_from(read).ok().filter(|&read| read > 0) else { return None };
+        let read = usize::try_from(read).ok().filter(|&read| read > 0)?;
         for &byte in &chunk[..read] {
             if byte != b'\n' {
                 // What is too long is cut, and the path with it.

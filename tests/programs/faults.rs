@@ -166,7 +166,7 @@ fn files_that_are_none_or_may_not_be_read_are_named() {
         };
         let shown = file.display().to_string();
         if !is_root {
-            fs::set_permissions(&file, fs::Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).unwrap();
             expect("no permission", [&shown, "Permission denied"]);
             fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
         }
