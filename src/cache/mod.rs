@@ -38,7 +38,7 @@ impl KvDtype {
     /// The element type with this name.
     ///
     /// # Errors
-    /// [`Error::Option`](crate::Error::Option) if there is none.
+    /// [`Error::Option`] if there is none.
     pub fn from_name(name: &str) -> Result<Self> {
         [Self::F32, Self::F16]
             .into_iter()
