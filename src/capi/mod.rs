@@ -1,7 +1,7 @@
 //! The C interface: what `include/diffulex.h` declares, which documents every function, who owns what, and threads.
 //!
-//! A thin layer: pointers become slices and texts ([`pointers`]), an [`Error`](crate::Error) or a panic becomes a status and a
-//! message ([`error`]), and everything else is [`Engine`](crate::Engine) and [`Session`](crate::Session). Handles are shared
+//! A thin layer: pointers become slices and texts (`pointers.rs`), an [`Error`](crate::Error) or a panic becomes a status and a
+//! message (`error.rs`), and everything else is [`Engine`](crate::Engine) and [`Session`](crate::Session). Handles are shared
 //! pointers, so that a session keeps its engine alive and may be freed inside its own callback.
 //!
 //! The names of Rust's side are those of the header without the prefix: [`Options`] is `diffulex_options`.
