@@ -24,9 +24,9 @@ const LLADA: &str = r#""d_model":16,"n_heads":2,"n_kv_heads":1,"n_layers":2,"mlp
 const CONTEXT: usize = 32;
 
 /// config.json and model.safetensors of a family and an element type.
-type Files = (String, Vec<u8>);
+pub(crate) type Files = (String, Vec<u8>);
 
-static CHECKPOINTS: LazyLock<Vec<Files>> = LazyLock::new(|| {
+pub(crate) static CHECKPOINTS: LazyLock<Vec<Files>> = LazyLock::new(|| {
     let families = [
         (r#""model_type":"sdar","block_size":4"#, DECODER),
         (r#""model_type":"Fast_dLLM_Qwen","bd_size":4,"tie_word_embeddings":true"#, DECODER),
@@ -87,7 +87,7 @@ pub fn check(data: &[u8]) {
 }
 
 /// Overwrites up to four bytes, removes one, or cuts the end off.
-fn damage(u: &mut Unstructured<'_>, bytes: &mut Vec<u8>) -> Result<()> {
+pub(crate) fn damage(u: &mut Unstructured<'_>, bytes: &mut Vec<u8>) -> Result<()> {
     for _ in 0..u.int_in_range(0..=4)? {
         let at = u.choose_index(bytes.len().max(1))?;
         match u.int_in_range(0..=9)? {

@@ -2,6 +2,8 @@
 //!
 //! A `check` returns quietly where the input is refused as it should be, and panics where a promise is broken.
 
+pub mod capi;
+mod capi_args;
 pub mod chat;
 pub mod config;
 pub mod engine;

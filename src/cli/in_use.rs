@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::weights::Checkpoint;
-use std::fs::{File, Metadata};
+use std::fs::{File, Metadata, TryLockError};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -12,7 +12,8 @@ pub struct InUse {
     files: Vec<Held>,
 }
 
-/// A file that stays open: a new file that takes over its name is no change, the mapping keeps the old one.
+/// A file that stays open: a new file that takes over its name is no change, the mapping keeps the old one. It is locked for
+/// reading where the system can, so that a program that asks for the lock before it writes waits.
 #[derive(Debug)]
 struct Held {
     path: PathBuf,
@@ -37,7 +38,7 @@ impl InUse {
     /// Notes how the weight files of `checkpoint` are now. What cannot be opened is left out: opening the weights says it better.
     ///
     /// # Errors
-    /// As [`Checkpoint::weight_files`].
+    /// [`Error::Format`] for a file that another program has locked for writing; as [`Checkpoint::weight_files`].
     pub fn hold(checkpoint: &Checkpoint) -> Result<Self> {
         let held = |path: PathBuf| {
             // Opening a pipe would wait for its writer.
@@ -45,7 +46,15 @@ impl InUse {
             let stamp = Stamp::of(&file.metadata().ok()?);
             Some(Held { path, file, stamp })
         };
-        Ok(Self { files: checkpoint.weight_files()?.into_iter().filter_map(held).collect() })
+        let files: Vec<_> = checkpoint.weight_files()?.into_iter().filter_map(held).collect();
+        for Held { path, file, .. } in &files {
+            // Any other refusal is of a file system without locks.
+            if let Err(TryLockError::WouldBlock) = file.try_lock_shared() {
+                let what = "another program has locked the file for writing; wait until it has finished";
+                return Err(Error::format(path.display(), what));
+            }
+        }
+        Ok(Self { files })
     }
 
     /// Checks that nobody has written to the files since.

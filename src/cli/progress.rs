@@ -47,6 +47,12 @@ impl Progress {
     pub fn message(&self, message: impl Into<String>) {
         self.bar.set_message(message.into());
     }
+
+    /// What is done now, for those who are told how much of it is done.
+    pub fn share(&self, message: impl Into<String>) -> impl Fn(usize, usize) + Send + Sync + 'static {
+        let (bar, message) = (self.bar.clone(), message.into());
+        move |done, all| bar.set_message(format!("{message}: {} %", 100 * done as u128 / all.max(1) as u128))
+    }
 }
 
 impl Drop for Progress {

@@ -39,7 +39,11 @@ pub struct EngineBuilder {
     stop: Option<Vec<TokenId>>,
     storage: Storage,
     quantize: Option<Recipe>,
+    progress: Option<Progress>,
 }
+
+/// See [`EngineBuilder::progress`].
+type Progress = Arc<dyn Fn(usize, usize) + Send + Sync>;
 
 impl EngineBuilder {
     /// The instruction set to use. Default: `DIFFULEX_LEVEL` if set, else the best of this CPU.
@@ -128,6 +132,13 @@ impl EngineBuilder {
         self
     }
 
+    /// Told while the weights are quantized ([`Self::quantize`]), after each matrix: how many elements are done, and of how many.
+    #[must_use]
+    pub fn progress(mut self, told: impl Fn(usize, usize) + Send + Sync + 'static) -> Self {
+        self.progress = Some(Arc::new(told));
+        self
+    }
+
     /// Positions that a session of a model will hold.
     pub fn context_for(&self, arch: &Architecture) -> usize {
         self.context.unwrap_or(DEFAULT_CONTEXT.min(arch.dims.max_pos))
@@ -195,7 +206,10 @@ impl EngineBuilder {
             None => Arc::new(Threads::for_machine()),
         });
         let model = match &self.quantize {
-            Some(recipe) => Transformer::load_as(arch, source, recipe, &*exec)?,
+            Some(recipe) => {
+                let progress = |done, all| self.progress.iter().for_each(|told| told(done, all));
+                Transformer::load_as(arch, source, recipe, &*exec, &progress)?
+            }
             None => Transformer::load(arch, source)?,
         };
         check_memory(&model, kv, context)?;

@@ -7,13 +7,35 @@ use crate::error::Result;
 use crate::exec::Executor;
 use crate::quant::Matrix;
 use crate::weights::{StoredQuant, TensorSource};
+use std::cell::Cell;
 
 /// Takes tensors that were checked out of a source.
 struct Loader<'a> {
     arch: &'a Architecture,
     source: &'a dyn TensorSource,
-    /// What becomes of every tensor, and who computes it; absent where matrices stay as they are.
-    encode: Option<(Vec<Planned>, &'a dyn Executor)>,
+    /// Absent where matrices stay as they are.
+    encode: Option<Encode<'a>>,
+}
+
+/// What becomes of every tensor, who computes it, and who is told how far it is.
+struct Encode<'a> {
+    plan: Vec<Planned>,
+    exec: &'a dyn Executor,
+    progress: &'a dyn Fn(usize, usize),
+    /// Elements that are encoded.
+    done: Cell<usize>,
+}
+
+impl Encode<'_> {
+    fn matrix(&self, name: &str, matrix: Matrix) -> Result<Matrix> {
+        let changing = || self.plan.iter().filter(|planned| planned.to != planned.from);
+        let Some(planned) = changing().find(|planned| planned.name == name) else { return Ok(matrix) };
+        let encoded = matrix.encode(name, planned.to, self.exec)?.0;
+        let elements = |planned: &Planned| planned.shape.iter().product::<usize>();
+        self.done.update(|done| done + elements(planned));
+        (self.progress)(self.done.get(), changing().map(elements).sum());
+        Ok(encoded)
+    }
 }
 
 impl Loader<'_> {
@@ -25,10 +47,9 @@ impl Loader<'_> {
             None => Matrix::from_tensor(&view),
         };
         let matrix = matrix.expect("element type and dimensions were checked before");
-        let Some((plan, exec)) = &self.encode else { return Ok(matrix) };
-        match plan.iter().find(|planned| planned.name == name) {
-            Some(planned) if planned.to != planned.from => Ok(matrix.encode(&name, planned.to, *exec)?.0),
-            _ => Ok(matrix),
+        match &self.encode {
+            Some(encode) => encode.matrix(&name, matrix),
+            None => Ok(matrix),
         }
     }
 
@@ -83,7 +104,7 @@ impl Transformer {
     }
 
     /// As [`Self::load`], with the matrices of a float checkpoint in the formats of `recipe`: the weights that a checkpoint
-    /// written by that recipe holds.
+    /// written by that recipe holds. `progress` is told after each matrix how many elements are encoded, and of how many.
     ///
     /// # Errors
     /// Those of [`Recipe::plan`] and of [`Matrix::encode`].
@@ -92,9 +113,11 @@ impl Transformer {
         source: &dyn TensorSource,
         recipe: &Recipe,
         exec: &dyn Executor,
+        progress: &dyn Fn(usize, usize),
     ) -> Result<Self> {
         let plan = recipe.plan(&arch, source)?;
-        Self::assemble(&arch, &Loader { arch: &arch, source, encode: Some((plan, exec)) })
+        let encode = Encode { plan, exec, progress, done: Cell::new(0) };
+        Self::assemble(&arch, &Loader { arch: &arch, source, encode: Some(encode) })
     }
 
     fn assemble(arch: &Architecture, loader: &Loader<'_>) -> Result<Self> {

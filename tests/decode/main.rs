@@ -1,7 +1,7 @@
 //! Decoding through [`Engine`] and [`Session`], on the recorded models of every family: the rules that every mode keeps
 //! (`rules`), what is the same bit for bit (`bits`), what the cache may and may not change (`cache`), chats (`chat`), what
-//! requests mean and which are refused (`requests`), where a text ends (`ends`), values that are not finite (`not_finite`), and what
-//! callers bring or share (`embedding`).
+//! requests mean and which are refused (`requests`), where a text ends (`ends`), values that are not finite (`not_finite`), what
+//! callers bring or share (`embedding`), and what they want otherwise than the model (`overrides`).
 
 #[path = "../fixture/mod.rs"]
 mod fixture;
@@ -12,6 +12,7 @@ mod chat;
 mod embedding;
 mod ends;
 mod not_finite;
+mod overrides;
 mod requests;
 mod rules;
 

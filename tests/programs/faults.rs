@@ -95,6 +95,28 @@ fn a_new_file_of_the_same_name_and_weights_that_were_read_are_no_fault() {
     assert_eq!((read.code, read.stderr.as_str()), (Some(0), ""));
 }
 
+#[test]
+fn weights_that_are_locked_for_writing_are_refused_until_they_are_free() {
+    let dir = TempDir::with_golden("sdar-f32");
+    let file = dir.file(WEIGHTS);
+    let weights = dir.argument();
+    let arguments = ["-w", &weights, "--ids", "1,2,3", "--max-tokens", "4", "--quiet"];
+    let writer = File::options().write(true).open(&file).unwrap();
+    writer.lock().unwrap();
+    let refused = run(&arguments);
+    let wanted = format!("error: {}: another program has locked the file for writing", file.display());
+    assert!(refused.stderr.starts_with(&wanted), "{refused:?}");
+    assert_eq!((refused.code, refused.stdout.as_str()), (Some(2), ""));
+    let read = run(&[&arguments[..], &["--no-mmap"]].concat());
+    assert_eq!(read.code, Some(0), "{read:?}");
+    writer.unlock().unwrap();
+    // Readers do not lock each other out.
+    let reader = File::open(&file).unwrap();
+    reader.lock_shared().unwrap();
+    let free = run(&arguments);
+    assert_eq!((free.code, &free.stdout), (Some(0), &read.stdout), "{free:?}");
+}
+
 /// A device that is always full.
 const FULL: &str = "/dev/full";
 

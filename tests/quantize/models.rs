@@ -13,6 +13,7 @@ use diffulex::quant::{Code, Format, Group, Matrix, Quant};
 use diffulex::tensor::TensorView;
 use diffulex::weights::{Checkpoint, MemorySource, Storage, StoredQuant, TensorSource};
 use diffulex::{Engine, EngineBuilder, Error};
+use std::sync::{Arc, Mutex};
 
 /// One of every family, tied and untied, f32 and 16 bits.
 const MODELS: [&str; 6] =
@@ -128,6 +129,31 @@ fn quantizing_while_loading_makes_the_same_model_bit_for_bit() {
             assert!(logits(&float) != logits(&loaded), "{name} {format}: nothing was quantized");
         }
     }
+}
+
+#[test]
+fn quantizing_while_loading_tells_how_far_it_is() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let [int4, ..] = formats();
+    let recipe = Recipe { exclude: vec!["*.0.*".into()], ..Recipe::from(int4) };
+    let build = || {
+        let told = Arc::clone(&told);
+        let tell = move |done, all| told.lock().unwrap().push((done, all));
+        builder(Level::detect(), Activations::F32).progress(tell)
+    };
+    let name = "fastdllm2-untied";
+    build().load(files(name), &source(name)).unwrap();
+    assert!(told.lock().unwrap().is_empty(), "nothing was quantized");
+    build().quantize(recipe.clone()).load(files(name), &source(name)).unwrap();
+    // Every matrix that changes, once.
+    let plan = recipe.plan(&files(name).arch, &source(name)).unwrap();
+    let sizes: Vec<usize> =
+        plan.iter().filter(|p| p.to != p.from).map(|p| p.shape.iter().product()).collect();
+    let told = told.lock().unwrap();
+    let all = sizes.iter().sum();
+    assert_eq!(told.len(), sizes.len());
+    assert!(told.is_sorted() && told.iter().all(|&(_, of)| of == all), "{told:?}");
+    assert_eq!(told.last(), Some(&(all, all)));
 }
 
 #[test]

@@ -18,7 +18,7 @@ mod transcript;
 
 use answer::Setup;
 use args::Cli;
-use diffulex::cli::{self, INTERRUPTED, MachineArgs, Opened, Progress, decoding};
+use diffulex::cli::{self, INTERRUPTED, Opened, Progress, decoding};
 use diffulex::{Policy, Result};
 use prompt::Prompt;
 use std::process::ExitCode;
@@ -68,10 +68,11 @@ fn run(args: &Cli) -> Result<ExitCode> {
 fn open(args: &Cli) -> Result<Opened> {
     let Some(path) = &args.model.weights else { return demo::open(&args.model, &args.machine) };
     let verb = if args.model.quantize.is_some() { "quantizing" } else { "opening" };
-    let _progress = Progress::start(format!("{verb} {}", path.display()), args.output.quiet);
+    let words = format!("{verb} {}", path.display());
+    let progress = Progress::start(words.as_str(), args.output.quiet);
+    let builder = args.model.builder(&args.machine)?.progress(progress.share(words));
     // What a model needs can be asked on any machine.
-    let no_memory_check = args.machine.no_memory_check || args.output.info;
-    args.model.open(path, &MachineArgs { no_memory_check, ..args.machine.clone() })
+    args.model.open_with(path, builder, !args.machine.no_memory_check && !args.output.info)
 }
 
 /// One prompt, one answer.
