@@ -2,7 +2,7 @@
 //!
 //! A task reads its weight rows once from memory, in panels of [`PANEL`] rows.
 //!
-//! - Up to [`DIRECT_ROWS`] rows the product waits for memory: weights are decoded in registers as they stream in.
+//! - Up to [`direct_rows`] rows the product waits for memory: weights are decoded in registers as they stream in.
 //! - With more rows it is bound by arithmetic: a panel is decoded once into a buffer that stays in L1, and all rows of x pass
 //!   over it.
 //!
@@ -19,8 +19,12 @@ use crate::kernels::simd::{MAX_LANES, Tile, TileOp};
 use crate::tensor::Rows;
 use std::mem::MaybeUninit;
 
-/// Rows up to which weights are decoded in registers: two passes over a panel in L2 are cheaper than the buffer.
-const DIRECT_ROWS: usize = 8;
+/// Rows up to which weights are decoded in registers: some passes over a panel in L2 are cheaper than the buffer. How many was
+/// measured on Zen 3 (16 registers: with 12 rows a fifth faster, with 16 a tenth, with 32 slower) and Zen 4 (32 registers).
+const fn direct_rows<S: Tile>() -> usize {
+    if S::WIDE { 8 } else { 16 }
+}
+
 /// Elements of k that a decoded panel holds: with 12 rows 24 KiB, which leaves room for a tile of x
 /// in an L1 of 32 KiB. Measured on Zen 4: half of it costs a tenth (tiles too short), twice as much gains nothing.
 const BLOCK_K: usize = 512;
@@ -75,7 +79,7 @@ where
         &self.w[j * self.x.width() + at..][..len]
     }
 
-    /// Blocks of rows and of k. Up to [`DIRECT_ROWS`] rows decode in registers, more pass over a decoded block.
+    /// Blocks of rows and of k. Up to [`direct_rows`] rows decode in registers, more pass over a decoded block.
     #[inline(always)]
     fn panel<S: Tile>(&mut self, s: S, panel: Panel) {
         let (m, k) = (self.x.len(), self.x.width());
@@ -87,7 +91,7 @@ where
             let rows = BLOCK_M.min(m - row);
             let mut at = 0;
             while at < k {
-                let direct = m <= DIRECT_ROWS;
+                let direct = m <= direct_rows::<S>();
                 let len = if direct { block_k } else { BLOCK_K }.min(k - at);
                 let last = at + len == k;
                 let block = Block { piece: self, panel, row, at, len, last, resting: resting.get(0) };
