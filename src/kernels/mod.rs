@@ -66,9 +66,9 @@ impl Default for Kernels {
 }
 
 impl Kernels {
-    /// The kernels of `level`, with [`Activations::Auto`].
+    /// The kernels of `level` with the fastest float activations: bf16 if it has a matrix unit for it, else f32.
     pub fn new(level: Level) -> Self {
-        Self { level, activations: Activations::auto(level), int8: Unit::int8(level)[0] }
+        Self { level, activations: Activations::float(level), int8: Unit::int8(level)[0] }
     }
 
     /// The same kernels with these activations.
@@ -80,8 +80,8 @@ impl Kernels {
         Ok(self)
     }
 
-    /// The kernels of every level that this CPU has with its own activations ([`Activations::Auto`]), and of every integer unit,
-    /// lowest level first. Tests and benches go through them. On AMX that leaves out f32 activations, which run the kernels of
+    /// The kernels of every level that this CPU has with float activations ([`Self::new`]), and of every integer unit, lowest level
+    /// first. Tests and benches go through them. On AMX that leaves out f32 activations, which run the kernels of
     /// AVX-512.
     pub fn available() -> Vec<Self> {
         let mut all = Vec::new();

@@ -9,7 +9,7 @@ use diffulex::cli::presets::Preset;
 use diffulex::cli::work::{PassSize, Work};
 use diffulex::cli::{self, readable};
 use diffulex::exec::{self, Threads};
-use diffulex::kernels::{Kernels, Level};
+use diffulex::kernels::{Activations, Kernels, Level};
 use diffulex::model::Architecture;
 use diffulex::quant::Format;
 use serde_json::{Value, json};
@@ -57,7 +57,7 @@ pub(crate) fn run(args: &Cli) -> Result<()> {
     }
     let text = match args.output.json {
         true => format!("{:#}\n", as_json(&machine, available, &estimates)),
-        false => as_text(&machine, available, &estimates),
+        false => as_text(&machine, available, &estimates, kernels.activations()),
     };
     cli::print(&text).map(drop)
 }
@@ -103,7 +103,12 @@ fn levels() -> Vec<&'static str> {
     Level::available().into_iter().map(Level::name).collect()
 }
 
-fn as_text(machine: &Machine, available: Option<u64>, estimates: &[Estimate]) -> String {
+fn as_text(
+    machine: &Machine,
+    available: Option<u64>,
+    estimates: &[Estimate],
+    activations: Activations,
+) -> String {
     let bytes = |bytes: Option<u64>| bytes.map_or_else(|| "unknown".to_owned(), readable);
     let mut text = format!(
         "{}\
@@ -135,10 +140,11 @@ fn as_text(machine: &Machine, available: Option<u64>, estimates: &[Estimate]) ->
             about(estimate.seconds[1]),
         );
     }
-    let activations = machine.peaks.last().and_then(|peak| peak.label.split('/').next()).unwrap_or("f32");
     text + &format!(
-        "\nTimes are what bandwidth and units allow at best, with {activations} activations, f16 keys and values and nothing\n\
-         cached; real passes take up to twice as long (diffulex-bench measures them). Weights are those a pass multiplies with.\n"
+        "\nTimes are what bandwidth and units allow at best, with {} activations for weights that can take them, f16 keys and\n\
+         values and nothing cached; real passes take up to twice as long (diffulex-bench measures them). Weights are those a\n\
+         pass multiplies with.\n",
+        activations.name()
     )
 }
 

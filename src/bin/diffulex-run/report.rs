@@ -11,6 +11,7 @@ pub(crate) fn kernels(opened: &Opened) -> String {
     let format = opened.engine.model().weight_format();
     let unit = opened.engine.kernels().unit_name(format);
     let (activations, instructions) = unit.split_once('/').unwrap_or((&unit, ""));
+    let activations = if activations == "i8" { "int8" } else { activations };
     format!("{format} weights, {activations} activations, {instructions}")
 }
 

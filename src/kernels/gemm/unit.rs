@@ -44,6 +44,11 @@ impl Unit {
         }
     }
 
+    /// More than one element at a time.
+    pub(crate) fn is_vector(self) -> bool {
+        !matches!(self, Self::Fma(Level::Scalar(_)) | Self::Dot(DotUnit::Scalar(_)))
+    }
+
     /// Activations and instructions, as in kernel ids: `f32/avx2`.
     pub(crate) fn name(self) -> String {
         match self {
