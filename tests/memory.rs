@@ -1,49 +1,12 @@
 //! Hostile files are refused before they take much memory, whatever they hold or claim to hold.
 
+#[path = "fixture/counting.rs"]
+mod counting;
+
+use counting::peak;
 use diffulex::bytes::Bytes;
 use diffulex::json::Value;
 use diffulex::weights::SafeTensors;
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-/// The system's allocator, which counts what is in use and how much that was at most.
-struct Counting;
-
-static IN_USE: AtomicUsize = AtomicUsize::new(0);
-static MOST: AtomicUsize = AtomicUsize::new(0);
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// What a common allocator takes for `layout`: multiples of 16 bytes with 8 of its own, 32 at least.
-fn taken(layout: Layout) -> usize {
-    (layout.size() + 8).next_multiple_of(16).max(32)
-}
-
-// SAFETY: every request goes to the system's allocator as it is; the rest counts. `realloc` is the trait's own, which allocates,
-// copies and frees.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let now = IN_USE.fetch_add(taken(layout), Ordering::Relaxed) + taken(layout);
-        MOST.fetch_max(now, Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        IN_USE.fetch_sub(taken(layout), Ordering::Relaxed);
-        // SAFETY: the block came from the system's allocator, with this layout.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
-
-/// Bytes that `run` takes beyond what is in use before.
-fn peak<T>(run: impl FnOnce() -> T) -> usize {
-    let before = IN_USE.load(Ordering::Relaxed);
-    MOST.store(before, Ordering::Relaxed);
-    drop(run());
-    MOST.load(Ordering::Relaxed) - before
-}
 
 /// The largest header that is read at all, in bytes.
 const HEADER: usize = 100_000_000;

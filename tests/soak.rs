@@ -2,51 +2,17 @@
 //!
 //! `DIFFULEX_SOAK=N` repeats everything N times; the default takes seconds.
 
+#[path = "fixture/counting.rs"]
+mod counting;
 #[path = "fixture/mod.rs"]
 mod fixture;
 
+use counting::in_use;
 use diffulex::sampler::Rng;
 use diffulex::tensor::TokenId;
 use diffulex::{Control, Engine, Request, Session};
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicIsize, Ordering::Relaxed};
-
-/// Counts the bytes that are allocated and not freed.
-struct Counting;
-
-static LIVE: AtomicIsize = AtomicIsize::new(0);
-
-// SAFETY: every call goes to the system's allocator unchanged; counting touches no memory of its own.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        LIVE.fetch_add(layout.size() as isize, Relaxed);
-        // SAFETY: the caller's contract is the system allocator's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        LIVE.fetch_add(layout.size() as isize, Relaxed);
-        // SAFETY: as above.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size() as isize, Relaxed);
-        // SAFETY: as above.
-        unsafe { System.dealloc(memory, layout) }
-    }
-
-    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        LIVE.fetch_add(size as isize - layout.size() as isize, Relaxed);
-        // SAFETY: as above.
-        unsafe { System.realloc(memory, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 const FAMILIES: [&str; 4] = ["sdar-f32", "fastdllm2-f32", "llada-f32", "dream-f32"];
 
@@ -103,7 +69,7 @@ fn generations() {
             expected.insert((family, i), generate(session, i));
         }
     }
-    let (before, mut calls) = (LIVE.load(Relaxed), 0);
+    let (before, mut calls) = (in_use(), 0);
     for round in 0..3 * repeats {
         for (family, kept) in sessions.iter_mut().enumerate() {
             // One session for a long time, and one for each request, in another order every round.
@@ -115,22 +81,22 @@ fn generations() {
                 calls += 2;
             }
         }
-        let grown = LIVE.load(Relaxed) - before;
+        let grown = in_use() as isize - before as isize;
         assert!(grown.abs() <= 4096, "{grown} bytes more after {calls} generations");
     }
-    println!("{calls} generations, {} bytes more than before", LIVE.load(Relaxed) - before);
+    println!("{calls} generations, {} bytes more than before", in_use() as isize - before as isize);
 }
 
 /// Engines with their threads, opened and closed.
 fn engines() {
     let open = |name: &str| generate(&mut engine(name).shared_session().unwrap(), 1);
     let expected = FAMILIES.map(open);
-    let before = LIVE.load(Relaxed);
+    let before = in_use();
     for _ in 0..5 * repeats() {
         for (name, expected) in FAMILIES.iter().zip(&expected) {
             assert_eq!(&open(name), expected, "{name}");
         }
     }
-    let grown = LIVE.load(Relaxed) - before;
+    let grown = in_use() as isize - before as isize;
     assert!(grown.abs() <= 4096, "{grown} bytes more");
 }

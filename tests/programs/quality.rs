@@ -25,7 +25,7 @@ fn the_demo_answers_in_every_format() {
     let rows = quality("sdar", "formats", "20");
     let row = |name: &str| &rows.iter().find(|(found, _)| found == name).unwrap().1;
     let exact = row("bf16");
-    // At least 93 of 100 questions, as demo/README.md says; fewer are asked here, so a few more may go wrong. To tell several
+    // At least 95 of 100 questions, as demo/README.md says; fewer are asked here, so a few more may go wrong. To tell several
     // people's facts apart is too much for it, which is said there, too.
     for (task, percent) in exact["tasks"].as_object().unwrap().iter().filter(|(task, _)| *task != "facts") {
         assert!(percent.as_f64().unwrap() >= 85.0, "{task}: {percent} % right");
@@ -52,8 +52,13 @@ fn thresholds_save_passes_and_keep_the_answers() {
 fn the_bidirectional_demo_fills_gaps_and_keeps_caches() {
     let rows = quality("llada", "caches", "10");
     let none = accuracy(&rows[0].1);
-    // Counting and telling several facts apart are beyond it (demo/README.md); the rest is not.
-    assert!(none >= 65.0, "{}", rows[0].1);
+    // Telling several people's facts apart is beyond it (demo/README.md). Of a hundred questions of any other task it answers at
+    // least 92; here are ten of each.
+    assert!(none >= 82.0, "{}", rows[0].1);
+    for (task, percent) in rows[0].1["tasks"].as_object().unwrap().iter().filter(|(task, _)| *task != "facts")
+    {
+        assert!(percent.as_f64().unwrap() >= 80.0, "{task}: {percent} % right");
+    }
     for (name, row) in &rows {
         // Prefix and dual caches are approximations: this is how far off they are here.
         assert!(accuracy(row) >= none - 10.0, "{name}: {row}");
