@@ -13,10 +13,13 @@
 //! The loop nest is that of Goto, van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008, with the packing
 //! of one operand replaced by decoding and that of the other left out.
 
+mod ahead;
+
 use super::{Decode, PANEL, Product, WeightRow, sweep};
 use crate::exec::Columns;
 use crate::kernels::simd::{MAX_LANES, Tile, TileOp};
 use crate::tensor::Rows;
+use ahead::Ahead;
 use std::mem::MaybeUninit;
 
 /// Rows up to which weights are decoded in registers: some passes over a panel in L2 are cheaper than the buffer. How many was
@@ -30,8 +33,6 @@ const fn direct_rows<S: Tile>() -> usize {
 const BLOCK_K: usize = 512;
 /// Numbers in x that leave room for the weights in an L1 of 32 KiB: so many are read whole for every tile of weights.
 const X_IN_L1: usize = 4096;
-/// Bytes that a prefetch asks for.
-const CACHE_LINE: usize = 64;
 /// Rows of x that pass over a decoded panel: decoding is a few percent of the work, and the accumulators stay in L2.
 const BLOCK_M: usize = 64;
 
@@ -96,7 +97,7 @@ where
                 let last = at + len == k;
                 let block = Block { piece: self, panel, row, at, len, last, resting: resting.get(0) };
                 if direct {
-                    sweep(s, &mut Direct(block), rows, panel.n, len);
+                    sweep(s, &mut Swept { block, weights: Streamed }, rows, panel.n, len);
                 } else {
                     for j in 0..panel.n {
                         decode_row(
@@ -106,7 +107,8 @@ where
                         );
                     }
                     let ahead = Ahead::of(&block, rows);
-                    sweep(s, &mut Decoded { block, w: decoded.get(0), ahead }, rows, panel.n, len);
+                    let weights = Decoded { w: decoded.get(0), ahead };
+                    sweep(s, &mut Swept { block, weights }, rows, panel.n, len);
                 }
                 at += len;
             }
@@ -250,117 +252,108 @@ where
     }
 }
 
-/// A block whose weights are decoded in registers.
-struct Direct<'a, 'b, T>(Block<'a, 'b, T>);
+/// Where a sweep finds the weights of a block.
+///
+/// # Safety
+/// `row(block, j)` has `block.len` elements for every `j < block.panel.n`.
+unsafe trait Weights<T>
+where
+    WeightRow<T>: Decode,
+{
+    type Row: Decode;
 
-/// A block whose weights were decoded to `w`, `[PANEL, BLOCK_K]`, by `decode_row`.
-struct Decoded<'a, 'b, T> {
-    block: Block<'a, 'b, T>,
-    w: *mut f32,
-    ahead: Ahead,
+    /// Weight row `j` of the panel.
+    fn row(&self, block: &Block<'_, '_, T>, j: usize) -> Self::Row;
+
+    /// As [`Product::stride`].
+    fn stride(&self, block: &Block<'_, '_, T>) -> Option<usize>;
+
+    /// Told after each tile of `m` rows and `n` columns.
+    fn used<S: Tile>(&mut self, s: S, block: &Block<'_, '_, T>, m: usize, n: usize);
 }
 
-/// The weights that are decoded next. Memory would rest while a panel is swept, and the sweep would wait while the next one is
-/// decoded, so every tile asks for its share of them.
-struct Ahead {
-    /// First weight row and first element of k.
-    start: (usize, usize),
-    /// Cache lines of a weight row.
-    lines: usize,
-    /// Weight rows times `lines`.
-    all: usize,
-    /// So many were asked for.
-    asked: usize,
-    /// Rows of x in the sweep.
-    rows: usize,
-}
+/// As they lie in the matrix, to be decoded in registers.
+struct Streamed;
 
-impl Ahead {
-    /// What comes after `block`, which `rows` rows pass over: the next elements of k, then the next panel.
-    #[inline(always)]
-    fn of<T>(block: &Block<'_, '_, T>, rows: usize) -> Self {
-        let (k, columns) = (block.piece.x.width(), block.piece.out.range());
-        let last_rows = block.row + rows == block.piece.x.len();
-        let (start, n) = match block.last {
-            false => ((block.panel.first, block.at + block.len), block.panel.n),
-            // Other rows of x pass over the same weights, which are in L2 by now.
-            true if !last_rows => ((0, 0), 0),
-            true => {
-                let first = block.panel.first + PANEL;
-                ((first, 0), PANEL.min(columns.end.saturating_sub(first)))
-            }
-        };
-        let lines = (BLOCK_K.min(k - start.1) * size_of::<T>()).div_ceil(CACHE_LINE);
-        Self { start, lines, all: n * lines, asked: 0, rows }
-    }
-
-    /// Asks for the share of a tile of `m` rows and `n` of `columns` columns.
-    #[inline(always)]
-    fn ask<S: Tile, T>(&mut self, s: S, piece: &Piece<'_, T>, [m, n, columns]: [usize; 3])
-    where
-        WeightRow<T>: Decode,
-    {
-        let tiles = self.rows.div_ceil(m) * columns.div_ceil(n);
-        let until = self.all.min(self.asked + self.all.div_ceil(tiles));
-        while self.asked < until {
-            let (j, line) = (self.asked / self.lines, self.asked % self.lines);
-            let at = (self.start.0 + j) * piece.x.width() + self.start.1;
-            WeightRow::new(piece.w).prefetch(s, at + line * (CACHE_LINE / size_of::<T>()));
-            self.asked += 1;
-        }
-    }
-}
-
-// SAFETY: both `x` and `w` slice `len` elements, the k of the sweep.
-unsafe impl<T> Product for Direct<'_, '_, T>
+// SAFETY: the row is a slice of `len` elements.
+unsafe impl<T> Weights<T> for Streamed
 where
     WeightRow<T>: Decode,
 {
     type Row = WeightRow<T>;
 
     #[inline(always)]
-    fn x(&self, i: usize) -> WeightRow<f32> {
-        self.0.x(i)
-    }
-
-    #[inline(always)]
-    fn begin<S: Tile, const M: usize, const N: usize>(&self, s: S, i: usize, j: usize) -> [[S::V; N]; M] {
-        self.0.begin(s, i, j)
-    }
-
-    #[inline(always)]
-    fn end<S: Tile, const M: usize, const N: usize>(
-        &mut self,
-        s: S,
-        i: usize,
-        j: usize,
-        acc: [[S::V; N]; M],
-    ) {
-        self.0.end(s, i, j, acc);
-    }
-
-    #[inline(always)]
-    fn stride(&self) -> Option<usize> {
-        Some(self.0.piece.x.width())
-    }
-
-    #[inline(always)]
-    fn w(&self, j: usize) -> WeightRow<T> {
-        let Block { piece, panel, at, len, .. } = &self.0;
+    fn row(&self, block: &Block<'_, '_, T>, j: usize) -> WeightRow<T> {
+        let Block { piece, panel, at, len, .. } = block;
         WeightRow::new(piece.weights(panel.first + j, *at, *len))
     }
+
+    #[inline(always)]
+    fn stride(&self, block: &Block<'_, '_, T>) -> Option<usize> {
+        Some(block.piece.x.width())
+    }
+
+    #[inline(always)]
+    fn used<S: Tile>(&mut self, _: S, _: &Block<'_, '_, T>, _: usize, _: usize) {}
 }
 
-// SAFETY: `x` slices `len` elements, and rows of the decoded panel have BLOCK_K >= len elements, written by `decode_row`.
-unsafe impl<T> Product for Decoded<'_, '_, T>
+/// Decoded before to `w`, `[PANEL, BLOCK_K]`, by `decode_row`.
+struct Decoded {
+    w: *mut f32,
+    ahead: Ahead,
+}
+
+// SAFETY: rows of the decoded panel have BLOCK_K >= len elements.
+unsafe impl<T> Weights<T> for Decoded
 where
     WeightRow<T>: Decode,
 {
     type Row = WeightRow<f32>;
 
     #[inline(always)]
+    fn row(&self, block: &Block<'_, '_, T>, j: usize) -> WeightRow<f32> {
+        assert!(j < PANEL, "row outside the panel");
+        // SAFETY: j < PANEL rows of BLOCK_K elements, of which `decode_row` wrote the first `len`.
+        WeightRow::new(unsafe { std::slice::from_raw_parts(self.w.add(j * BLOCK_K), block.len) })
+    }
+
+    #[inline(always)]
+    fn stride(&self, _: &Block<'_, '_, T>) -> Option<usize> {
+        None
+    }
+
+    #[inline(always)]
+    fn used<S: Tile>(&mut self, s: S, block: &Block<'_, '_, T>, m: usize, n: usize) {
+        self.ahead.ask(s, block.piece, [m, n, block.panel.n]);
+    }
+}
+
+/// A block and its weights, as [`sweep`] takes them.
+struct Swept<'a, 'b, T, W> {
+    block: Block<'a, 'b, T>,
+    weights: W,
+}
+
+// SAFETY: `x` slices `len` elements, the k of the sweep, and `Weights` promises as many.
+unsafe impl<T, W: Weights<T>> Product for Swept<'_, '_, T, W>
+where
+    WeightRow<T>: Decode,
+{
+    type Row = W::Row;
+
+    #[inline(always)]
     fn x(&self, i: usize) -> WeightRow<f32> {
         self.block.x(i)
+    }
+
+    #[inline(always)]
+    fn w(&self, j: usize) -> W::Row {
+        self.weights.row(&self.block, j)
+    }
+
+    #[inline(always)]
+    fn stride(&self) -> Option<usize> {
+        self.weights.stride(&self.block)
     }
 
     #[inline(always)]
@@ -376,19 +369,7 @@ where
         j: usize,
         acc: [[S::V; N]; M],
     ) {
-        self.ahead.ask(s, self.block.piece, [M, N, self.block.panel.n]);
+        self.weights.used(s, &self.block, M, N);
         self.block.end(s, i, j, acc);
-    }
-
-    #[inline(always)]
-    fn stride(&self) -> Option<usize> {
-        None
-    }
-
-    #[inline(always)]
-    fn w(&self, j: usize) -> WeightRow<f32> {
-        assert!(j < PANEL, "row outside the panel");
-        // SAFETY: j < PANEL rows of BLOCK_K elements, of which `decode_row` wrote the first `len`.
-        WeightRow::new(unsafe { std::slice::from_raw_parts(self.w.add(j * BLOCK_K), self.block.len) })
     }
 }
