@@ -26,14 +26,14 @@ fn each_wish_changes_its_part_and_nothing_else() {
         ("sdar-f32", Overrides { top_k: Some(5), ..wish() }, |p| p.draw.filters.top_k = 5),
         ("dream-f32", Overrides { top_p: Some(0.8), ..wish() }, |p| p.draw.filters.top_p = 0.8),
         ("llada-f32", Overrides { repetition_penalty: Some(1.2), ..wish() }, |p| {
-            p.draw.repetition_penalty = 1.2
+            p.draw.repetition_penalty = 1.2;
         }),
         ("sdar-f32", Overrides { block: Some(8), ..wish() }, |p| p.schedule.block = Some(8)),
         // Steps of a block, or of all blocks together: what users of each kind of model mean.
         ("sdar-f32", Overrides { steps: Some(3), ..wish() }, |p| p.schedule.steps = Steps::PerBlock(3)),
         ("llada-f32", Overrides { steps: Some(3), ..wish() }, |p| p.schedule.steps = Steps::Total(3)),
         ("llada-f32", Overrides { steps_per_block: Some(3), ..wish() }, |p| {
-            p.schedule.steps = Steps::PerBlock(3)
+            p.schedule.steps = Steps::PerBlock(3);
         }),
         ("llada-f32", Overrides { cfg: Some(1.5), ..wish() }, |p| p.guidance = 1.5),
         ("sdar-f32", Overrides { no_merge: Some(true), ..wish() }, |p| p.merge_commit = false),
