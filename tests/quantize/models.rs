@@ -7,7 +7,7 @@ use diffulex::cache::{KvDtype, Visible};
 use diffulex::dtype::{DType, as_bytes};
 use diffulex::engine::ModelFiles;
 use diffulex::exec::Serial;
-use diffulex::kernels::{Activations, Level};
+use diffulex::kernels::{Activations, Kernels, Level};
 use diffulex::model::{Part, Probe, Recipe};
 use diffulex::quant::{Code, Format, Group, Matrix, Quant};
 use diffulex::tensor::TensorView;
@@ -128,6 +128,25 @@ fn quantizing_while_loading_makes_the_same_model_bit_for_bit() {
             let float = build().load(files(name), &source(name)).unwrap();
             assert!(logits(&float) != logits(&loaded), "{name} {format}: nothing was quantized");
         }
+    }
+}
+
+#[test]
+fn automatic_activations_are_named_by_what_runs() {
+    for level in levels() {
+        let build = || Engine::builder().level(level).threads(1).context(64);
+        let load = |builder: EngineBuilder| builder.load(files("sdar-f32"), &source("sdar-f32")).unwrap();
+        let float = load(build());
+        assert_eq!(float.kernels().activations(), Kernels::new(level).activations(), "{}", level.name());
+        let name = match level.name() {
+            "avx2" | "avx512" => "int8",
+            "amx" => "bf16",
+            _ => "f32",
+        };
+        let quantized = load(build().quantize(formats()[0]));
+        assert_eq!(quantized.kernels().activations().name(), name, "{}", level.name());
+        let same = load(build().quantize(formats()[0]).activations(Activations::from_name(name).unwrap()));
+        assert!(logits(&quantized) == logits(&same), "{}", level.name());
     }
 }
 
