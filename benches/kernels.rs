@@ -87,7 +87,7 @@ fn attention(c: &mut Criterion) {
         let (q, mut out) = (noise(rows * width), vec![0.0; rows * width]);
         let wide = noise(n_kv_heads * keys * head_dim);
         let half: Vec<_> = wide.iter().map(|&x| F16::from_f32(x)).collect();
-        let spans = [KeySpan { rows: 0..rows, keys: 0..keys }];
+        let spans = [KeySpan { rows: 0..rows, keys: 0..keys, table: 0 }];
         let flops = 4 * (rows * width * keys) as u64;
         group.throughput(Throughput::Elements(flops));
         // A canvas takes the scalar level minutes.
@@ -106,7 +106,8 @@ fn attention(c: &mut Criterion) {
                                     q: Rows::new(&q, width),
                                     keys: kv,
                                     values: kv,
-                                    capacity: keys,
+                                    page: keys,
+                                    tables: &[0],
                                     n_heads,
                                     n_kv_heads,
                                     head_dim,

@@ -3,7 +3,6 @@
 //! Every rule of the supported families lets a row see one contiguous run of keys, so visibility is a list of
 //! (rows, keys) pairs and never an `[n, n]` mask.
 
-use crate::kernels::KeySpan;
 use std::ops::Range;
 
 /// The attention rule of a model.
@@ -18,14 +17,25 @@ pub enum Attention {
     },
 }
 
-/// The keys that the rows of one forward pass see, in row order and without gaps.
+/// Consecutive rows of a pass that see the same keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Visible(Vec<KeySpan>);
+pub struct Span {
+    /// Rows, counted from the first row of the pass.
+    pub rows: Range<usize>,
+    /// Visible keys, as absolute positions.
+    pub keys: Range<usize>,
+}
+
+/// The keys that the rows of one forward pass see, in row order and without gaps.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Visible(Vec<Span>);
 
 impl Visible {
     /// Rows at the absolute positions `rows` all see the keys `keys`.
     pub fn all(rows: Range<usize>, keys: Range<usize>) -> Self {
-        Self(vec![KeySpan { rows: 0..rows.len(), keys }])
+        let mut visible = Self::default();
+        visible.set_all(rows, keys);
+        visible
     }
 
     /// What `attention` lets rows at the absolute positions `rows` see of the positions `first..end`.
@@ -33,24 +43,36 @@ impl Visible {
     /// Rows before `first` (padding) see the same keys as the others, or those of their own block if it holds nothing else;
     /// their output means nothing.
     pub fn by_rule(attention: Attention, rows: Range<usize>, first: usize, end: usize) -> Self {
+        let mut visible = Self::default();
+        visible.set_by_rule(attention, rows, first, end);
+        visible
+    }
+
+    /// Becomes [`Self::all`], in the memory that it has.
+    pub fn set_all(&mut self, rows: Range<usize>, keys: Range<usize>) {
+        self.0.clear();
+        self.0.push(Span { rows: 0..rows.len(), keys });
+    }
+
+    /// Becomes [`Self::by_rule`], in the memory that it has.
+    pub fn set_by_rule(&mut self, attention: Attention, rows: Range<usize>, first: usize, end: usize) {
         let Attention::BlockCausal { block } = attention else {
-            return Self::all(rows, first..end);
+            return self.set_all(rows, first..end);
         };
-        let mut spans = Vec::new();
+        self.0.clear();
         let mut pos = rows.start;
         while pos < rows.end {
             let block_end = (pos / block + 1) * block;
             let next = block_end.min(rows.end);
             let keys_end = block_end.min(end);
             let keys = if first < keys_end { first } else { pos }..keys_end;
-            spans.push(KeySpan { rows: pos - rows.start..next - rows.start, keys });
+            self.0.push(Span { rows: pos - rows.start..next - rows.start, keys });
             pos = next;
         }
-        Self(spans)
     }
 
     /// The spans, in row order.
-    pub fn spans(&self) -> &[KeySpan] {
+    pub fn spans(&self) -> &[Span] {
         &self.0
     }
 

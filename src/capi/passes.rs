@@ -42,7 +42,7 @@ pub unsafe extern "C" fn diffulex_forward(
         state.rows = 0;
         let session = &mut state.session;
         let end = first.saturating_add(ids.len());
-        let (committed, filled) = (session.cache().committed(), session.cache().filled());
+        let (committed, filled) = (session.committed(), session.filled());
         if ids.is_empty() || first < committed || first > filled {
             return Err(Failure::argument(format!(
                 "{} ids from position {first}, at least 1 from {committed} to {filled} expected",
@@ -108,8 +108,7 @@ pub unsafe extern "C" fn diffulex_commit(
     error: *mut ErrorText,
 ) -> Status {
     let commit = |state: &mut State| {
-        let cache = state.session.cache();
-        let staged = cache.filled() - cache.committed();
+        let staged = state.session.filled() - state.session.committed();
         if rows > staged {
             return Err(Failure::argument(format!("commit of {rows} rows, {staged} are staged")));
         }
@@ -131,7 +130,7 @@ pub unsafe extern "C" fn diffulex_rewind(
     error: *mut ErrorText,
 ) -> Status {
     let rewind = |state: &mut State| {
-        let committed = state.session.cache().committed();
+        let committed = state.session.committed();
         if length > committed {
             return Err(Failure::argument(format!(
                 "rewind to {length}, {committed} positions are committed"
@@ -157,7 +156,7 @@ pub unsafe extern "C" fn diffulex_committed(
     let tell = |state: &mut State| {
         required("committed", committed)?;
         // SAFETY: not NULL, as checked; writable by the contract of this function.
-        unsafe { committed.write(state.session.cache().committed()) };
+        unsafe { committed.write(state.session.committed()) };
         Ok(())
     };
     // SAFETY: the contract of this function.

@@ -131,7 +131,7 @@ impl<'s, 'e, 'r> Decoder<'s, 'e, 'r> {
         let reusable = if carries { until - 1 } else { until };
         self.session.reuse(self.request.prompt, rule, padding, reusable);
         let piece = (PREFILL_ROWS / block).max(1) * block;
-        let mut at = self.session.cache.committed();
+        let mut at = self.session.committed();
         while at < until && !self.cancelled {
             let rows = at..(at + piece).min(until);
             let visible = Visible::by_rule(rule, rows.clone(), padding, rows.end);
@@ -194,7 +194,7 @@ impl<'s, 'e, 'r> Decoder<'s, 'e, 'r> {
                 let only_sub = self.policy.cache == CachePlan::SubBlock
                     && whole_block_staged
                     && !self.canvas.is_mask(start);
-                let rows = if only_sub { sub.clone() } else { self.session.cache.committed()..range.end };
+                let rows = if only_sub { sub.clone() } else { self.session.committed()..range.end };
                 let visible = if only_sub {
                     Visible::all(rows.clone(), self.request.padding..range.end)
                 } else {
@@ -213,7 +213,7 @@ impl<'s, 'e, 'r> Decoder<'s, 'e, 'r> {
 
     /// Stores the keys and values of a finished block, and of whatever waits before it.
     fn commit_block(&mut self, range: &Range<usize>) -> Result<()> {
-        let rows = self.session.cache.committed()..range.end;
+        let rows = self.session.committed()..range.end;
         let rule = Attention::BlockCausal { block: range.len() };
         let visible = Visible::by_rule(rule, rows.clone(), self.request.padding, range.end);
         self.pass(PassKind::Commit, rows.clone(), &visible)?;
@@ -290,9 +290,9 @@ impl<'s, 'e, 'r> Decoder<'s, 'e, 'r> {
 
     /// Declares everything before `until` final.
     fn commit_to(&mut self, until: usize) {
-        let committed = self.session.cache.committed();
+        let committed = self.session.committed();
         if until > committed {
-            self.session.cache.commit(until - committed);
+            self.session.cache.commit(self.session.slot, until - committed);
             self.session.committed.extend_from_slice(&self.canvas.ids()[committed..until]);
         }
     }

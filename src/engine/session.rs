@@ -3,9 +3,9 @@
 
 use super::decode::{Decoder, LOGIT_ROWS};
 use super::{Control, Engine, Event, Generation, Request};
-use crate::cache::{Attention, KvCache, Visible};
+use crate::cache::{Attention, KvPool, SlotId, Visible};
 use crate::error::{Error, Result};
-use crate::model::{LogitBuffers, Pass, Probe, Scratch};
+use crate::model::{LogitBuffers, Probe, Scratch, Segment};
 use crate::tensor::{Rows, TokenId};
 use std::ops::{Deref, Range};
 use std::sync::Arc;
@@ -31,7 +31,8 @@ impl Deref for Held<'_> {
 /// The state of one sequence.
 pub struct Session<'e> {
     pub(super) engine: Held<'e>,
-    pub(super) cache: KvCache,
+    pub(super) cache: KvPool,
+    pub(super) slot: SlotId,
     /// The second one serves the unconditional pass of guidance.
     pub(super) scratch: [Scratch; 2],
     pub(super) buffers: [LogitBuffers; 2],
@@ -44,8 +45,11 @@ impl<'e> Session<'e> {
     pub(super) fn new(engine: Held<'e>) -> Result<Self> {
         let mut buffers: [LogitBuffers; 2] = Default::default();
         buffers[0].reserve(&engine.arch().dims, LOGIT_ROWS.min(engine.context))?;
+        let mut cache = KvPool::new(engine.model.kv_shape(), engine.kv, engine.context)?;
+        let slot = cache.open(engine.context).expect("the pool has as many pages");
         Ok(Self {
-            cache: KvCache::new(engine.model.kv_shape(), engine.kv, engine.context)?,
+            cache,
+            slot,
             engine,
             scratch: Default::default(),
             buffers,
@@ -59,9 +63,22 @@ impl<'e> Session<'e> {
         &self.engine
     }
 
-    /// The cache, for a look.
-    pub fn cache(&self) -> &KvCache {
-        &self.cache
+    /// Positions `0..committed` are final: [`Self::commit`].
+    pub fn committed(&self) -> usize {
+        self.cache.committed(self.slot)
+    }
+
+    /// Positions `0..filled` hold keys and values, final or staged by [`Self::forward`].
+    pub fn filled(&self) -> usize {
+        self.cache.filled(self.slot)
+    }
+
+    /// Key and value of one position in one layer, for a look: `[n_kv_heads * head_dim]` each.
+    ///
+    /// # Panics
+    /// If the position holds nothing, or there is no such layer.
+    pub fn position(&self, layer: usize, pos: usize) -> [Vec<f32>; 2] {
+        self.cache.position(self.slot, layer, pos)
     }
 
     /// Generates. `on_event` is told of every pass and every revealed token and may end the generation.
@@ -93,14 +110,14 @@ impl<'e> Session<'e> {
         visible: &Visible,
         probe: &mut Probe<'_>,
     ) -> Result<()> {
-        let pass = Pass { ids, first, visible };
+        let batch = [Segment { slot: self.slot, first, ids, visible }];
         let ctx = self.engine.context_of();
         self.engine.model.forward(
             &ctx,
             &mut self.scratch[0],
             &self.engine.rope,
             &mut self.cache,
-            &pass,
+            &batch,
             probe,
         )
     }
@@ -122,7 +139,7 @@ impl<'e> Session<'e> {
     /// # Panics
     /// If they were not staged.
     pub fn commit(&mut self, rows: usize) {
-        self.cache.commit(rows);
+        self.cache.commit(self.slot, rows);
         self.rule = None;
     }
 
@@ -131,7 +148,7 @@ impl<'e> Session<'e> {
     /// # Panics
     /// If they are not all committed.
     pub fn rewind(&mut self, length: usize) {
-        self.cache.rewind(length);
+        self.cache.rewind(self.slot, length);
         self.committed.truncate(length);
     }
 

@@ -12,8 +12,8 @@ use super::arch::Dims;
 use super::linear::Linear;
 use super::probe::{Place, Probe, Stage};
 use super::scratch::{MLP_ROWS, Scratch};
-use super::{Context, Pass};
-use crate::cache::KvCache;
+use super::{Context, Segment};
+use crate::cache::{KvPool, PAGE};
 use crate::kernels::{Attention, RopeTable};
 use crate::tensor::{Rows, RowsMut};
 
@@ -57,7 +57,7 @@ pub(super) struct At<'a> {
     pub(super) dims: &'a Dims,
     pub(super) norm_eps: f32,
     pub(super) rope: &'a RopeTable,
-    pub(super) pass: &'a Pass<'a>,
+    pub(super) batch: &'a [Segment<'a>],
 }
 
 impl Block {
@@ -67,7 +67,7 @@ impl Block {
         ctx: &Context<'_>,
         at: &At<'_>,
         scratch: &mut Scratch,
-        cache: &mut KvCache,
+        cache: &mut KvPool,
         probe: &mut Probe<'_>,
     ) {
         self.attention(ctx, at, scratch, cache, probe);
@@ -80,12 +80,12 @@ impl Block {
         ctx: &Context<'_>,
         at: &At<'_>,
         scratch: &mut Scratch,
-        cache: &mut KvCache,
+        cache: &mut KvPool,
         probe: &mut Probe<'_>,
     ) {
         let Context { kernels, exec } = *ctx;
         let (hidden, q_width, kv_width) = (at.dims.hidden, at.dims.q_width(), at.dims.kv_width());
-        let Scratch { x, h, q, k, v, heads, prepared, .. } = scratch;
+        let Scratch { x, h, q, k, v, heads, spans, tables, prepared, .. } = scratch;
         let mut see = |stage, rows: Rows<'_>| probe.see(Place::new(at.layer, stage), rows);
 
         kernels.rms_norm(exec, Rows::new(x, hidden), &self.attn_norm, at.norm_eps, RowsMut::new(h, hidden));
@@ -106,10 +106,17 @@ impl Block {
             see(Stage::QNorm, Rows::new(q, q_width));
             see(Stage::KNorm, Rows::new(k, kv_width));
         }
-        let first = at.pass.first;
-        kernels.rope(exec, RowsMut::new(q, q_width), at.rope, first);
-        kernels.rope(exec, RowsMut::new(k, kv_width), at.rope, first);
-        cache.stage(kernels, at.layer, first, Rows::new(k, kv_width), Rows::new(v, kv_width));
+        let mut done = 0;
+        for &Segment { slot, first, ids, .. } in at.batch {
+            let rows = done..done + ids.len();
+            let q = &mut q[rows.start * q_width..rows.end * q_width];
+            let k = &mut k[rows.start * kv_width..rows.end * kv_width];
+            let v = &v[rows.start * kv_width..rows.end * kv_width];
+            kernels.rope(exec, RowsMut::new(q, q_width), at.rope, first);
+            kernels.rope(exec, RowsMut::new(k, kv_width), at.rope, first);
+            cache.stage(kernels, slot, at.layer, first, Rows::new(k, kv_width), Rows::new(v, kv_width));
+            done = rows.end;
+        }
 
         kernels.attention(
             exec,
@@ -117,11 +124,12 @@ impl Block {
                 q: Rows::new(q, q_width),
                 keys: cache.keys(at.layer),
                 values: cache.values(at.layer),
-                capacity: cache.capacity(),
+                page: PAGE,
+                tables,
                 n_heads: at.dims.n_heads,
                 n_kv_heads: at.dims.n_kv_heads,
                 head_dim: at.dims.head_dim,
-                spans: at.pass.visible.spans(),
+                spans,
                 out: RowsMut::new(heads, q_width),
             },
         );

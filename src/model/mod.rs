@@ -5,7 +5,7 @@
 //! ```
 //!
 //! [`Architecture`] says what differs between families, [`Transformer`] holds the weights, [`Transformer::forward`] runs a
-//! [`Pass`] over a run of positions, and [`Transformer::logits`] computes logits of the rows that somebody asks for.
+//! batch of [`Segment`]s, and [`Transformer::logits`] computes logits of the rows that somebody asks for.
 #![forbid(unsafe_code)]
 
 mod arch;
@@ -31,7 +31,7 @@ pub use scratch::Scratch;
 pub use slots::check_checkpoint;
 
 use crate::bytes::ask_for;
-use crate::cache::{KvCache, KvShape, Visible};
+use crate::cache::{KvPool, KvShape, SlotId, Visible};
 use crate::error::{Error, Result};
 use crate::exec::Executor;
 use crate::kernels::{Kernels, Prepared, RopeTable};
@@ -47,13 +47,15 @@ pub struct Context<'a> {
     pub exec: &'a dyn Executor,
 }
 
-/// One forward pass over consecutive positions.
+/// Consecutive positions of one sequence in a forward pass.
 #[derive(Clone, Copy)]
-pub struct Pass<'a> {
-    /// Tokens and masks.
-    pub ids: &'a [TokenId],
+pub struct Segment<'a> {
+    /// Where the keys and values of the sequence are.
+    pub slot: SlotId,
     /// Absolute position of the first id.
     pub first: usize,
+    /// Tokens and masks.
+    pub ids: &'a [TokenId],
     /// The keys that each row sees.
     pub visible: &'a Visible,
 }
@@ -83,39 +85,41 @@ impl Transformer {
         RopeTable::new(self.arch.rope_theta, self.arch.dims.head_dim, capacity)
     }
 
-    /// Runs the blocks over `pass`. Keys and values of its positions are staged in `cache`; the residual stream of its rows is
-    /// left in `scratch` for [`Self::logits`] or [`Self::hidden`].
+    /// Runs the blocks over the segments of `batch`, whose rows follow each other. Keys and values of their positions are staged
+    /// in `cache`; the residual stream of the rows is left in `scratch` for [`Self::logits`] or [`Self::hidden`].
+    ///
+    /// Matrices are read once for all rows; only RoPE, the cache and attention know segments. What a row becomes depends on
+    /// its own segment alone, so a segment has the same bits in every batch.
     ///
     /// # Errors
-    /// [`Error::TokenId`] for an id outside the vocabulary, [`Error::Capacity`] if the positions do not fit the cache,
-    /// [`Error::Memory`]. Nothing is computed or staged then.
+    /// [`Error::TokenId`] for an id outside the vocabulary, [`Error::Capacity`] if the positions do not fit a slot,
+    /// [`Error::Memory`]. Nothing is computed then.
     ///
     /// # Panics
-    /// If the pass touches committed rows, leaves a hole, sees rows that were never staged, or has no row.
+    /// If a segment touches committed rows, leaves a hole, sees rows that were never staged, has no row, or has the slot of
+    /// another one.
     pub fn forward(
         &self,
         ctx: &Context<'_>,
         scratch: &mut Scratch,
         rope: &RopeTable,
-        cache: &mut KvCache,
-        pass: &Pass<'_>,
+        cache: &mut KvPool,
+        batch: &[Segment<'_>],
         probe: &mut Probe<'_>,
     ) -> Result<()> {
         let dims = &self.arch.dims;
-        assert!(!pass.ids.is_empty() && pass.visible.rows() == pass.ids.len(), "visibility for another pass");
-        if let Some(&id) = pass.ids.iter().find(|&&id| id as usize >= dims.vocab) {
+        let ids = || batch.iter().flat_map(|segment| segment.ids);
+        if let Some(&id) = ids().find(|&&id| id as usize >= dims.vocab) {
             return Err(Error::TokenId { id: i64::from(id), vocab: dims.vocab });
         }
-        scratch.resize(dims, pass.ids.len())?;
-        cache.begin(pass.first..pass.first + pass.ids.len())?;
-        assert!(pass.visible.end() <= cache.filled(), "keys up to {} are not there yet", pass.visible.end());
-
-        for (&id, row) in pass.ids.iter().zip(scratch.x.chunks_exact_mut(dims.hidden)) {
+        scratch.resize(dims, ids().count())?;
+        scratch.place(cache, batch)?;
+        for (&id, row) in ids().zip(scratch.x.chunks_exact_mut(dims.hidden)) {
             ctx.kernels.decode_row(&self.embed, id as usize, row);
         }
         probe.see(Place::outside(Stage::Embed), Rows::new(&scratch.x, dims.hidden));
         for (layer, block) in self.blocks.iter().enumerate() {
-            let at = block::At { layer, dims, norm_eps: self.arch.norm_eps, rope, pass };
+            let at = block::At { layer, dims, norm_eps: self.arch.norm_eps, rope, batch };
             block.forward(ctx, &at, scratch, cache, probe);
         }
         Ok(())

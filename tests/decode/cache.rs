@@ -2,7 +2,6 @@
 
 use super::*;
 use diffulex::cache::{Attention, Visible};
-use diffulex::kernels::KvRows;
 use diffulex::model::{Alignment, Probe};
 
 /// The commit of a finished block and the first step of the next are one pass: the same bits, one pass less per block.
@@ -39,7 +38,7 @@ fn logits(engine: &Engine, ids: &[TokenId], block: usize, cuts: &[usize], rows: 
     let mut session = engine.session().unwrap();
     let mut first = 0;
     for &end in cuts {
-        session.commit(first - session.cache().committed());
+        session.commit(first - session.committed());
         let visible = Visible::by_rule(Attention::BlockCausal { block }, first..end, 0, end);
         session.forward(&ids[first..end], first, &visible, &mut Probe::none()).unwrap();
         first = end;
@@ -106,16 +105,11 @@ fn denoise_steps_leave_committed_rows_alone() {
         session.forward(&ids, rows.start, &visible, &mut Probe::none()).unwrap();
     };
     let committed = |session: &Session<'_>| -> Vec<u32> {
-        let cache = session.cache();
-        let (heads, dim) = (engine.arch().dims.n_kv_heads, engine.arch().dims.head_dim);
         let mut bits = Vec::new();
         for layer in 0..engine.arch().dims.layers {
-            for rows in [cache.keys(layer), cache.values(layer)] {
-                let KvRows::F32(rows) = rows else { panic!("an f32 cache was asked for") };
-                for head in 0..heads {
-                    let start = head * cache.capacity() * dim;
-                    bits.extend(rows[start..][..16 * dim].iter().map(|x| x.to_bits()));
-                }
+            for pos in 0..16 {
+                let [key, value] = session.position(layer, pos);
+                bits.extend(key.iter().chain(&value).map(|x| x.to_bits()));
             }
         }
         bits

@@ -86,7 +86,7 @@ fn what_changes_the_keys_is_not_taken_from_the_cache() {
         let reused = same_as_fresh(&engine, &mut session, &Request::new(&ids, 12, &other), name);
         assert_eq!(reused, 16, "{name}: rewound by hand");
         // Rows that the caller committed are not known to belong to any token.
-        let first = session.cache().committed();
+        let first = session.committed();
         let visible = Visible::all(first..first + 3, 0..first + 3);
         session.forward(&[1, 2, 3], first, &visible, &mut Probe::none()).unwrap();
         session.commit(3);

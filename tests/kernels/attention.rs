@@ -39,7 +39,10 @@ impl AttentionCall {
         let cases::AttentionCase { rows, keys, .. } = self.case;
         let (row, half) = (rows / 3, keys.div_ceil(2));
         let first = usize::from(keys > 1);
-        vec![KeySpan { rows: 0..row, keys: 0..half }, KeySpan { rows: row..rows, keys: first..keys }]
+        vec![
+            KeySpan { rows: 0..row, keys: 0..half, table: 0 },
+            KeySpan { rows: row..rows, keys: first..keys, table: 0 },
+        ]
     }
 
     pub(crate) fn run(
@@ -64,11 +67,60 @@ impl AttentionCall {
                 q: Rows::new(q, n_heads * head_dim),
                 keys,
                 values,
-                capacity: self.capacity,
+                page: self.capacity,
+                tables: &[0],
                 n_heads,
                 n_kv_heads,
                 head_dim,
                 spans,
+                out: RowsMut::new(&mut out, n_heads * head_dim),
+            },
+        );
+        out
+    }
+
+    /// The same call with keys and values in pages of `page` positions, twice: rotated by `seed` and in
+    /// reverse order, for spans in turn.
+    fn run_paged(&self, kernels: &Kernels, spans: &[KeySpan], page: usize, seed: usize) -> Vec<f32> {
+        let cases::AttentionCase { n_heads, n_kv_heads, head_dim, keys, .. } = self.case;
+        let pages = keys.div_ceil(page);
+        let stride = n_kv_heads * page * head_dim;
+        let place = |table: usize, i: usize| match table {
+            0 => (i + seed) % pages,
+            _ => 2 * pages - 1 - i,
+        };
+        let scatter = |x: &[F16]| {
+            let mut paged = vec![F16(0x7e00); 2 * pages * stride];
+            for (table, head, pos) in all_of(2, n_kv_heads, keys) {
+                let from = (head * self.capacity + pos) * head_dim;
+                let to = place(table, pos / page) * stride + (head * page + pos % page) * head_dim;
+                paged[to..to + head_dim].copy_from_slice(&x[from..from + head_dim]);
+            }
+            paged
+        };
+        let (keys, values) = (scatter(&self.keys), scatter(&self.values));
+        let tables: Vec<u32> = (0..2)
+            .flat_map(|table| (0..pages).map(move |i| (table, i)))
+            .map(|(t, i)| place(t, i) as u32)
+            .collect();
+        let spans: Vec<_> = spans
+            .iter()
+            .enumerate()
+            .map(|(i, span)| KeySpan { table: i % 2 * pages, ..span.clone() })
+            .collect();
+        let mut out = vec![f32::NAN; self.q.len()];
+        kernels.attention(
+            &Serial,
+            Attention {
+                q: Rows::new(&self.q, n_heads * head_dim),
+                keys: KvRows::F16(&keys),
+                values: KvRows::F16(&values),
+                page,
+                tables: &tables,
+                n_heads,
+                n_kv_heads,
+                head_dim,
+                spans: &spans,
                 out: RowsMut::new(&mut out, n_heads * head_dim),
             },
         );
@@ -133,10 +185,32 @@ fn attention_rows_do_not_see_each_other() {
             for span in &spans {
                 for row in span.rows.clone() {
                     let range = row * width..(row + 1) * width;
-                    let alone = [KeySpan { rows: 0..1, keys: span.keys.clone() }];
+                    let alone = [KeySpan { rows: 0..1, keys: span.keys.clone(), table: 0 }];
                     let out = call.run(&kernels, &Serial, &call.q[range.clone()], &alone, true);
                     assert_eq!(bits(&out), bits(&all[range]), "{case:?} row {row}");
                 }
+            }
+        }
+    }
+}
+
+/// Every (table, head, position).
+fn all_of(tables: usize, heads: usize, positions: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+    let pairs = (0..tables).flat_map(move |table| (0..heads).map(move |head| (table, head)));
+    pairs.flat_map(move |(table, head)| (0..positions).map(move |pos| (table, head, pos)))
+}
+
+#[test]
+fn pages_change_no_bit() {
+    // Below, at and above the keys of a tile (up to 96), pages of one position, and pages that hold everything.
+    for kernels in levels() {
+        for case in cases::ATTENTION {
+            let call = AttentionCall::new(case, 60);
+            let spans = call.spans();
+            let whole = call.run(&kernels, &Serial, &call.q, &spans, true);
+            for (seed, page) in [1, 7, 24, 64, 95, 96, 97, 192, 1000].into_iter().enumerate() {
+                let paged = call.run_paged(&kernels, &spans, page, seed);
+                assert_eq!(bits(&paged), bits(&whole), "{case:?}, pages of {page}");
             }
         }
     }
@@ -186,7 +260,7 @@ fn attention_survives_scores_that_exp_alone_would_not() {
             }
             call.q.fill(200.0);
             let best = if rising { 99 } else { 0 };
-            let span = [KeySpan { rows: 0..1, keys: 0..100 }];
+            let span = [KeySpan { rows: 0..1, keys: 0..100, table: 0 }];
             let out = call.run(&kernels, &Serial, &call.q, &span, true);
             let expected: Vec<_> = call.values[best * 8..][..8].iter().map(|x| x.to_f32()).collect();
             assert_eq!(out, expected, "level {}", kernels.level().name());

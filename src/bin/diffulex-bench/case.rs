@@ -2,10 +2,10 @@
 
 use crate::args::Cli;
 use crate::subject::Subject;
-use diffulex::cache::{KvCache, Visible};
+use diffulex::cache::{KvPool, SlotId, Visible};
 use diffulex::cli::machine::Machine;
 use diffulex::cli::work::{Limit, PassSize, Work};
-use diffulex::model::{Context, LogitBuffers, Pass, Probe, Scratch};
+use diffulex::model::{Context, LogitBuffers, Probe, Scratch, Segment};
 use diffulex::tensor::Rows;
 use diffulex::{Engine, Error, Result};
 use serde_json::{Value, json};
@@ -47,16 +47,16 @@ impl Case {
         let limit = work.limit(machine, engine.kernels());
 
         let ctx = Context { kernels: engine.kernels(), exec: &*subject.exec };
-        let mut cache = cache(engine, context, rows)?;
+        let (mut cache, slot) = cache(engine, context, rows)?;
         let rope = model.rope_table(context + rows);
         let (mut scratch, mut buffers) = (Scratch::default(), LogitBuffers::default());
         let ids = subject.ids(rows);
         let visible = Visible::all(context..context + rows, 0..context + rows);
-        let pass = Pass { ids: &ids, first: context, visible: &visible };
+        let batch = [Segment { slot, first: context, ids: &ids, visible: &visible }];
         let wanted: Vec<usize> = (rows - logit_rows..rows).collect();
         let mut run = || -> Result<f64> {
             let start = Instant::now();
-            model.forward(&ctx, &mut scratch, &rope, &mut cache, &pass, &mut Probe::none())?;
+            model.forward(&ctx, &mut scratch, &rope, &mut cache, &batch, &mut Probe::none())?;
             model.logits(&ctx, model.hidden(&scratch), &wanted, &mut buffers, &mut Probe::none());
             Ok(start.elapsed().as_secs_f64())
         };
@@ -126,20 +126,21 @@ impl Case {
     }
 }
 
-/// A cache of `context` committed positions with room for `rows` more.
-fn cache(engine: &Engine, context: usize, rows: usize) -> Result<KvCache> {
+/// A slot of `context` committed positions with room for `rows` more.
+fn cache(engine: &Engine, context: usize, rows: usize) -> Result<(KvPool, SlotId)> {
     let shape = engine.model().kv_shape();
-    let mut cache = KvCache::new(shape, engine.kv(), context + rows)?;
+    let mut cache = KvPool::new(shape, engine.kv(), context + rows)?;
+    let slot = cache.open(context + rows).expect("the pool has as many pages");
     if context > 0 {
         let width = shape.n_kv_heads * shape.head_dim;
         let number = |i: u32| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / 8_388_608.0 - 1.0;
         let noise: Vec<f32> = (0..(context * width) as u32).map(number).collect();
-        cache.begin(0..context)?;
+        cache.begin(slot, 0..context)?;
         for layer in 0..shape.layers {
             let noise = Rows::new(&noise, width);
-            cache.stage(engine.kernels(), layer, 0, noise, noise);
+            cache.stage(engine.kernels(), slot, layer, 0, noise, noise);
         }
-        cache.commit(context);
+        cache.commit(slot, context);
     }
-    Ok(cache)
+    Ok((cache, slot))
 }

@@ -6,7 +6,7 @@ use crate::engine::event::{Event, PassKind};
 use crate::engine::session::Session;
 use crate::error::{Error, Result};
 use crate::exec;
-use crate::model::{Alignment, Pass, Probe};
+use crate::model::{Alignment, Probe, Segment};
 use crate::sampler::{CachePlan, Candidate, Drawn, Quota, Want, from_stream};
 use crate::tensor::{Rows, RowsMut, TokenId};
 use std::ops::Range;
@@ -75,18 +75,18 @@ impl Decoder<'_, '_, '_> {
         let (index, cached) = (self.nfe, self.cached_before(&rows));
         self.cancelled |=
             self.listener.stops(Event::Pass { kind, index, rows: &rows, cached, canvas: &self.canvas });
-        let Session { engine, cache, scratch, .. } = &mut *self.session;
+        let Session { engine, cache, slot, scratch, .. } = &mut *self.session;
         let (ctx, ids) = (engine.context_of(), &self.canvas.ids()[rows.clone()]);
         let [conditional, unconditional] = scratch;
         if self.policy.guidance > 0.0 {
             let prompt = self.canvas.prompt().saturating_sub(rows.start).min(ids.len());
             let mut ids = ids.to_vec();
             ids[..prompt].fill(self.canvas.mask());
-            let pass = Pass { ids: &ids, first: rows.start, visible };
-            engine.model.forward(&ctx, unconditional, &engine.rope, cache, &pass, &mut Probe::none())?;
+            let batch = [Segment { slot: *slot, first: rows.start, ids: &ids, visible }];
+            engine.model.forward(&ctx, unconditional, &engine.rope, cache, &batch, &mut Probe::none())?;
         }
-        let pass = Pass { ids, first: rows.start, visible };
-        engine.model.forward(&ctx, conditional, &engine.rope, cache, &pass, &mut Probe::none())?;
+        let batch = [Segment { slot: *slot, first: rows.start, ids, visible }];
+        engine.model.forward(&ctx, conditional, &engine.rope, cache, &batch, &mut Probe::none())?;
         self.nfe += 1;
         self.steps += usize::from(kind == PassKind::Denoise);
         Ok(())
@@ -96,7 +96,7 @@ impl Decoder<'_, '_, '_> {
     fn cached_before(&self, rows: &Range<usize>) -> usize {
         match self.policy.cache {
             CachePlan::Dual if rows.len() < self.canvas.len() => self.canvas.len(),
-            _ => self.session.cache.committed(),
+            _ => self.session.committed(),
         }
     }
 

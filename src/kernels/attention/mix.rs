@@ -5,14 +5,26 @@ use super::tile::{KEYS, State};
 use crate::kernels::gemm::{Decode, WeightRow, load};
 use crate::kernels::simd::Tile;
 
-/// `out = out * rescale + P V` of one tile of keys. Every output is one chain of fused additions in the order of the keys.
+/// What the outputs hold before some values are added to them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Onto {
+    /// Nothing yet.
+    Nothing,
+    /// Earlier tiles, weighted by an earlier maximum: they are rescaled.
+    EarlierTiles,
+    /// Earlier values of this tile.
+    ThisTile,
+}
+
+/// `out = out * rescale + P V` of the keys of one tile that lie in one page. Every output is one chain of fused additions in the order of the keys.
 pub(super) struct Mix<'a, 'b, V> {
     pub(super) queries: &'a Queries<'b>,
     /// `[n, head_dim]`, `n <= KEYS`
     pub(super) values: &'a [V],
     pub(super) state: &'a State,
-    /// Whether the output holds nothing yet.
-    pub(super) fresh: bool,
+    /// Where the values begin in the tile.
+    pub(super) at: usize,
+    pub(super) onto: Onto,
 }
 
 impl<V> Mix<'_, '_, V>
@@ -58,13 +70,13 @@ where
         let head_dim = self.queries.head_dim;
         let n = self.values.len() / head_dim;
         assert!(at + (N - 1) * S::LANES + len <= head_dim && len <= S::LANES, "columns outside the head");
-        assert!(n <= KEYS, "more keys than scores");
+        assert!(self.at + n <= KEYS, "more keys than scores");
         let mut out = [self.queries.out(i); M];
         for a in 1..M {
             out[a] = self.queries.out(i + a);
         }
         let mut acc = [[s.splat(0.0); N]; M];
-        if !self.fresh {
+        if self.onto != Onto::Nothing {
             for a in 0..M {
                 let rescale = s.splat(self.state.rescale[i + a]);
                 for b in 0..N {
@@ -77,7 +89,7 @@ where
                             len,
                         )
                     };
-                    acc[a][b] = s.mul(old, rescale);
+                    acc[a][b] = if self.onto == Onto::ThisTile { old } else { s.mul(old, rescale) };
                 }
             }
         }
@@ -89,7 +101,7 @@ where
                 v[b] = unsafe { load(s, values, j * head_dim + at + b * S::LANES, len) };
             }
             for a in 0..M {
-                let p = s.splat(weights[a][j]);
+                let p = s.splat(weights[a][self.at + j]);
                 for b in 0..N {
                     acc[a][b] = s.mul_add(p, v[b], acc[a][b]);
                 }

@@ -6,8 +6,11 @@
 //!
 //! A task takes one K/V head and up to [`QUERIES`] of the (row, query head) pairs that share it and see the same keys; the
 //! tile loop is in `tile.rs`, its second product in `mix.rs`. Keys and values are decoded in registers, which costs nothing
-//! beside the arithmetic. Nothing of the size of the sequence is ever stored, and a query's result depends on its key
+//! next to the arithmetic. Nothing of the size of the sequence is ever stored, and a query's result depends on its key
 //! range alone.
+//!
+//! Keys and values are stored in pages, and a table says which pages hold the positions of a sequence. Tiles are cut by
+//! position and never by page, so neither the size of a page nor the order of the table changes a bit.
 //!
 //! # Source
 //! Milakov, Gimelshein, "Online normalizer calculation for softmax", 2018; tiling as in Dao et al., "FlashAttention", 2022.
@@ -22,7 +25,7 @@ use crate::tensor::{Rows, RowsMut};
 use std::ops::Range;
 use tile::{QUERIES, Task};
 
-/// K or V rows of one layer: head-major, `[n_kv_heads, capacity, head_dim]`, dense.
+/// K or V rows of one layer, `[pages, n_kv_heads, page, head_dim]`, dense.
 #[derive(Clone, Copy, Debug)]
 pub enum KvRows<'a> {
     /// Exact mode.
@@ -38,15 +41,28 @@ impl KvRows<'_> {
             Self::F16(x) => x.len(),
         }
     }
+
+    /// Number `i`, for a look.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn get(self, i: usize) -> f32 {
+        match self {
+            Self::F32(x) => x[i],
+            Self::F16(x) => x[i].to_f32(),
+        }
+    }
 }
 
-/// Consecutive query rows that see the same keys.
+/// Consecutive query rows of one sequence that see the same keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeySpan {
     /// Query rows, counted from the first row of the call.
     pub rows: Range<usize>,
-    /// Visible keys, as positions in the K/V rows.
+    /// Visible keys, as positions of the sequence.
     pub keys: Range<usize>,
+    /// Where the page table of the sequence begins in [`Attention::tables`].
+    pub table: usize,
 }
 
 /// The arguments of [`Kernels::attention`](super::Kernels::attention).
@@ -57,8 +73,10 @@ pub struct Attention<'a> {
     pub keys: KvRows<'a>,
     /// Values.
     pub values: KvRows<'a>,
-    /// Positions that `keys` and `values` have room for.
-    pub capacity: usize,
+    /// Positions in a page.
+    pub page: usize,
+    /// Page tables of the sequences, one after the other: entry `i` of a table is the page of the positions from `i * page` on.
+    pub tables: &'a [u32],
     /// Query heads: a multiple of `n_kv_heads`.
     pub n_heads: usize,
     /// Key and value heads.
@@ -73,7 +91,7 @@ pub struct Attention<'a> {
 
 impl Attention<'_> {
     fn check(&self) {
-        let Self { capacity, n_heads, n_kv_heads, head_dim, .. } = *self;
+        let Self { page, tables, n_heads, n_kv_heads, head_dim, .. } = *self;
         assert!(
             n_kv_heads > 0 && n_heads.is_multiple_of(n_kv_heads),
             "{n_heads} heads on {n_kv_heads} k/v heads"
@@ -81,12 +99,19 @@ impl Attention<'_> {
         assert_eq!(self.q.width(), n_heads * head_dim, "attention: width of q");
         assert_eq!(self.out.width(), n_heads * head_dim, "attention: width of out");
         assert_eq!(self.q.len(), self.out.len(), "attention: rows of q and rows of out");
-        assert_eq!(self.keys.len(), n_kv_heads * capacity * head_dim, "attention: size of keys");
-        assert_eq!(self.values.len(), n_kv_heads * capacity * head_dim, "attention: size of values");
+        let in_page = n_kv_heads * page * head_dim;
+        assert!(
+            in_page > 0 && self.keys.len().is_multiple_of(in_page),
+            "attention: keys are not whole pages"
+        );
+        assert_eq!(self.keys.len(), self.values.len(), "attention: sizes of keys and values");
+        let pages = self.keys.len() / in_page;
+        assert!(tables.iter().all(|&at| (at as usize) < pages), "attention: a table names a page of {pages}");
         let mut next = 0;
-        for KeySpan { rows, keys } in self.spans {
+        for KeySpan { rows, keys, table } in self.spans {
             assert!(rows.start == next && rows.end >= next, "attention: spans have a gap before {rows:?}");
-            assert!(keys.start < keys.end && keys.end <= capacity, "attention: keys {keys:?} of {capacity}");
+            let held = tables.len().saturating_sub(*table) * page;
+            assert!(keys.start < keys.end && keys.end <= held, "attention: keys {keys:?} of {held}");
             next = rows.end;
         }
         assert_eq!(next, self.q.len(), "attention: spans cover all rows");
@@ -103,7 +128,7 @@ unsafe impl Sync for Output {}
 pub(crate) fn attention(level: Level, exec: &dyn Executor, mut args: Attention<'_>) {
     args.check();
     let output = Output(args.out.data_mut().as_mut_ptr());
-    let Attention { q, keys, values, capacity, n_heads, n_kv_heads, head_dim, spans, .. } = args;
+    let Attention { q, keys, values, page, tables, n_heads, n_kv_heads, head_dim, spans, .. } = args;
     let group = n_heads / n_kv_heads;
     let per_task = pairs_per_task(exec.width(), n_kv_heads, group, spans);
     let tasks_of = |span: &KeySpan| (span.rows.len() * group).div_ceil(per_task);
@@ -126,20 +151,26 @@ pub(crate) fn attention(level: Level, exec: &dyn Executor, mut args: Attention<'
             let (row, head) = (span.rows.start + pair / group, kv_head * group + pair % group);
             *at = row * q.width() + head * head_dim;
         }
-        let head = kv_head * capacity * head_dim;
-        let seen = head + span.keys.start * head_dim..head + span.keys.end * head_dim;
+        let head = Head {
+            tables: &tables[span.table..],
+            page,
+            head_dim,
+            stride: n_kv_heads * page * head_dim,
+            first: kv_head * page * head_dim,
+        };
+        let seen = span.keys.clone();
         match (keys, values) {
-            (KvRows::F32(k), KvRows::F32(v)) => {
-                level.run_tile(Task { queries, keys: &k[seen.clone()], values: &v[seen] });
+            (KvRows::F32(keys), KvRows::F32(values)) => {
+                level.run_tile(Task { queries, head, seen, keys, values });
             }
-            (KvRows::F16(k), KvRows::F16(v)) => {
-                level.run_tile(Task { queries, keys: &k[seen.clone()], values: &v[seen] });
+            (KvRows::F16(keys), KvRows::F16(values)) => {
+                level.run_tile(Task { queries, head, seen, keys, values });
             }
-            (KvRows::F32(k), KvRows::F16(v)) => {
-                level.run_tile(Task { queries, keys: &k[seen.clone()], values: &v[seen] });
+            (KvRows::F32(keys), KvRows::F16(values)) => {
+                level.run_tile(Task { queries, head, seen, keys, values });
             }
-            (KvRows::F16(k), KvRows::F32(v)) => {
-                level.run_tile(Task { queries, keys: &k[seen.clone()], values: &v[seen] });
+            (KvRows::F16(keys), KvRows::F32(values)) => {
+                level.run_tile(Task { queries, head, seen, keys, values });
             }
         }
     });
@@ -157,6 +188,31 @@ fn pairs_per_task(threads: usize, n_kv_heads: usize, group: usize, spans: &[KeyS
         (n_kv_heads * tasks).div_ceil(threads) * (per_task.min(largest) + READING)
     };
     (1..=QUERIES).rev().min_by_key(time).expect("a task has at least one pair")
+}
+
+/// Where one K/V head of one sequence lies in the pages of a layer.
+#[derive(Clone, Copy)]
+struct Head<'a> {
+    /// The page table of the sequence, and whatever follows it.
+    tables: &'a [u32],
+    /// Positions in a page.
+    page: usize,
+    head_dim: usize,
+    /// Numbers in a page, all heads.
+    stride: usize,
+    /// Numbers before the head in every page.
+    first: usize,
+}
+
+impl Head<'_> {
+    /// The rows of the positions `range` as far as they lie in one page, and how many those are.
+    #[inline(always)]
+    fn rows<'a, T>(&self, data: &'a [T], range: Range<usize>) -> (&'a [T], usize) {
+        let (page, inside) = (range.start / self.page, range.start % self.page);
+        let n = range.len().min(self.page - inside);
+        let at = self.tables[page] as usize * self.stride + self.first + inside * self.head_dim;
+        (&data[at..][..n * self.head_dim], n)
+    }
 }
 
 /// The (row, query head) pairs of a task.
@@ -193,7 +249,7 @@ mod tests {
 
     #[test]
     fn tasks_are_large_unless_threads_would_idle() {
-        let span = |rows| [KeySpan { rows: 0..rows, keys: 0..100 }];
+        let span = |rows| [KeySpan { rows: 0..rows, keys: 0..100, table: 0 }];
         assert_eq!(pairs_per_task(2, 8, 2, &span(1024)), QUERIES, "a canvas has work for all");
         assert!(pairs_per_task(2, 8, 2, &span(4)) >= 8, "two threads share 8 heads evenly");
         assert_eq!(pairs_per_task(2, 1, 7, &span(1)), 4, "two threads share a group of 7");

@@ -9,11 +9,12 @@
 //! every score, sum and output element is one chain in the order of the keys, so nothing depends on which queries share a
 //! task.
 
-use super::Queries;
-use super::mix::Mix;
+use super::mix::{Mix, Onto};
+use super::{Head, Queries};
 use crate::kernels::exp::exp;
 use crate::kernels::gemm::{Decode, Product, WeightRow, sweep};
 use crate::kernels::simd::{F32s, MAX_LANES, Tile, TileOp};
+use std::ops::Range;
 
 /// Keys in a tile at most: long enough that what is done once a tile (maxima, sums, rescaling) is a few percent.
 pub(super) const KEYS: usize = 96;
@@ -38,9 +39,13 @@ fn keys_in_tile<K, V>(head_dim: usize) -> usize {
 /// Some queries against all the keys that they see.
 pub(super) struct Task<'a, K, V> {
     pub(super) queries: Queries<'a>,
-    /// `[keys, head_dim]`
+    /// Where the head lies in `keys` and `values`.
+    pub(super) head: Head<'a>,
+    /// Positions of the keys that the queries see.
+    pub(super) seen: Range<usize>,
+    /// All pages of the layer.
     pub(super) keys: &'a [K],
-    /// `[keys, head_dim]`
+    /// All pages of the layer.
     pub(super) values: &'a [V],
 }
 
@@ -65,7 +70,7 @@ where
 
     #[inline(always)]
     fn run<S: Tile>(self, s: S) {
-        let Self { queries, keys, values } = self;
+        let Self { queries, head, seen, keys, values } = self;
         let head_dim = queries.head_dim;
         let scale = 1.0 / (head_dim as f32).sqrt();
         let mut state = State {
@@ -74,18 +79,31 @@ where
             sum: [0.0; QUERIES],
             rescale: [0.0; QUERIES],
         };
-        let (count, in_tile) = (keys.len() / head_dim, keys_in_tile::<K, V>(head_dim));
-        let mut first = 0;
-        while first < count {
-            let tile = first * head_dim..(first + in_tile).min(count) * head_dim;
-            let n = tile.len() / head_dim;
-            let mut scores =
-                Scores { queries: &queries, keys: &keys[tile.clone()], scores: &mut state.scores };
-            sweep(s, &mut scores, queries.len, n, head_dim);
-            state.softmax(s, queries.len, n, scale);
-            let mix = Mix { queries: &queries, values: &values[tile], state: &state, fresh: first == 0 };
-            mix.run(s);
-            first += in_tile;
+        let in_tile = keys_in_tile::<K, V>(head_dim);
+        let mut first = seen.start;
+        while first < seen.end {
+            let tile = first..(first + in_tile).min(seen.end);
+            // A tile may cross into other pages; its scores are computed, and its values added, page by page.
+            let mut at = 0;
+            while at < tile.len() {
+                let (keys, n) = head.rows(keys, first + at..tile.end);
+                let mut scores = Scores { queries: &queries, keys, at, scores: &mut state.scores };
+                sweep(s, &mut scores, queries.len, n, head_dim);
+                at += n;
+            }
+            state.softmax(s, queries.len, tile.len(), scale);
+            let mut at = 0;
+            while at < tile.len() {
+                let (values, n) = head.rows(values, first + at..tile.end);
+                let onto = match (at, first == seen.start) {
+                    (0, true) => Onto::Nothing,
+                    (0, false) => Onto::EarlierTiles,
+                    _ => Onto::ThisTile,
+                };
+                Mix { queries: &queries, values, state: &state, at, onto }.run(s);
+                at += n;
+            }
+            first = tile.end;
         }
         for i in 0..queries.len {
             // SAFETY: `head_dim` numbers that this task alone writes, initialized by the first tile.
@@ -100,6 +118,8 @@ struct Scores<'a, 'b, K> {
     queries: &'a Queries<'b>,
     /// `[n, head_dim]`
     keys: &'a [K],
+    /// Where the keys begin in the tile.
+    at: usize,
     scores: &'a mut [[f32; KEYS]; QUERIES],
 }
 
@@ -144,7 +164,7 @@ where
             }
             let sums = s.sum4(four);
             for t in at..(at + 4).min(M * N) {
-                self.scores[i + t % M][j + t / M] = sums[t - at];
+                self.scores[i + t % M][self.at + j + t / M] = sums[t - at];
             }
             at += 4;
         }
