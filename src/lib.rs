@@ -7,14 +7,10 @@
 //! shape; [`quant`] says how weights are stored; [`kernels`] compute on slices and [`weights`] reads files; [`cache`] keeps keys
 //! and values, and [`roofline`] measures what the machine can do; [`model`] is the transformer and [`sampler`] the decoding
 //! policies, neither of which sees the other; [`engine`] brings them together, and [`text`] turns ids into words. A module
-//! uses only what stands before it in this list. With the feature `capi`, C programs stand on top of all that.
+//! uses only what comes before it in this list. Programs, the C interface and the comparison with recordings are crates of their own.
 
 pub mod bytes;
 pub mod cache;
-#[cfg(feature = "capi")]
-pub mod capi;
-#[cfg(feature = "cli")]
-pub mod cli;
 pub mod dtype;
 pub mod engine;
 pub mod error;
@@ -27,8 +23,6 @@ pub mod roofline;
 pub mod sampler;
 pub mod tensor;
 pub mod text;
-#[cfg(feature = "verify")]
-pub mod verify;
 pub mod weights;
 
 pub use engine::{Control, Engine, EngineBuilder, Event, Generation, Request, Session};

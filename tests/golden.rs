@@ -1,12 +1,27 @@
 //! Every recorded entry of tests/golden, at every level that this machine has, with one thread and with several.
-#![cfg(feature = "verify")]
 
 use diffulex::cache::KvDtype;
 use diffulex::exec::{Executor, Serial, Threads};
 use diffulex::kernels::Level;
-use diffulex::verify::{self, Options, Outcome, Verdict};
+use diffulex_verify::{self as verify, OpenText, Options, Outcome, Verdict};
 use std::path::PathBuf;
 use std::sync::Arc;
+
+#[cfg(feature = "cli")]
+#[path = "../crates/verify/src/words.rs"]
+mod words;
+
+/// What reads the texts of a recording, in a build that reads tokenizers.
+const TEXT: Option<OpenText> = {
+    #[cfg(feature = "cli")]
+    {
+        Some(words::open)
+    }
+    #[cfg(not(feature = "cli"))]
+    {
+        None
+    }
+};
 
 fn directories() -> Vec<PathBuf> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
@@ -18,7 +33,7 @@ fn directories() -> Vec<PathBuf> {
 }
 
 fn check(exec: Arc<dyn Executor + Send + Sync>, level: Level) {
-    let options = Options { tolerance: 1e-4, level, exec, kv: KvDtype::F32 };
+    let options = Options { tolerance: 1e-4, level, exec, kv: KvDtype::F32, text: TEXT };
     let directories = directories();
     assert_eq!(directories.len(), 9, "eight models and the sampler vectors");
     let mut failures = Vec::new();

@@ -20,7 +20,7 @@ fi
 . "$prefix/env"
 # Incremental builds would only take disk here.
 export CARGO_INCREMENTAL=0
-tests=(--release --no-default-features --features verify --lib --test kernels --test golden)
+tests=(--release --no-default-features --lib --test kernels --test golden)
 outcome=0
 timeout "$(left)" cargo test "${tests[@]}" --no-run || outcome=$?
 [ $outcome -ne 124 ] || skip "building took longer than $limit s"

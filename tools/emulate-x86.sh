@@ -2,7 +2,7 @@
 # Runs tests on an emulated x86 processor: by default one with AVX-512 (VNNI, BF16, FP16), AVX-VNNI and AMX (int8, bf16).
 #
 #   tools/emulate-x86.sh                      tests/kernels, and the unit tests of the kernels with pulp
-#   tools/emulate-x86.sh --features cli --test golden     these tests (options of `cargo test --no-run`)
+#   tools/emulate-x86.sh --test golden     these tests (options of `cargo test --no-run`)
 #   tools/emulate-x86.sh --program PATH [ARGUMENTS]       a program that is built already, statically linked
 #   ARGS='--skip any_shape' tools/emulate-x86.sh ...    arguments for the test programs
 #   CPU=arrow_lake tools/emulate-x86.sh ...    another processor: CPU=help lists them

@@ -3,11 +3,11 @@
 #
 #   tools/install-capi.sh [--prefix DIR] [--features LIST] [--target-dir DIR]
 #
-# Default: /usr/local, `capi,mmap` (capi alone has no dependencies), target/capi. RUSTFLAGS and CARGO_BUILD_TARGET are respected.
+# Default: /usr/local, `mmap` (an empty list has no dependencies), target/capi. RUSTFLAGS and CARGO_BUILD_TARGET are respected.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-prefix=/usr/local features=capi,mmap target=target/capi
+prefix=/usr/local features=mmap target=target/capi
 while [ $# -gt 0 ]; do
     case "$1" in
         --prefix | --features | --target-dir)
@@ -34,16 +34,15 @@ case "$(uname -s)" in
         name=-Wl,-soname,$soname ;;
 esac
 
-# The crate types are given here and not in Cargo.toml, where every build of the crate would link them.
-cargo rustc --release --lib --no-default-features --features "$features" --target-dir "$target" \
-    --config 'profile.release.debug=false' --crate-type cdylib,staticlib -- -C link-arg="$name"
+cargo rustc --release -p diffulex-capi --lib --no-default-features --features "$features" --target-dir "$target" \
+    --config 'profile.release.debug=false' -- -C link-arg="$name"
 built=$target/${CARGO_BUILD_TARGET:-}/release
 
 install -d "$prefix/include" "$prefix/lib/pkgconfig"
 install -m 644 include/diffulex.h "$prefix/include/"
-install -m 755 "$built/$shared" "$prefix/lib/$soname"
+install -m 755 "$built/${shared/diffulex/diffulex_capi}" "$prefix/lib/$soname"
 ln -sf "$soname" "$prefix/lib/$shared"
-install -m 644 "$built/libdiffulex.a" "$prefix/lib/"
+install -m 644 "$built/libdiffulex_capi.a" "$prefix/lib/libdiffulex.a"
 if command -v strip >/dev/null; then
     strip -S "$prefix/lib/$soname" "$prefix/lib/libdiffulex.a"
 fi

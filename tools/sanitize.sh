@@ -17,7 +17,7 @@ skip() { printf 'skipped: %s\n' "$*"; }
 nightly() { rustup run nightly rustc --version >/dev/null 2>&1; }
 component() { rustup component list --toolchain nightly 2>/dev/null | grep -q "^$1.*(installed)"; }
 # Tests without a dependency beyond those of the tests, from the smallest to whole generations.
-tests=(--release --no-default-features --features verify --lib --test kernels --test decode --test golden --test soak)
+tests=(--release --no-default-features --lib --test kernels --test decode --test golden --test soak)
 
 run_address() {
     local toolchain=()

@@ -7,7 +7,7 @@
 use crate::capi_args::{self as args, AnyVersion};
 use crate::engine::{CHECKPOINTS, damage};
 use arbitrary::{Result, Unstructured};
-use diffulex::capi::*;
+use diffulex_capi::*;
 use std::collections::VecDeque;
 use std::ffi::{CStr, c_int, c_void};
 use std::ptr::{null, null_mut};

@@ -2,7 +2,7 @@
 
 use arbitrary::{Result, Unstructured};
 use diffulex::Policy;
-use diffulex::capi::{Files, Generation, Info, Options, Request};
+use diffulex_capi::{Files, Generation, Info, Options, Request};
 use std::ffi::{CStr, CString, c_char};
 use std::ptr::null;
 

@@ -108,7 +108,7 @@ impl Quant {
     }
 
     /// Bytes of the scales (and minima) of a panel.
-    pub(crate) fn header_bytes(self, k: usize) -> usize {
+    pub fn header_bytes(self, k: usize) -> usize {
         let planes = if self.zero_points { 2 } else { 1 };
         (self.groups(k) * PANEL_ROWS * 2 * planes).next_multiple_of(SECTION)
     }

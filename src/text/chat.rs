@@ -6,6 +6,7 @@
 //!
 //! Source: transformers, `chat_template_utils.py` (the environment) and `apply_chat_template` (the variables).
 
+pub use super::Message;
 use super::special_token;
 use crate::error::{Error, Result};
 use crate::json::Value as Json;
@@ -26,22 +27,6 @@ const MAX_TEXT: usize = 64 << 20;
 
 /// Special tokens that templates print, by the names that templates know.
 const SPECIALS: [&str; 4] = ["bos_token", "eos_token", "pad_token", "unk_token"];
-
-/// One turn of a conversation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
-    /// Who speaks: `system`, `user` or `assistant`.
-    pub role: String,
-    /// What is said.
-    pub content: String,
-}
-
-impl Message {
-    /// A turn.
-    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
-        Self { role: role.into(), content: content.into() }
-    }
-}
 
 /// A compiled chat template.
 #[derive(Debug)]

@@ -19,6 +19,22 @@ use crate::error::Result;
 use crate::json::Value;
 use crate::tensor::TokenId;
 
+/// One turn of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Who speaks: `system`, `user` or `assistant`.
+    pub role: String,
+    /// What is said.
+    pub content: String,
+}
+
+impl Message {
+    /// A turn.
+    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
+        Self { role: role.into(), content: content.into() }
+    }
+}
+
 /// Text to ids and back.
 pub trait Tokenizer: Send + Sync {
     /// The ids of `text`. Nothing is added at its ends: chat templates carry their special tokens, and the text of a special

@@ -1,4 +1,4 @@
-//! Bad input through `diffulex-run` and `diffulex-bench`, row by row: exit code 2, nothing on stdout, and one message that
+//! Bad input through `diffulex-run`, row by row: exit code 2, nothing on stdout, and one message that
 //! names the file, tensor, key or option, what was found and what was expected. Nothing panics.
 #![cfg(feature = "cli")]
 
@@ -7,50 +7,11 @@ mod fixture;
 #[path = "../fixture/program.rs"]
 mod program;
 
-mod bench;
 mod files;
 mod requests;
 
 use fixture::{TempDir, parts, safetensors};
-use program::{Output, run};
-
-/// Collects what is wrong with the rows of a table, so that one run shows all of it.
-#[derive(Default)]
-struct Refusals {
-    rows: usize,
-    wrong: Vec<String>,
-}
-
-impl Refusals {
-    /// The program must refuse these arguments with a message that holds all fragments.
-    fn row(&mut self, input: &str, arguments: &[&str], fragments: &[&str]) {
-        self.check(input, &run(arguments), fragments);
-    }
-
-    /// The program must refuse this copy of a checkpoint after the damage.
-    fn damaged(&mut self, input: &str, dir: &TempDir, more: &[&str], fragments: &[&str]) {
-        let weights = dir.argument();
-        self.row(input, &[&["-w", &weights, "--max-tokens", "4"], more].concat(), fragments);
-    }
-
-    fn check(&mut self, input: &str, output: &Output, fragments: &[&str]) {
-        self.rows += 1;
-        let message = output.stderr.trim_end();
-        let missing: Vec<_> = fragments.iter().filter(|fragment| !message.contains(**fragment)).collect();
-        let one_error = message.starts_with("error: ") && message.matches("error:").count() == 1;
-        if output.code != Some(2) || !output.stdout.is_empty() || !one_error || !missing.is_empty() {
-            self.wrong.push(format!("{input}: missing {missing:?} in {output:?}"));
-        }
-        if message.contains("panicked") || message.ends_with("..") {
-            self.wrong.push(format!("{input}: {message}"));
-        }
-    }
-
-    fn finish(self, rows: usize) {
-        assert!(self.wrong.is_empty(), "{} wrong rows:\n{}", self.wrong.len(), self.wrong.join("\n"));
-        assert_eq!(self.rows, rows, "rows of the table");
-    }
-}
+use program::Refusals;
 
 const IDS: &[&str] = &["--ids", "1,2,3"];
 const TEXT: &[&str] = &["--prompt", "Hello"];

@@ -2,7 +2,7 @@
 //! read.
 
 use crate::fixture::{TempDir, golden};
-use crate::program::{Output, command, finish, program, run};
+use crate::program::{Output, command, finish, program, reports_a_full_disk, run};
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -117,31 +117,20 @@ fn weights_that_are_locked_for_writing_are_refused_until_they_are_free() {
     assert_eq!((free.code, &free.stdout), (Some(0), &read.stdout), "{free:?}");
 }
 
-/// A device that is always full.
-const FULL: &str = "/dev/full";
-
 #[test]
 fn a_full_disk_behind_standard_output_is_an_error() {
-    let Ok(_) = File::options().write(true).open(FULL) else {
-        return println!("skipped: this system has no {FULL}");
-    };
     let model = golden("sdar-f32").display().to_string();
-    let sampler = golden("sampler").display().to_string();
     let generate = ["-w", &model, "--ids", "1,2,3", "--max-tokens", "8"];
-    for mut command in [
+    for command in [
         command(&generate),
         command(&[&generate[..], &["--json"]].concat()),
         command(&["-w", &model, "--info"]),
         command(&["--list-strategies"]),
         command(&["--doctor"]),
-        program(env!("CARGO_BIN_EXE_diffulex-verify"), &[&sampler]),
     ] {
-        command.stdout(File::options().write(true).open(FULL).unwrap());
-        let what = format!("{command:?}");
-        let outcome = finish(command);
-        assert_eq!(outcome.code, Some(2), "{what}: {}", outcome.stderr);
-        assert!(outcome.stderr.contains("standard output: No space left"), "{what}: {}", outcome.stderr);
-        assert!(!outcome.stderr.contains("panicked"), "{what}: {}", outcome.stderr);
+        if !reports_a_full_disk(command) {
+            return;
+        }
     }
 }
 

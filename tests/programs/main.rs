@@ -7,7 +7,6 @@ mod fixture;
 mod program;
 
 mod batch;
-mod bench;
 mod broken;
 mod canvas;
 mod chat;
@@ -18,7 +17,6 @@ mod faults;
 mod hub;
 mod infill;
 mod options;
-mod quality;
 mod quantize;
 mod recorded;
 mod run;
@@ -28,48 +26,12 @@ mod signals;
 #[cfg(unix)]
 mod terminal;
 mod trace;
-mod verify;
 
-use serde_json::Value;
+use fixture::{MODELS, model};
+use program::{ids, list, manifest};
 
-/// Every program of the package.
-const PROGRAMS: [&str; 5] = [
-    env!("CARGO_BIN_EXE_diffulex-run"),
-    env!("CARGO_BIN_EXE_diffulex-quantize"),
-    env!("CARGO_BIN_EXE_diffulex-verify"),
-    env!("CARGO_BIN_EXE_diffulex-synth"),
-    env!("CARGO_BIN_EXE_diffulex-bench"),
-];
+/// The programs of the package.
+const PROGRAMS: [&str; 2] = [env!("CARGO_BIN_EXE_diffulex-run"), env!("CARGO_BIN_EXE_diffulex-quantize")];
 
-/// The recorded models.
-const MODELS: [&str; 8] = [
-    "dream-bf16",
-    "dream-f32",
-    "fastdllm2-f32",
-    "fastdllm2-untied",
-    "llada-f16",
-    "llada-f32",
-    "sdar-f32",
-    "sdar-hd128-sharded",
-];
-
-/// A golden directory as an argument.
-fn model(name: &str) -> String {
-    fixture::golden(name).display().to_string()
-}
-
-/// The manifest of a golden directory.
-fn manifest(name: &str) -> Value {
-    let text = std::fs::read_to_string(fixture::golden(name).join("golden.json")).unwrap();
-    serde_json::from_str(&text).unwrap()
-}
-
-/// Token ids in JSON.
-fn ids(value: &Value) -> Vec<u64> {
-    value.as_array().unwrap().iter().map(|id| id.as_u64().unwrap()).collect()
-}
-
-/// Token ids as `--ids` takes and prints them.
-fn list(ids: &[u64]) -> String {
-    ids.iter().map(u64::to_string).collect::<Vec<_>>().join(",")
-}
+/// Commands of these programs that the documents have at least.
+const COMMANDS: usize = 20;

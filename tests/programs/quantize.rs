@@ -304,8 +304,11 @@ fn help_and_version_are_no_errors() {
 #[cfg(unix)]
 mod interrupted {
     use super::{QUANTIZE, names};
-    use crate::fixture::TempDir;
-    use crate::program::{finish, program};
+    use crate::fixture::{TempDir, golden};
+    use crate::program::program;
+    use diffulex::Architecture;
+    use diffulex::dtype::DType;
+    use diffulex::weights::writer::{TensorSpec, write_checkpoint};
     use std::process::{Child, Command, Stdio};
     use std::time::Duration;
 
@@ -316,10 +319,23 @@ mod interrupted {
 
     /// A model that takes a thread a second or two.
     fn large(dir: &TempDir) -> String {
-        let source = dir.file("source").display().to_string();
-        let synth = env!("CARGO_BIN_EXE_diffulex-synth");
-        finish(program(synth, &["tiny-llada", "--layers", "150", "-o", &source])).text();
-        source
+        let source = dir.file("source");
+        std::fs::create_dir(&source).unwrap();
+        let config = std::fs::read_to_string(golden("llada-f32").join("config.json")).unwrap();
+        let mut config: serde_json::Value = serde_json::from_str(&config).unwrap();
+        config["n_layers"] = 150.into();
+        config["mlp_hidden_size"] = 1024.into();
+        std::fs::write(source.join("config.json"), config.to_string()).unwrap();
+        let arch = Architecture::from_file(&source.join("config.json")).unwrap();
+        let spec = |(name, shape)| TensorSpec { name, dtype: DType::F32, shape };
+        let tensors: Vec<_> = arch.expected_tensors().into_iter().map(spec).collect();
+        write_checkpoint(&source, &tensors, u64::MAX, &[], &mut |_, bytes| {
+            let numbers = bytes.as_chunks_mut().0.iter_mut().enumerate();
+            numbers.for_each(|(i, number)| *number = ((i * 37 % 101) as f32 - 50.0).to_le_bytes());
+            Ok(())
+        })
+        .unwrap();
+        source.display().to_string()
     }
 
     #[test]
@@ -343,4 +359,11 @@ mod interrupted {
             assert!(!out.exists(), "{signal}: {:?}", names(&out));
         }
     }
+}
+
+#[test]
+fn options_without_a_use_are_refused() {
+    let refused = finish(program(QUANTIZE, &["dir", "--activations", "int8"]));
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert!(refused.stderr.contains("unexpected argument '--activations'"), "{}", refused.stderr);
 }

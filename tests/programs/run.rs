@@ -1,7 +1,7 @@
 //! `diffulex-run`: where the prompt comes from, and what goes to stdout and to stderr.
 
 use crate::fixture::{TempDir, golden, parts};
-use crate::program::{command, finish, program, run, run_with_stdin};
+use crate::program::{Output, command, finish, program, run, run_with_stdin};
 use crate::{MODELS, ids, list, manifest, model};
 use diffulex::Policy;
 use serde_json::{Value, json};
@@ -232,4 +232,13 @@ fn the_level_comes_from_the_option_else_the_environment_else_the_cpu() {
     assert_eq!(level(&[], Some("scalar")), "scalar");
     assert_eq!(level(&["--level", best], Some("scalar")), best);
     assert_eq!(level(&["--level", "scalar"], None), "scalar");
+}
+
+#[test]
+fn the_demo_answers_its_suggestions() {
+    let answer = |question: &str| -> Output { run(&["--quiet", "--prompt", question]) };
+    assert_eq!(answer("What is 27 + 45?").text(), "27 + 45 = 72.\n");
+    assert_eq!(answer("Sort these numbers: 7 3 9 1.").text(), "1 3 7 9\n");
+    let story = answer("Tell a story about Mia the fox.");
+    assert!(story.text().contains("Mia") && story.text().contains("fox"), "{}", story.stdout);
 }

@@ -107,12 +107,3 @@ fn versions_name_the_levels() {
         assert!(finish(wrong).text().contains("`mmx` is not a level of this cpu"), "{path}");
     }
 }
-
-#[test]
-fn options_without_a_use_are_refused() {
-    for path in [env!("CARGO_BIN_EXE_diffulex-quantize"), env!("CARGO_BIN_EXE_diffulex-verify")] {
-        let refused = finish(program(path, &["dir", "--activations", "int8"]));
-        assert_eq!(refused.code, Some(2), "{path}: {}", refused.stderr);
-        assert!(refused.stderr.contains("unexpected argument '--activations'"), "{path}: {}", refused.stderr);
-    }
-}

@@ -1,7 +1,7 @@
 //! The command line.
 
+use crate::cli::{self, CpuArgs, DEFAULT_GROUP, FormatName};
 use clap::Parser;
-use diffulex::cli::{self, CpuArgs, DEFAULT_GROUP, FormatName};
 use diffulex::model::Recipe;
 use diffulex::quant::Group;
 use diffulex::{Error, Result};

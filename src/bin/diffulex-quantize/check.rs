@@ -1,8 +1,8 @@
 //! Does the output still compute what the source does? Logits of both on random tokens, and numbers that are not finite.
 
+use crate::cli::{self, CpuArgs};
 use crate::convert::matrix;
 use diffulex::cache::{KvDtype, Visible};
-use diffulex::cli::{self, CpuArgs};
 use diffulex::engine::ModelFiles;
 use diffulex::kernels::Activations;
 use diffulex::model::{Architecture, Probe};

@@ -1,7 +1,7 @@
 //! Reads tensor by tensor, encodes, writes.
 
+use crate::cli;
 use crate::output::{Output, companions};
-use diffulex::cli;
 use diffulex::engine::ModelFiles;
 use diffulex::exec::Threads;
 use diffulex::model::{Planned, Recipe};

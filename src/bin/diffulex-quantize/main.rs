@@ -1,16 +1,24 @@
 //! `diffulex-quantize`: a checkpoint of floats becomes one of int8 or int4 weights, which the engine maps and multiplies as they
 //! are.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod args;
 mod check;
+#[path = "../cli/mod.rs"]
+#[allow(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    reason = "the sources of crates/cli; a program uses its part"
+)]
+mod cli;
 mod convert;
 mod output;
 mod report;
 
 use args::Args;
+use cli::INTERRUPTED;
 use diffulex::Result;
-use diffulex::cli::{self, INTERRUPTED};
 use diffulex::weights::Checkpoint;
 use std::process::ExitCode;
 

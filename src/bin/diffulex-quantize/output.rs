@@ -1,7 +1,7 @@
 //! The directory that is written: what must not be there before, what goes with the weights, and that nothing is left of a run
 //! that did not end well.
 
-use diffulex::cli::readable;
+use crate::cli::readable;
 use diffulex::{Error, Result};
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,8 +1,8 @@
 //! What was written and how much was lost, as text or JSON.
 
 use crate::check::Check;
+use crate::cli::readable;
 use crate::convert::{Conversion, Written};
-use diffulex::cli::readable;
 use diffulex::model::Part;
 use diffulex::quant::Loss;
 use serde_json::{Value, json};

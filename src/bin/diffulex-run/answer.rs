@@ -1,10 +1,10 @@
 //! One answer: a prompt goes through the decoding loop, its events to whoever watches.
 
 use crate::args::LengthArgs;
+use crate::cli::{self, Opened};
 use crate::display::Display;
 use crate::prompt::{self, Prompt};
 use crate::transcript::{Ending, Transcript};
-use diffulex::cli::{self, Opened};
 use diffulex::engine::{Session, StopReason};
 use diffulex::{Control, Engine, Event, Generation, Policy, Request, Result};
 

@@ -1,10 +1,10 @@
 //! The command line.
 
 use crate::batch::BatchArgs;
+use crate::cli::decoding::DecodingArgs;
+use crate::cli::{self, MachineArgs, ModelArgs};
 use crate::display::CanvasChoice;
 use clap::{Args, Parser};
-use diffulex::cli::decoding::DecodingArgs;
-use diffulex::cli::{self, MachineArgs, ModelArgs};
 use diffulex::tensor::TokenId;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! `--info` for a checkpoint that cannot run: everything that is missing, not only what was noticed first.
 
 use crate::args::Cli;
-use diffulex::cli::{self, BAD_INPUT, ModelArgs, hub};
+use crate::cli::{self, BAD_INPUT, ModelArgs, hub};
 use diffulex::weights::{Checkpoint, Storage, TensorSource};
 use diffulex::{Architecture, Error, Result};
 use serde_json::{Value, json};

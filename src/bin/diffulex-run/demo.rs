@@ -1,7 +1,7 @@
 //! The model that runs when no weights are given: a tiny SDAR checkpoint of our own (demo/), part of the program.
 
+use crate::cli::{InUse, MachineArgs, ModelArgs, Opened};
 use diffulex::bytes::Bytes;
-use diffulex::cli::{InUse, MachineArgs, ModelArgs, Opened};
 use diffulex::engine::ModelFiles;
 use diffulex::json::Value;
 use diffulex::model::GenerationConfig;

@@ -3,11 +3,11 @@
 use crate::answer::{self, Setup};
 use crate::args::OutputArgs;
 use crate::canvas::{self, Live, Region, Span};
+use crate::cli::{self, Opened};
 use crate::demo;
 use crate::progress::WithProgress;
 use crate::prompt::Prompt;
 use clap::ValueEnum;
-use diffulex::cli::{self, Opened};
 use diffulex::{Control, Event, Result};
 use std::borrow::Cow;
 use std::io::IsTerminal;

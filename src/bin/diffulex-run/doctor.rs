@@ -1,13 +1,13 @@
 //! `--doctor`: what this machine is, what it can do, and which models it would run how fast.
 
 use crate::args::Cli;
+use crate::cli::machine::Machine;
+use crate::cli::memory::{self, Fit, Need};
+use crate::cli::presets::Preset;
+use crate::cli::work::{PassSize, Work};
+use crate::cli::{self, readable};
 use diffulex::Result;
 use diffulex::cache::KvDtype;
-use diffulex::cli::machine::Machine;
-use diffulex::cli::memory::{self, Fit, Need};
-use diffulex::cli::presets::Preset;
-use diffulex::cli::work::{PassSize, Work};
-use diffulex::cli::{self, readable};
 use diffulex::exec::{self, Threads};
 use diffulex::kernels::{Activations, Kernels, Level};
 use diffulex::model::Architecture;

@@ -1,7 +1,7 @@
 //! `--info`: what a model is and what it needs.
 
+use crate::cli::{Opened, decoding};
 use diffulex::cache::{Attention, KvDtype};
-use diffulex::cli::{Opened, decoding};
 use serde_json::{Value, json};
 
 /// The description, for people or as JSON.

@@ -6,6 +6,14 @@ mod batch;
 mod broken;
 mod canvas;
 mod chat;
+#[path = "../cli/mod.rs"]
+#[allow(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    reason = "the sources of crates/cli; a program uses its part"
+)]
+mod cli;
 mod demo;
 mod display;
 mod doctor;
@@ -18,7 +26,7 @@ mod transcript;
 
 use answer::Setup;
 use args::Cli;
-use diffulex::cli::{self, INTERRUPTED, Opened, Progress, decoding};
+use cli::{INTERRUPTED, Opened, Progress, decoding};
 use diffulex::{Policy, Result};
 use prompt::Prompt;
 use std::process::ExitCode;

@@ -1,7 +1,7 @@
 //! Progress on stderr while an answer is not to be seen yet: around any other [`Display`].
 
+use crate::cli::Progress;
 use crate::display::Display;
-use diffulex::cli::Progress;
 use diffulex::engine::PassKind;
 use diffulex::{Control, Event, Result};
 

@@ -1,7 +1,7 @@
 //! Where the prompt comes from and what ids it becomes.
 
 use crate::args::PromptArgs;
-use diffulex::cli::{Opened, gaps};
+use crate::cli::{Opened, gaps};
 use diffulex::tensor::TokenId;
 use diffulex::text::chat::Message;
 use diffulex::text::hf::HfTokenizer;

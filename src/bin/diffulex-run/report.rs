@@ -1,8 +1,8 @@
 //! What a run says about itself: a few lines on stderr, or one JSON object.
 
 use crate::answer::Answer;
+use crate::cli::{self, Opened, decoding};
 use crate::prompt::Prompt;
-use diffulex::cli::{self, Opened, decoding};
 use serde_json::{Value, json};
 use std::time::Duration;
 

@@ -3,7 +3,7 @@
 //! Tokens are final from the left up to the first mask. Each goes through the decoder and the stop strings once, so the
 //! number of tokens before a stop is known exactly.
 
-use diffulex::cli::Opened;
+use crate::cli::Opened;
 use diffulex::sampler::Canvas;
 use diffulex::tensor::TokenId;
 use diffulex::text::{StopStrings, StreamDecoder, Tokenizer};

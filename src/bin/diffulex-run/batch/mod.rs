@@ -5,13 +5,13 @@ mod output;
 
 use crate::answer::{self, Answer, Setup};
 use crate::args::Cli;
+use crate::cli::{self, INTERRUPTED, Opened, Progress, decoding};
 use crate::demo;
 use crate::display::Silent;
 use crate::prompt::Prompt;
 use crate::report::seconds;
 use crate::transcript::Ending;
 use clap::Args;
-use diffulex::cli::{self, INTERRUPTED, Opened, Progress, decoding};
 use diffulex::engine::Session;
 use diffulex::text::chat::Message;
 use diffulex::{Error, Result};

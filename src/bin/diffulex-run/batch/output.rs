@@ -4,7 +4,8 @@
 //! end is cut off. At the end the lines stand in the order of the input.
 
 use super::input::{Line, is_stream};
-use diffulex::{Error, Result, cli};
+use crate::cli;
+use diffulex::{Error, Result};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};

@@ -10,9 +10,10 @@ mod tests;
 pub(crate) use cells::safe;
 pub(crate) use region::{Region, Span};
 
+use crate::cli;
 use crate::display::Display;
 use diffulex::sampler::Canvas;
-use diffulex::{Control, Event, Result, cli};
+use diffulex::{Control, Event, Result};
 use screen::{Screen, Size};
 use std::time::{Duration, Instant};
 

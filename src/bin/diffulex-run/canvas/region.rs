@@ -2,8 +2,8 @@
 
 use super::cells::cells;
 use super::screen::{Piece, Style};
+use crate::cli::Opened;
 use diffulex::cache::Attention;
-use diffulex::cli::Opened;
 use diffulex::sampler::{Candidate, Canvas, Score};
 use diffulex::tensor::TokenId;
 use diffulex::text::{StreamDecoder, Tokenizer};

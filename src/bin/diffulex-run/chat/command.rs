@@ -1,9 +1,9 @@
 //! Commands of a session: a line that begins with a slash becomes a [`Command`].
 
 use super::settings::Change;
+use crate::cli::decoding::Cache;
 use clap::ValueEnum;
 use diffulex::Policy;
-use diffulex::cli::decoding::Cache;
 use rustyline::completion::unescape;
 use std::fmt::Write;
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! [`Conversation`]: what was said. [`Saved`]: the same in a file, with the settings.
 
 use super::settings::Settings;
-use diffulex::cli;
+use crate::cli;
 use diffulex::text::chat::Message;
 use diffulex::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -97,7 +97,7 @@ impl Saved {
 mod tests {
     use super::*;
     use crate::args::LengthArgs;
-    use diffulex::cli::decoding::{Cache, Confidence, DecodingArgs};
+    use crate::cli::decoding::{Cache, Confidence, DecodingArgs};
 
     fn saved() -> Saved {
         let decoding = DecodingArgs {

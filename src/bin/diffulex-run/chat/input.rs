@@ -1,8 +1,8 @@
 //! Where turns come from: a line editor on a terminal, lines of a pipe anywhere else.
 
 use super::assist::Assist;
+use crate::cli;
 use crate::prompt;
-use diffulex::cli;
 use diffulex::{Error, Result};
 use etcetera::BaseStrategy;
 use rustyline::config::{Behavior, Config};

@@ -12,12 +12,12 @@ mod stats;
 
 use crate::answer::{self, Answer, DEFAULT_MAX_TOKENS, Setup};
 use crate::args::{Cli, OutputArgs};
+use crate::cli::{self, INTERRUPTED, Opened, decoding};
 use crate::display::{self, CanvasChoice};
 use crate::prompt::Prompt;
 use crate::{demo, info, report};
 use command::Command;
 use conversation::{Conversation, Saved, Turn};
-use diffulex::cli::{self, INTERRUPTED, Opened, decoding};
 use diffulex::engine::{Session, StopReason};
 use diffulex::text::Tokenizer;
 use diffulex::text::chat::ChatTemplate;

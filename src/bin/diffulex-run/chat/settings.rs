@@ -2,8 +2,8 @@
 
 use crate::answer::Setup;
 use crate::args::LengthArgs;
-use diffulex::cli::Opened;
-use diffulex::cli::decoding::{self, Cache, DecodingArgs};
+use crate::cli::Opened;
+use crate::cli::decoding::{self, Cache, DecodingArgs};
 use diffulex::{Error, Result};
 use serde::{Deserialize, Serialize};
 

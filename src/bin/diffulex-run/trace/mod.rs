@@ -6,10 +6,10 @@
 mod recorder;
 
 use crate::answer::{Answer, Setup};
+use crate::cli::{self, Opened, decoding};
 use crate::display::Display;
 use crate::prompt::Prompt;
 use diffulex::cache::Attention;
-use diffulex::cli::{self, Opened, decoding};
 use diffulex::engine::PassKind;
 use diffulex::sampler::Candidate;
 use diffulex::tensor::TokenId;

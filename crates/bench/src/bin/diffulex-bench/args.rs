@@ -1,0 +1,229 @@
+//! The command line.
+
+use crate::quality::Grid;
+use clap::{Args, Parser, ValueEnum};
+use diffulex::quant::{Code, Format, Group};
+use diffulex::tensor::TokenId;
+use diffulex::{Error, Result};
+use diffulex_cli::decoding::DecodingArgs;
+use diffulex_cli::presets::Preset;
+use diffulex_cli::{self as cli, DEFAULT_GROUP, FormatName, KvChoice, MachineArgs};
+use std::path::PathBuf;
+
+/// Measure forward passes beside what this machine can do at most.
+///
+/// First the machine: how fast all threads read memory, and how fast the units multiply that the kernels use. Then, for every
+/// case, a forward pass of some rows over some cached positions: every row sees all of them and all other rows, as in a denoise
+/// step. A step of a dual cache with a block of 32 in a canvas of 256 is --rows 32 --context 224; a full one is --rows 256.
+#[derive(Parser)]
+#[command(name = "diffulex-bench", version = cli::version(), long_version = cli::long_version(), allow_negative_numbers = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) cases: CaseArgs,
+    #[command(flatten)]
+    pub(crate) generate: GenerateArgs,
+    #[command(flatten)]
+    pub(crate) quality: QualityArgs,
+    #[command(flatten)]
+    pub(crate) decoding: DecodingArgs,
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+    /// Measure the machine only
+    #[arg(long, help_heading = "Output")]
+    pub(crate) roofline: bool,
+    /// Print one JSON object instead of tables
+    #[arg(long, help_heading = "Output")]
+    pub(crate) json: bool,
+}
+
+/// The model.
+#[derive(Args)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct ModelArgs {
+    /// A published shape with random weights; `diffulex-synth --list` shows the names
+    #[arg(long, value_name = "NAME", required_unless_present_any = ["weights", "roofline"])]
+    pub(crate) preset: Option<String>,
+    /// Checkpoint: a directory, model.safetensors or model.safetensors.index.json, or the hub id of a downloaded one
+    #[arg(long, short, value_name = "PATH", conflicts_with_all = ["preset", "format", "group", "zero_points", "lm_head", "layers"])]
+    pub(crate) weights: Option<PathBuf>,
+    /// Format of the preset's weights [default: bf16]
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<Element>,
+    /// Elements that share a scale: 32, 64, 128, 256 or row [default: 64]
+    #[arg(long, value_name = "N", value_parser = cli::group)]
+    pub(crate) group: Option<Group>,
+    /// int4 groups have a minimum of their own
+    #[arg(long)]
+    pub(crate) zero_points: bool,
+    /// Format of output matrix and embedding [default: int8 for int4 weights, else the format of the weights]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub(crate) lm_head: Option<Element>,
+    /// Number of layers, instead of the preset's
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) layers: Option<u16>,
+    /// Id of the mask token, if neither config.json nor the tokenizer names it
+    #[arg(long, value_name = "ID")]
+    pub(crate) mask_id: Option<TokenId>,
+    /// Element type of cached keys and values
+    #[arg(long, value_enum, default_value = "f16")]
+    pub(crate) kv: KvChoice,
+}
+
+/// What is measured.
+#[derive(Args)]
+#[command(next_help_heading = "Cases")]
+pub(crate) struct CaseArgs {
+    /// Positions of a pass
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,4,32,128")]
+    pub(crate) rows: Vec<usize>,
+    /// Cached positions that it sees beside its own
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "0")]
+    pub(crate) context: Vec<usize>,
+    /// Rows whose logits are computed
+    #[arg(long, value_enum, default_value = "all")]
+    pub(crate) logits: Logits,
+    /// Repeat a case for as long as this; at least 5 times, if that takes no more than four times as long
+    #[arg(long, value_name = "S", default_value_t = 1.5)]
+    pub(crate) seconds: f64,
+    /// Another engine's times, to print beside: CSV with the columns rows, context, ms and, if there are several, name
+    #[arg(long, value_name = "FILE")]
+    pub(crate) peer_csv: Option<PathBuf>,
+}
+
+/// Generating instead of single passes.
+#[derive(Args)]
+#[command(next_help_heading = "Generation")]
+pub(crate) struct GenerateArgs {
+    /// Measure a whole generation instead of single passes
+    #[arg(long, conflicts_with_all = ["rows", "context", "logits", "peer_csv"])]
+    pub(crate) generate: bool,
+    /// Tokens of the prompt
+    #[arg(long, value_name = "N", default_value_t = 32, requires = "generate")]
+    pub(crate) prompt_tokens: usize,
+    /// New tokens at most
+    #[arg(long, value_name = "N", default_value_t = 64, requires = "generate")]
+    pub(crate) max_tokens: usize,
+    /// Do not end the text at the model's stop ids
+    #[arg(long, requires = "generate")]
+    pub(crate) ignore_eos: bool,
+}
+
+/// Answers instead of times.
+#[derive(Args)]
+#[command(next_help_heading = "Quality")]
+pub(crate) struct QualityArgs {
+    /// Count right answers of a trained model, by format of the weights, rule of unmasking and cache plan
+    #[arg(long, value_enum, value_name = "ROWS", num_args = 0..=1, default_missing_value = "all",
+          conflicts_with_all = ["generate", "roofline", "rows", "context", "logits", "peer_csv"])]
+    pub(crate) quality: Option<Grid>,
+    /// Questions, one JSON object a line [default: quality.jsonl beside the weights]
+    #[arg(long, value_name = "FILE", requires = "quality")]
+    pub(crate) questions: Option<PathBuf>,
+    /// Questions of each task at most
+    #[arg(long, value_name = "N", requires = "quality")]
+    pub(crate) limit: Option<usize>,
+}
+
+/// Elements of weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Element {
+    F32,
+    Bf16,
+    F16,
+    Int8,
+    Int4,
+}
+
+impl Element {
+    fn name(self) -> FormatName {
+        match self {
+            Self::F32 => FormatName::Exact(Format::F32),
+            Self::Bf16 => FormatName::Exact(Format::Bf16),
+            Self::F16 => FormatName::Exact(Format::F16),
+            Self::Int8 => FormatName::Integers(Code::Int8, None),
+            Self::Int4 => FormatName::Integers(Code::Int4, None),
+        }
+    }
+}
+
+/// Rows whose logits are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Logits {
+    All,
+    Last,
+}
+
+impl Logits {
+    /// How many of `rows`.
+    pub(crate) fn of(self, rows: usize) -> usize {
+        match self {
+            Self::All => rows,
+            Self::Last => 1,
+        }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Last => "last",
+        }
+    }
+}
+
+impl ModelArgs {
+    /// The preset with the layers asked for.
+    pub(crate) fn shape(&self, name: &str) -> Result<Preset> {
+        let preset = Preset::named(name)?;
+        Ok(Preset { layers: self.layers.map_or(preset.layers, usize::from), ..preset })
+    }
+
+    /// Formats of block matrices and of output matrix and embedding.
+    pub(crate) fn formats(&self) -> Result<(Format, Format)> {
+        let blocks = self.format.unwrap_or(Element::Bf16);
+        let head = self.lm_head.unwrap_or(if blocks == Element::Int4 { Element::Int8 } else { blocks });
+        for (name, given, of) in [
+            ("group", self.group.is_some(), &[Element::Int8, Element::Int4][..]),
+            ("zero-points", self.zero_points, &[Element::Int4]),
+        ] {
+            if given && !of.contains(&blocks) && !of.contains(&head) {
+                return Err(Error::option(name, "given, but no weight has a format with such groups"));
+            }
+        }
+        let of =
+            |element: Element| element.name().resolve(self.group.unwrap_or(DEFAULT_GROUP), self.zero_points);
+        Ok((of(blocks)?, of(head)?))
+    }
+}
+
+impl Cli {
+    /// Checks what can be checked before anything is measured.
+    pub(crate) fn check(&self) -> Result<()> {
+        let CaseArgs { rows, seconds, .. } = &self.cases;
+        if rows.contains(&0) {
+            return Err(Error::option("rows", "0 given, at least 1 expected"));
+        }
+        if !(*seconds > 0.0 && *seconds <= 3600.0) {
+            return Err(Error::option(
+                "seconds",
+                format!("{seconds} given, a number above 0 and at most 3600 expected"),
+            ));
+        }
+        if self.generate.generate && self.generate.prompt_tokens == 0 {
+            return Err(Error::option("prompt-tokens", "0 given, at least 1 expected"));
+        }
+        Ok(())
+    }
+
+    /// Positions that have to fit: cached ones and rows, or prompt and new tokens.
+    pub(crate) fn positions(&self) -> usize {
+        let CaseArgs { rows, context, .. } = &self.cases;
+        let largest = |list: &[usize]| list.iter().copied().max().unwrap_or(0);
+        if self.generate.generate {
+            self.generate.prompt_tokens.saturating_add(self.generate.max_tokens)
+        } else {
+            largest(rows).saturating_add(largest(context))
+        }
+    }
+}

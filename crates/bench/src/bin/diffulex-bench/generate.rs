@@ -1,0 +1,91 @@
+//! A whole generation, as `diffulex-run` makes it.
+
+use crate::args::Cli;
+use crate::subject::Subject;
+use diffulex::engine::StopReason;
+use diffulex::{Control, Generation, Policy, Request, Result};
+use diffulex_cli::decoding;
+use serde_json::{Value, json};
+
+/// A measured generation.
+pub(crate) struct Run {
+    generation: Generation,
+    prompt_tokens: usize,
+    policy: Value,
+    is_random: bool,
+}
+
+/// Generates once to warm up, a block at most, and once to measure, in a session of its own.
+pub(crate) fn measure(args: &Cli, subject: &Subject) -> Result<Run> {
+    let engine = &subject.engine;
+    let policy: Policy = decoding::policy(&args.decoding, &subject.generation, engine)?;
+    let prompt = subject.ids(args.generate.prompt_tokens);
+    let stop = if args.generate.ignore_eos { &[] } else { engine.stop() };
+    let request = Request { stop, ..Request::new(&prompt, args.generate.max_tokens, &policy) };
+    let warm_up = Request { max_new: request.max_new.min(1), ..request };
+    engine.session()?.generate(&warm_up, &mut |_| Control::Continue)?;
+    let generation = engine.session()?.generate(&request, &mut |_| Control::Continue)?;
+    Ok(Run {
+        generation,
+        prompt_tokens: prompt.len(),
+        policy: decoding::describe(&policy, engine),
+        is_random: subject.is_random,
+    })
+}
+
+impl Run {
+    fn ended_by(&self) -> &'static str {
+        match self.generation.stop {
+            StopReason::Stop(_) => "stop id",
+            StopReason::Length => "length",
+            StopReason::Cancelled => "cancelled",
+        }
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        let Generation { timings, prefill_passes, cache, .. } = &self.generation;
+        json!({
+            "prompt_tokens": self.prompt_tokens,
+            "prefill_s": timings.prefill.as_secs_f64(),
+            "prefill_passes": prefill_passes,
+            "decode_s": timings.decode.as_secs_f64(),
+            "nfe": self.generation.decode_passes(),
+            "new_tokens": self.generation.new_tokens(),
+            "tokens_per_forward": self.generation.tokens_per_forward(),
+            "tokens_per_second": self.generation.tokens_per_second(),
+            "ended_by": self.ended_by(),
+            "cache": cache.name(),
+            "approximate": cache.is_approximate(),
+            "decoding": self.policy,
+        })
+    }
+
+    /// Lines for people.
+    pub(crate) fn text(&self) -> String {
+        let generation = &self.generation;
+        let (prefill, decode) = (generation.timings.prefill, generation.timings.decode);
+        let passes = self.generation.decode_passes();
+        let mut text = format!(
+            "prefill      {} tokens in {:.3} s, {} forward passes\n\
+             decode       {:.3} s, {passes} forward passes, {:.1} ms each\n\
+             tokens       {} new ones up to the stop ({}), {:.2} per forward pass, {:.2} per second\n\
+             cache        {} ({})\n",
+            self.prompt_tokens,
+            prefill.as_secs_f64(),
+            generation.prefill_passes,
+            decode.as_secs_f64(),
+            decode.as_secs_f64() * 1e3 / passes.max(1) as f64,
+            generation.new_tokens(),
+            self.ended_by(),
+            generation.tokens_per_forward(),
+            generation.tokens_per_second(),
+            generation.cache.name(),
+            if generation.cache.is_approximate() { "approximate" } else { "exact" },
+        );
+        if self.is_random {
+            text += "note         random weights are never sure of a token: what they reveal in a forward pass, and where\n\
+                     \x20            they stop, says nothing about the trained model; the time of a forward pass does\n";
+        }
+        text
+    }
+}

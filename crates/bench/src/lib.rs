@@ -1,0 +1,6 @@
+//! What the measuring programs share: random weights of any architecture.
+#![forbid(unsafe_code)]
+
+pub mod random;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,43 @@
+//! The C interface: what `include/diffulex.h` declares, which documents every function, who owns what, and threads.
+//!
+//! A thin layer: pointers become slices and texts (`pointers.rs`), an [`Error`](diffulex::Error) or a panic becomes a status and a
+//! message (`error.rs`), and everything else is [`Engine`](diffulex::Engine) and [`Session`](diffulex::Session). Handles are shared
+//! pointers, so that a session keeps its engine alive and may be freed inside its own callback.
+//!
+//! The names of Rust's side are those of the header without the prefix: [`Options`] is `diffulex_options`.
+
+mod engine;
+mod error;
+mod passes;
+mod pointers;
+mod policy;
+mod session;
+mod structs;
+#[cfg(test)]
+mod tests;
+
+pub use engine::{
+    EngineHandle, diffulex_engine_free, diffulex_engine_info, diffulex_engine_open,
+    diffulex_engine_open_memory,
+};
+pub use error::{ErrorText, Status, diffulex_status_name};
+pub use passes::{diffulex_commit, diffulex_committed, diffulex_forward, diffulex_logits, diffulex_rewind};
+pub use session::{SessionHandle, diffulex_generate, diffulex_session_free, diffulex_session_new};
+pub use structs::*;
+
+use std::ffi::c_char;
+
+/// `DIFFULEX_ABI_VERSION` of the header. The soname of the installed library ends with it.
+pub const ABI_VERSION: u32 = 0;
+
+/// The version of the library, ends with NUL.
+#[unsafe(no_mangle)]
+pub extern "C" fn diffulex_version() -> *const c_char {
+    concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
+}
+
+/// [`ABI_VERSION`] of this build.
+#[unsafe(no_mangle)]
+pub extern "C" fn diffulex_abi_version() -> u32 {
+    ABI_VERSION
+}

@@ -1,0 +1,180 @@
+//! Compares the engine with a directory of recorded reference data: forward passes, hidden states, cached passes, decoding
+//! loops step by step, sampler vectors, chat templates. The format is documented in tests/golden/README.md.
+//!
+//! Every entry of a directory becomes an [`Outcome`]. An entry that this code does not understand is a failure: a
+//! recording that nobody looked at must not read as a success.
+#![forbid(unsafe_code)]
+
+mod forward;
+mod recorded;
+mod recording;
+mod sampler;
+mod text;
+mod traces;
+
+pub use recording::Recording;
+pub use text::{OpenText, Render, Text};
+
+use diffulex::cache::KvDtype;
+use diffulex::engine::{Engine, ModelFiles};
+use diffulex::error::{Error, Result};
+use diffulex::exec::Executor;
+use diffulex::kernels::{Activations, Level};
+use diffulex::weights::{Checkpoint, Storage, Weights};
+use std::path::Path;
+use std::sync::Arc;
+
+/// How to compare.
+#[derive(Clone)]
+pub struct Options {
+    /// Largest absolute difference of a logit that passes.
+    pub tolerance: f32,
+    /// The kernels.
+    pub level: Level,
+    /// The threads.
+    pub exec: Arc<dyn Executor + Send + Sync>,
+    /// Element type of cached keys and values.
+    pub kv: KvDtype,
+    /// What reads the words of a checkpoint. Without it entries with text are skipped, and say so.
+    pub text: Option<OpenText>,
+}
+
+/// What became of one entry.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// Name of the entry in the recording.
+    pub entry: String,
+    /// What kind of entry it is.
+    pub kind: &'static str,
+    /// How it went.
+    pub verdict: Verdict,
+    /// Largest absolute difference, for entries that compare numbers.
+    pub max_abs: Option<f32>,
+    /// Share of rows (or states, or ids) that agree, from 0 to 1.
+    pub top1: Option<f64>,
+}
+
+/// Result of a comparison.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Everything agreed.
+    Passed,
+    /// Something did not; what.
+    Failed(String),
+    /// Not compared, for a reason that the format allows.
+    Skipped(String),
+}
+
+impl Outcome {
+    pub(crate) fn new(
+        entry: impl Into<String>,
+        kind: &'static str,
+        check: std::result::Result<(), String>,
+    ) -> Self {
+        let verdict = check.map_or_else(Verdict::Failed, |()| Verdict::Passed);
+        Self { entry: entry.into(), kind, verdict, max_abs: None, top1: None }
+    }
+
+    pub(crate) fn skipped(entry: impl Into<String>, kind: &'static str, why: impl Into<String>) -> Self {
+        Self { entry: entry.into(), kind, verdict: Verdict::Skipped(why.into()), max_abs: None, top1: None }
+    }
+
+    /// Whether the entry does not count as a failure.
+    pub fn passed(&self) -> bool {
+        !matches!(self.verdict, Verdict::Failed(_))
+    }
+}
+
+/// Top-level keys of a recording that describe it and hold nothing to compare.
+const DESCRIPTIONS: [&str; 16] = [
+    "format",
+    "family",
+    "variant",
+    "weights_dtype",
+    "compute_dtype",
+    "versions",
+    "special_ids",
+    "mask_token_id",
+    "eos_token_id",
+    "tokenizer_size",
+    "vocab_size",
+    "vocab",
+    "forward_block",
+    "provenance",
+    "tensors",
+    "command",
+];
+
+/// Compares every entry of the recording in `dir`.
+///
+/// # Errors
+/// If the recording or the model cannot be opened. What merely disagrees is an [`Outcome`].
+pub fn run(dir: &Path, options: &Options) -> Result<Vec<Outcome>> {
+    let recording = Recording::open(dir)?;
+    check_model(&recording, dir)?;
+    let mut outcomes = Vec::new();
+    if recording.has_model() {
+        let text = options.text.map(|open| open(dir)).transpose()?;
+        let engine = open_engine(&recording, dir, options, text.as_ref())?;
+        forward::run(&recording, &engine, options, &mut outcomes);
+        traces::run(&recording, &engine, &mut outcomes);
+        text::run(&recording, &engine, text.as_ref(), &mut outcomes);
+    }
+    sampler::run(&recording, options, &mut outcomes);
+    for (key, _) in recording.manifest().entries().unwrap_or(&[]) {
+        if !DESCRIPTIONS.contains(&key.as_str()) && !recording.was_read(key) {
+            outcomes.push(Outcome::new(
+                key,
+                "unknown",
+                Err("an entry of a kind that is not understood".into()),
+            ));
+        }
+    }
+    for name in recording.unread_tensors() {
+        outcomes.push(Outcome::new(
+            name,
+            "unknown",
+            Err("a tensor that belongs to no entry that is understood".into()),
+        ));
+    }
+    Ok(outcomes)
+}
+
+/// Without its model, a recording of one is input that cannot be read, not one that disagrees.
+fn check_model(recording: &Recording, dir: &Path) -> Result<()> {
+    let needs = ["forward", "cache_scripts", "traces", "end_to_end"];
+    match needs.iter().find(|key| recording.manifest().get(key).is_some()) {
+        Some(key) if !recording.has_model() => Err(Error::format(
+            dir.display(),
+            format!("`{key}` is recorded, but there is no config.json of the model beside golden.json"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn open_engine(recording: &Recording, dir: &Path, options: &Options, text: Option<&Text>) -> Result<Engine> {
+    let checkpoint = Checkpoint::locate(dir)?;
+    if checkpoint.weights == Weights::File(dir.join("golden.safetensors")) {
+        return Err(Error::format(dir.display(), "no weights of the model beside golden.safetensors"));
+    }
+    let files = ModelFiles::read(&checkpoint)?;
+    // A context for recordings; the real limit of the models would only cost memory.
+    let context = files.arch.dims.max_pos.min(4096);
+    let mut builder = Engine::builder()
+        .level(options.level)
+        // Recordings are f32; a level with a matrix unit would round to bf16.
+        .activations(Activations::F32)
+        .executor(Arc::clone(&options.exec))
+        .kv(options.kv)
+        .context(context)
+        .storage(Storage::Map);
+    if checkpoint.tokenizer.is_some() {
+        let mask = match text {
+            Some(text) => text.mask,
+            // Nobody else names the mask that the recording code used.
+            None => recording.mask(),
+        };
+        builder = builder.tokenizer_mask(mask);
+    }
+    builder.load(files, &checkpoint.open(Storage::Map)?)
+}

@@ -1,0 +1,255 @@
+//! Published samplers by the names and parameters under which they were recorded, as policies of this engine.
+//!
+//! A function or parameter that is not listed here makes the entry fail: silently ignoring one would compare something else.
+
+use super::recording::text;
+use diffulex::json::Value;
+use diffulex::sampler::{Basis, CachePlan, Draw, Filters, Floor, Pace, Policy, Score, Steps, Unmask};
+use diffulex::tensor::TokenId;
+
+/// How to repeat a recorded generation.
+pub(super) struct Recorded {
+    pub(super) policy: Policy,
+    /// Positions after the prompt.
+    pub(super) max_new: usize,
+    pub(super) stop: Vec<TokenId>,
+    /// Whether the reference makes every scheduled pass.
+    pub(super) every_step: bool,
+    /// Whether the token after the last block and the cut at the stop id belong to the returned sequence.
+    pub(super) carries: bool,
+}
+
+/// Parameters of a recorded call; every key must be asked for.
+struct Params<'a> {
+    json: &'a Value,
+    known: std::cell::RefCell<Vec<&'static str>>,
+}
+
+type Check<T> = Result<T, String>;
+
+impl<'a> Params<'a> {
+    fn get(&self, key: &'static str) -> Option<&'a Value> {
+        self.known.borrow_mut().push(key);
+        self.json.get(key).filter(|value| !value.is_null())
+    }
+
+    fn number(&self, key: &'static str) -> Check<Option<f64>> {
+        let value = self
+            .get(key)
+            .map(|value| value.as_f64().ok_or_else(|| format!("parameter `{key}` is no number")));
+        value.transpose()
+    }
+
+    fn count(&self, key: &'static str) -> Check<Option<usize>> {
+        let whole = |value: &Value| value.as_u64().and_then(|n| usize::try_from(n).ok());
+        let value =
+            self.get(key).map(|value| whole(value).ok_or_else(|| format!("parameter `{key}` is no count")));
+        value.transpose()
+    }
+
+    fn positive(&self, key: &'static str, default: Option<usize>) -> Check<usize> {
+        let value = self.count(key)?.or(default).ok_or_else(|| format!("parameter `{key}` is missing"))?;
+        if value == 0 { Err(format!("parameter `{key}` is 0")) } else { Ok(value) }
+    }
+
+    /// Parameters that may be there and must have this value.
+    fn must_be(&self, key: &'static str, expected: f64) -> Check<()> {
+        match self.number(key)? {
+            Some(value) if value != expected => {
+                Err(format!("parameter `{key}` is {value}, only {expected} is repeatable"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_known(&self) -> Check<()> {
+        let known = self.known.borrow();
+        let unknown =
+            self.json.entries().unwrap_or(&[]).iter().find(|(key, _)| !known.contains(&key.as_str()));
+        unknown.map_or(Ok(()), |(key, _)| Err(format!("parameter `{key}` is not understood")))
+    }
+
+    fn draw(&self, policy: &Policy) -> Check<Draw> {
+        let filters = Filters {
+            top_k: self.count("top_k")?.unwrap_or(0),
+            top_p: self.number("top_p")?.unwrap_or(1.0) as f32,
+            ..policy.draw.filters
+        };
+        Ok(Draw { filters, ..policy.draw })
+    }
+}
+
+/// The policy of a recorded function with its parameters, for a prompt of `prompt` tokens.
+pub(super) fn policy(function: &str, params: &Value, prompt: usize) -> Check<Recorded> {
+    let params =
+        Params { json: params, known: std::cell::RefCell::new(vec!["mask_id", "mask_token_id", "note"]) };
+    let recorded = match function {
+        "llada.generate (original repository)" => llada(&params, CachePlan::None, true)?,
+        "fast_dllm.llada.generate" => llada(&params, CachePlan::None, false)?,
+        "fast_dllm.llada.generate_with_prefix_cache" => llada(&params, CachePlan::Prefix, false)?,
+        "fast_dllm.llada.generate_with_dual_cache" => llada(&params, CachePlan::Dual, false)?,
+        "dream.diffusion_generate" => dream(&params)?,
+        "fast_dllm.dream.diffusion_generate (block version)" => dream_blocks(&params)?,
+        "sdar.block_diffusion_generate (evaluation version)" => sdar_evaluation(&params, prompt)?,
+        "sdar.block_diffusion_generate (main repository version)" => sdar_main(&params, prompt)?,
+        "fast_dllm_v2.generate" => fast_dllm_v2(&params, prompt)?,
+        _ => return Err(format!("function `{function}` is not understood")),
+    };
+    params.check_known()?;
+    recorded.policy.validate().map_err(|e| e.to_string())?;
+    Ok(recorded)
+}
+
+fn named(name: &str) -> Check<Policy> {
+    Policy::named(name).map_err(|e| e.to_string())
+}
+
+fn llada(params: &Params<'_>, cache: CachePlan, original: bool) -> Check<Recorded> {
+    params.must_be("temperature", 0.0)?;
+    match params.get("remasking").map(|value| value.as_str().unwrap_or("?")) {
+        None | Some("low_confidence") => {}
+        Some(other) => return Err(format!("remasking `{other}` is not repeatable")),
+    }
+    let max_new = params.positive("gen_length", Some(128))?;
+    let block = params.positive("block_length", Some(128))?;
+    let steps = params.positive("steps", Some(128))?;
+    let mut policy = named("llada-low-confidence")?;
+    policy.cache = cache;
+    policy.schedule.block = Some(block);
+    policy.schedule.steps = Steps::PerBlock((steps / max_new.div_ceil(block)).max(1));
+    if original {
+        policy.guidance = params.number("cfg_scale")?.unwrap_or(0.0) as f32;
+    } else if let Some(tau) = params.number("threshold")? {
+        policy.unmask = Unmask::Threshold { tau, strict: false, floor: Floor::One, capped: false };
+    } else if let Some(factor) = params.number("factor")? {
+        policy.unmask = Unmask::Factor { factor };
+    }
+    Ok(Recorded { policy, max_new, stop: Vec::new(), every_step: original, carries: false })
+}
+
+fn dream_common(params: &Params<'_>, mut policy: Policy) -> Check<(Policy, usize, usize)> {
+    params.must_be("temperature", 0.0)?;
+    params.must_be("alg_temp", 0.0)?;
+    policy.draw = params.draw(&policy)?;
+    let eps = params.number("eps")?.unwrap_or(1e-3) as f32;
+    policy.schedule.pace = Pace::Timesteps { eps };
+    Ok((policy, params.positive("max_new_tokens", None)?, params.positive("steps", Some(512))?))
+}
+
+fn dream(params: &Params<'_>) -> Check<Recorded> {
+    let algorithm = text(params.json, "alg")?;
+    params.get("alg");
+    let base = match algorithm {
+        "maskgit_plus" => "dream-maskgit",
+        "topk_margin" => "dream-margin",
+        "entropy" => "dream-entropy",
+        "origin" => "dream-origin",
+        "confidence_threshold" => "dream-threshold",
+        other => return Err(format!("alg `{other}` is not understood")),
+    };
+    let (mut policy, max_new, steps) = dream_common(params, named(base)?)?;
+    policy.schedule.steps = Steps::PerBlock(steps);
+    if let Unmask::Threshold { tau, .. } = &mut policy.unmask {
+        *tau = params.number("threshold")?.unwrap_or(0.9);
+        policy.schedule.pace = Pace::Carry;
+    }
+    Ok(Recorded { policy, max_new, stop: Vec::new(), every_step: true, carries: false })
+}
+
+fn dream_blocks(params: &Params<'_>) -> Check<Recorded> {
+    let threshold = text(params.json, "alg")? == "confidence_threshold";
+    params.get("alg");
+    // Every other name means the negative entropy there.
+    let base = if threshold { "dream-block-threshold" } else { "dream-entropy" };
+    let (mut policy, max_new, steps) = dream_common(params, named(base)?)?;
+    let block = params.positive("block_length", Some(32))?;
+    let dual = params.get("dual_cache").is_some_and(|value| value.as_bool() == Some(true));
+    policy.cache = if dual { CachePlan::Dual } else { CachePlan::Prefix };
+    policy.schedule.block = Some(block);
+    policy.schedule.steps = Steps::PerBlock((steps / max_new.div_ceil(block)).max(1));
+    if threshold {
+        let tau = params.number("threshold")?.unwrap_or(0.9);
+        policy.unmask = Unmask::Threshold { tau, strict: false, floor: Floor::One, capped: false };
+    }
+    Ok(Recorded { policy, max_new, stop: Vec::new(), every_step: false, carries: false })
+}
+
+/// The last position is the end of a block, counted from position 0.
+fn sdar_length(params: &Params<'_>, prompt: usize, policy: &mut Policy) -> Check<usize> {
+    let block = params.positive("block_length", Some(4))?;
+    policy.schedule.block = Some(block);
+    policy.schedule.steps = Steps::PerBlock(params.positive("denoising_steps", Some(block))?);
+    let generated = params.positive("gen_length", None)?;
+    Ok((prompt + generated).div_ceil(block) * block - prompt)
+}
+
+fn sdar_evaluation(params: &Params<'_>, prompt: usize) -> Check<Recorded> {
+    match params.get("remasking").map(|value| value.as_str().unwrap_or("?")) {
+        None | Some("low_confidence") => {}
+        Some(other) => return Err(format!("remasking `{other}` is not understood")),
+    }
+    let tau = params.number("threshold")?.unwrap_or(1.0);
+    let mut policy = named(if tau < 1.0 { "sdar-dynamic" } else { "sdar-static" })?;
+    let temperature = params.number("temperature")?.unwrap_or(1.0) as f32;
+    policy.draw = Draw { temperature, basis: Basis::Tempered, ..params.draw(&policy)? };
+    match (params.get("top_k"), policy.draw.filters.top_k) {
+        // The recorded end-to-end calls leave the greedy settings out.
+        (None, _) => policy.draw.filters.top_k = 1,
+        (_, 1) => {}
+        _ => return Err("a draw that is not repeatable (top_k is not 1)".into()),
+    }
+    if let Unmask::Threshold { tau: limit, .. } = &mut policy.unmask {
+        *limit = tau;
+    }
+    let stop = match params.get("stopping_criteria_idx") {
+        None => Vec::new(),
+        ids => super::recording::ids(ids, "stopping_criteria_idx")?,
+    };
+    let max_new = sdar_length(params, prompt, &mut policy)?;
+    Ok(Recorded { policy, max_new, stop, every_step: false, carries: false })
+}
+
+fn sdar_main(params: &Params<'_>, prompt: usize) -> Check<Recorded> {
+    params.get("remasking_strategy");
+    let mut policy = match text(params.json, "remasking_strategy")? {
+        "low_confidence_static" => named("sdar-static")?,
+        "low_confidence_dynamic" => named("sdar-dynamic")?,
+        "sequential" => named("sdar-sequential")?,
+        other => return Err(format!("remasking_strategy `{other}` is not understood")),
+    };
+    let sampler = params.get("sampler").and_then(Value::as_str).unwrap_or("greedy");
+    if sampler.starts_with("temperature 1.0, top_k 1") {
+        policy.draw.temperature = 1.0;
+        policy.draw.filters.top_k = 1;
+    } else if !sampler.starts_with("greedy") {
+        return Err(format!("sampler `{sampler}` is not understood"));
+    }
+    if let Unmask::Threshold { tau, .. } = &mut policy.unmask {
+        *tau = params.number("confidence_threshold")?.unwrap_or(0.85);
+    }
+    let max_new = sdar_length(params, prompt, &mut policy)?;
+    Ok(Recorded { policy, max_new, stop: Vec::new(), every_step: false, carries: false })
+}
+
+fn fast_dllm_v2(params: &Params<'_>, prompt: usize) -> Check<Recorded> {
+    params.must_be("temperature", 0.0)?;
+    // Top-p has no part in a greedy draw there.
+    params.get("top_p");
+    let mut policy = named("fast-dllm-v2")?;
+    let block = params.positive("block_size", Some(32))?;
+    let tau = params.number("threshold")?.unwrap_or(0.9);
+    policy.schedule.block = Some(block);
+    policy.schedule.sub_block = Some(params.positive("small_block_size", Some(8))?);
+    policy.unmask = Unmask::Threshold { tau, strict: true, floor: Floor::One, capped: false };
+    policy.score = Score::Probability;
+    if params.get("use_block_cache").is_some_and(|value| value.as_bool() == Some(true)) {
+        policy.cache = CachePlan::SubBlock;
+    }
+    let blocks = params.positive("max_new_tokens", None)? / block;
+    let max_new = ((prompt / block + blocks) * block).checked_sub(prompt).ok_or("no block to generate")?;
+    let stop = match params.get("stop_token") {
+        None => Vec::new(),
+        Some(id) => vec![id.as_u64().and_then(|id| id.try_into().ok()).ok_or("stop_token is no id")?],
+    };
+    Ok(Recorded { policy, max_new, stop, every_step: false, carries: true })
+}

@@ -1,0 +1,181 @@
+//! Recorded decoding loops: the state before every forward pass, the shape of every pass, their number, the result.
+
+use super::recorded::{self, Recorded};
+use super::recording::{Recording, ids, padding, text, whole};
+use super::{Outcome, Verdict};
+use diffulex::engine::{Control, Engine, Event, Generation, Replay, Request};
+use diffulex::json::Value;
+use diffulex::sampler::Canvas;
+use diffulex::tensor::TokenId;
+
+type Check<T> = Result<T, String>;
+
+/// What one pass looked like.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Shape {
+    rows: usize,
+    cached: usize,
+}
+
+/// A repeated generation with everything that was recorded of it.
+pub(super) struct Replayed {
+    pub(super) generation: Generation,
+    states: Vec<Vec<TokenId>>,
+    shapes: Vec<Shape>,
+    /// The sequence as the reference returns it.
+    pub(super) returned: Vec<TokenId>,
+}
+
+pub(super) fn run(recording: &Recording, engine: &Engine, outcomes: &mut Vec<Outcome>) {
+    for entry in recording.entries("traces") {
+        let name = text(entry, "name").unwrap_or("trace without a name");
+        let mut agreement = (0, 0);
+        let mut outcome = match check(recording, engine, entry, &mut agreement) {
+            Err(error) => Outcome::new(name, "trace", Err(error)),
+            Ok(None) => Outcome::new(name, "trace", Ok(())),
+            Ok(Some(why)) => Outcome::skipped(name, "trace", why),
+        };
+        if !matches!(outcome.verdict, Verdict::Skipped(_)) && agreement.1 > 0 {
+            outcome.top1 = Some(f64::from(agreement.0) / f64::from(agreement.1));
+        }
+        outcomes.push(outcome);
+    }
+}
+
+/// Repeats a recorded call for one row of its batch.
+pub(super) fn replay(
+    engine: &Engine,
+    recorded: &Recorded,
+    prompt: &[TokenId],
+    padding: usize,
+    uniforms: Option<&[f32]>,
+) -> Check<Replayed> {
+    let (mut states, mut shapes) = (Vec::new(), Vec::new());
+    let request = Request {
+        stop: &recorded.stop,
+        padding,
+        replay: Some(Replay { every_step: recorded.every_step, uniforms }),
+        ..Request::new(prompt, recorded.max_new, &recorded.policy)
+    };
+    let mut watch = |event: Event<'_>| {
+        if let Event::Pass { rows, cached, canvas, .. } = event {
+            states.push(canvas.ids().to_vec());
+            shapes.push(Shape { rows: rows.len(), cached });
+        }
+        Control::Continue
+    };
+    let mut session = engine.session().map_err(|e| e.to_string())?;
+    let generation = session.generate(&request, &mut watch).map_err(|e| e.to_string())?;
+    let mut returned = generation.canvas.clone();
+    if recorded.carries {
+        let canvas = Canvas::new(&returned, returned.len(), engine.mask().map_err(|e| e.to_string())?);
+        match canvas.settled_stop(prompt.len()..returned.len(), &recorded.stop) {
+            Some(pos) => returned.truncate(pos + 1),
+            None => returned.extend(generation.carried),
+        }
+    }
+    Ok(Replayed { generation, states, shapes, returned })
+}
+
+/// The reference leaves a prompt of exactly one block unread; this engine reads it, which the format allows to skip.
+fn deviates(function: &str, recorded: &Recorded, prompt: usize) -> Option<&'static str> {
+    let quirk = function == "fast_dllm_v2.generate" && recorded.policy.schedule.block == Some(prompt);
+    quirk.then_some("a prompt of exactly one block, which the reference does not read (documented quirk)")
+}
+
+fn check(
+    recording: &Recording,
+    engine: &Engine,
+    entry: &Value,
+    agreement: &mut (u32, u32),
+) -> Check<Option<&'static str>> {
+    let function = text(entry, "function")?;
+    let params = entry.get("params").ok_or("`params` is missing")?;
+    let prompts = rows(entry, "prompt_ids")?;
+    let finals = rows(entry, "final_ids")?;
+    let (shape, states) = recording.i64s(text(entry, "states_tensor")?)?;
+    let uniforms = match entry.get("uniform_tensor").and_then(Value::as_str) {
+        Some(name) => Some(recording.f32s(name)?.1),
+        None => None,
+    };
+    let masks = entry.get("attention_mask").and_then(Value::as_array);
+    let &[entries, batch, len] = shape.as_slice() else { return Err(format!("states have shape {shape:?}")) };
+    if batch != prompts.len() || batch != finals.len() {
+        return Err(format!("states of {batch} rows for {} prompts", prompts.len()));
+    }
+    for (b, prompt) in prompts.iter().enumerate() {
+        let recorded = recorded::policy(function, params, prompt.len())?;
+        if let Some(why) = deviates(function, &recorded, prompt.len()) {
+            return Ok(Some(why));
+        }
+        let padding = masks.map_or(Ok(0), |masks| mask_padding(masks.get(b)))?;
+        let replayed = replay(engine, &recorded, prompt, padding, uniforms.as_deref())?;
+        let state = |k: usize| &states[(k * batch + b) * len..][..len];
+        let mask = engine.mask().map_err(|e| e.to_string())?;
+        compare_states(&replayed, entries, state, mask, agreement)?;
+        compare_passes(&replayed, entry)?;
+        if replayed.returned != finals[b] {
+            return Err(format!("returned {:?}, {:?} recorded", replayed.returned, finals[b]));
+        }
+    }
+    Ok(None)
+}
+
+fn rows(entry: &Value, key: &str) -> Check<Vec<Vec<TokenId>>> {
+    let rows = entry.get(key).and_then(Value::as_array).ok_or_else(|| format!("`{key}` is missing"))?;
+    rows.iter().map(|row| ids(Some(row), key)).collect()
+}
+
+fn mask_padding(row: Option<&Value>) -> Check<usize> {
+    let bits = row.and_then(Value::as_array).ok_or("`attention_mask` has no such row")?;
+    padding(&bits.iter().map(|bit| bit.as_i64().unwrap_or(-1)).collect::<Vec<_>>())
+}
+
+/// Recorded states are padded with -1 where the reference has not extended the sequence yet; here these positions are masks.
+fn compare_states<'a>(
+    replayed: &Replayed,
+    entries: usize,
+    recorded: impl Fn(usize) -> &'a [i64],
+    mask: TokenId,
+    agreement: &mut (u32, u32),
+) -> Check<()> {
+    let ours: Vec<&[TokenId]> =
+        replayed.states.iter().map(Vec::as_slice).chain([replayed.returned.as_slice()]).collect();
+    let mut first_wrong = None;
+    for (k, ours) in ours.iter().enumerate().take(entries) {
+        let agrees = |pos: usize, theirs: i64| match (ours.get(pos), theirs) {
+            (ours, -1) => ours.is_none_or(|&id| id == mask),
+            (Some(&id), theirs) => i64::from(id) == theirs,
+            (None, _) => false,
+        };
+        let same = recorded(k).iter().enumerate().all(|(pos, &theirs)| agrees(pos, theirs));
+        let extends = ours.iter().skip(recorded(k).len()).any(|&id| id != mask);
+        agreement.1 += 1;
+        agreement.0 += u32::from(same && !extends);
+        if !same || extends {
+            first_wrong = first_wrong.or(Some(k));
+        }
+    }
+    match first_wrong {
+        Some(k) => Err(format!("the state before pass {k} is {:?}, {:?} recorded", ours[k], recorded(k))),
+        None if ours.len() != entries => Err(format!("{} states, {entries} recorded", ours.len())),
+        None => Ok(()),
+    }
+}
+
+fn compare_passes(replayed: &Replayed, entry: &Value) -> Check<()> {
+    let nfe = replayed.generation.nfe;
+    for key in ["num_forwards", "returned_nfe"] {
+        if entry.get(key).is_some() && whole(entry, key)? != nfe {
+            return Err(format!("{nfe} forward passes, `{key}` says {}", whole(entry, key)?));
+        }
+    }
+    let Some(passes) = entry.get("forwards").and_then(Value::as_array) else { return Ok(()) };
+    for (k, pass) in passes.iter().enumerate() {
+        let theirs = Shape { rows: whole(pass, "q_len")?, cached: whole(pass, "past_len")? };
+        if replayed.shapes.get(k) != Some(&theirs) {
+            return Err(format!("pass {k} is {:?}, {theirs:?} recorded", replayed.shapes.get(k)));
+        }
+    }
+    Ok(())
+}

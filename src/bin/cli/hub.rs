@@ -1,0 +1,202 @@
+//! Models by their hub id, such as `JetLM/SDAR-1.7B-Chat`, in the local Hugging Face cache. Nothing is ever downloaded.
+//!
+//! ```text
+//! CACHE/models--ORG--NAME/refs/REVISION          the commit that a branch or tag stands for
+//! CACHE/models--ORG--NAME/snapshots/COMMIT/..    its files, as links
+//! CACHE/models--ORG--NAME/blobs/..               what they link to; `*.incomplete` while it is downloaded
+//! ```
+//!
+//! # Source
+//! huggingface_hub, "Understand caching" and "Environment variables".
+
+use diffulex::error::{Error, Result};
+use diffulex::weights::Checkpoint;
+use std::borrow::Cow;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The branch that is meant where no revision is named.
+const MAIN: &str = "main";
+
+/// Where the model that the user calls `name` lies: `name` itself if there is such a file or directory or if it cannot be a
+/// hub id, else the snapshot of the model with this id (`ORG/NAME` or `ORG/NAME@REVISION`) in the local cache.
+///
+/// # Errors
+/// [`Error::Format`] that says where was looked and how to download it, if it is not there or not complete.
+pub fn resolve(name: &Path) -> Result<Cow<'_, Path>> {
+    let id = name.to_str().filter(|_| !name.exists()).and_then(Id::parse);
+    let Some(id) = id else { return Ok(Cow::Borrowed(name)) };
+    let cache = cache(|variable| std::env::var_os(variable), std::env::home_dir());
+    cache
+        .map_or_else(
+            || Err(id.missing("no home directory, and HF_HOME is not set")),
+            |cache| id.snapshot(&cache),
+        )
+        .map(Cow::Owned)
+}
+
+/// The cache directory that the environment names; `None` without a home directory.
+fn cache(variable: impl Fn(&str) -> Option<OsString>, home: Option<PathBuf>) -> Option<PathBuf> {
+    let directory = |name| {
+        let path = PathBuf::from(variable(name).filter(|value| !value.is_empty())?);
+        // As a shell would have done it.
+        match (path.strip_prefix("~"), &home) {
+            (Ok(rest), Some(home)) => Some(home.join(rest)),
+            _ => Some(path),
+        }
+    };
+    directory("HF_HUB_CACHE")
+        .or_else(|| Some(directory("HF_HOME")?.join("hub")))
+        .or_else(|| Some(directory("XDG_CACHE_HOME")?.join("huggingface/hub")))
+        .or_else(|| Some(home.as_ref()?.join(".cache/huggingface/hub")))
+}
+
+/// A hub id with its revision.
+#[derive(Debug, PartialEq)]
+struct Id<'a> {
+    organisation: &'a str,
+    name: &'a str,
+    revision: Option<&'a str>,
+}
+
+impl<'a> Id<'a> {
+    /// What could be a hub id: two words with a slash, no file of weights, nothing that leaves its directory.
+    fn parse(text: &'a str) -> Option<Self> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        let word =
+            |word: &str| word.starts_with(|c: char| c.is_ascii_alphanumeric()) && word.chars().all(plain);
+        let (path, revision) = text.split_once('@').map_or((text, None), |(path, rev)| (path, Some(rev)));
+        let (organisation, name) = path.split_once('/')?;
+        let file = [".safetensors", ".json"].iter().any(|ending| name.ends_with(ending));
+        let known = revision.is_none_or(|revision| revision.split('/').all(word));
+        (word(organisation) && word(name) && !file && known).then_some(Self { organisation, name, revision })
+    }
+
+    /// The directory of the snapshot in `cache`, if it is complete.
+    fn snapshot(&self, cache: &Path) -> Result<PathBuf> {
+        let model = cache.join(format!("models--{}--{}", self.organisation, self.name));
+        let snapshots = model.join("snapshots");
+        let revision = self.revision.unwrap_or(MAIN);
+        let commits = names(&snapshots);
+        let commit = match fs::read_to_string(model.join("refs").join(revision)) {
+            Ok(commit) => commit.trim().to_owned(),
+            Err(_) => revision.to_owned(),
+        };
+        if !commits.contains(&commit) {
+            let mut what = format!(
+                "no such file or directory, and not in the Hugging Face cache (looked in {}",
+                model.display()
+            );
+            if !commits.is_empty() {
+                what += &format!(
+                    ", which has no revision `{revision}`; there is {}",
+                    commits
+                        .iter()
+                        .map(|commit| format!("{}@{commit}", self.path()))
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                );
+            }
+            return Err(self.missing(&(what + ")")));
+        }
+        let snapshot = snapshots.join(commit);
+        match self.flaw(&snapshot, &model, commits.len() == 1) {
+            None => Ok(snapshot),
+            Some(flaw) => {
+                Err(self
+                    .missing(&format!("the download into {} is not complete: {flaw}", snapshot.display())))
+            }
+        }
+    }
+
+    /// What shows that a snapshot is not complete. `only`: whether it is the only one of the model.
+    fn flaw(&self, snapshot: &Path, model: &Path, only: bool) -> Option<String> {
+        let files = names(snapshot);
+        if let Some(file) = files.iter().find(|file| !snapshot.join(file).exists()) {
+            return Some(format!("{file} links to nothing"));
+        }
+        if !files.iter().any(|file| file == "config.json") {
+            return Some("no config.json".to_owned());
+        }
+        match Checkpoint::locate(snapshot).and_then(|files| files.missing_shards()) {
+            Err(error) => return Some(error.to_string()),
+            Ok(missing) if !missing.is_empty() => return Some(format!("{} missing", missing.join(", "))),
+            Ok(_) => {}
+        }
+        // A broken download of a model with several revisions may be that of another one.
+        let broken = names(&model.join("blobs")).iter().filter(|file| file.ends_with(".incomplete")).count();
+        (only && broken > 0).then(|| format!("{broken} files were broken off (*.incomplete)"))
+    }
+
+    fn path(&self) -> String {
+        format!("{}/{}", self.organisation, self.name)
+    }
+
+    /// The error, with how to get the model.
+    fn missing(&self, what: &str) -> Error {
+        let revision = self.revision.map_or_else(String::new, |revision| format!(" --revision {revision}"));
+        let arguments = format!("download {}{revision}", self.path());
+        let advice = format!("to download it: `hf {arguments}` (older: `huggingface-cli {arguments}`)");
+        Error::format(self.path(), format!("{what}; {advice}"))
+    }
+}
+
+/// Names in a directory, sorted; none if it is not there.
+fn names(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut names: Vec<_> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(variables: &[(&str, &str)], home: Option<&str>) -> Option<PathBuf> {
+        let value =
+            |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).into());
+        cache(value, home.map(PathBuf::from))
+    }
+
+    #[test]
+    fn the_environment_says_where_the_cache_is() {
+        let all = [("HF_HUB_CACHE", "/a"), ("HF_HOME", "/b"), ("XDG_CACHE_HOME", "/c")];
+        for (variables, expected) in [
+            (&all[..], "/a"),
+            (&all[1..], "/b/hub"),
+            (&all[2..], "/c/huggingface/hub"),
+            (&[], "/h/.cache/huggingface/hub"),
+            (&[("HF_HUB_CACHE", ""), ("HF_HOME", "~/b")], "/h/b/hub"),
+        ] {
+            assert_eq!(found(variables, Some("/h")), Some(PathBuf::from(expected)), "{variables:?}");
+        }
+        assert_eq!(found(&all, None), Some(PathBuf::from("/a")));
+        assert_eq!(found(&[], None), None);
+    }
+
+    #[test]
+    fn ids_are_two_words_and_a_revision() {
+        let id = |revision| Id { organisation: "JetLM", name: "SDAR-1.7B-Chat", revision };
+        for (text, expected) in [
+            ("JetLM/SDAR-1.7B-Chat", Some(id(None))),
+            ("JetLM/SDAR-1.7B-Chat@main", Some(id(Some("main")))),
+            ("JetLM/SDAR-1.7B-Chat@refs/pr/3", Some(id(Some("refs/pr/3")))),
+            ("SDAR-1.7B-Chat", None),
+            ("./SDAR/chat", None),
+            ("/models/sdar", None),
+            ("../sdar", None),
+            ("a/b/c", None),
+            ("a/", None),
+            ("dir/model.safetensors", None),
+            ("dir/model.safetensors.index.json", None),
+            ("a/b@", None),
+            ("a/b@../../x", None),
+            ("a/b@/x", None),
+            ("a\\b/c", None),
+        ] {
+            assert_eq!(Id::parse(text), expected, "{text}");
+        }
+    }
+}

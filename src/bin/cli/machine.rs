@@ -1,0 +1,100 @@
+//! The machine: what it is, and what it was measured to do at most.
+
+use diffulex::exec::Executor;
+use diffulex::kernels::{Activations, Cpu, Kernels, Level};
+use diffulex::quant::Format;
+use diffulex::roofline;
+use serde_json::{Value, json};
+
+/// What the instructions of a unit do at most.
+pub struct Peak {
+    /// The unit, and what it multiplies: `f32/avx2`, `i8/avx2 x int4`.
+    pub label: String,
+    /// Operations per second of all threads.
+    pub rate: f64,
+}
+
+/// A machine that was measured.
+pub struct Machine {
+    /// What the system calls the CPU.
+    pub cpu: String,
+    /// Level of the kernels.
+    pub level: Level,
+    /// Threads that were measured together.
+    pub threads: usize,
+    /// Bytes per second that all threads read from memory.
+    pub bandwidth: f64,
+    /// One for each unit.
+    pub peaks: Vec<Peak>,
+}
+
+/// What multiplies weights of `format`. Integer units multiply int4 and int8 with other instructions.
+fn label(kernels: &Kernels, format: Format) -> String {
+    let unit = kernels.unit_name(format);
+    match format {
+        Format::Quant(quant) if kernels.activations() == Activations::Int8 => {
+            format!("{unit} x int{}", quant.code.bits())
+        }
+        _ => unit,
+    }
+}
+
+impl Machine {
+    /// Measures memory, and every unit that one of the pairs uses.
+    pub fn measure(exec: &dyn Executor, level: Level, pairs: &[(&Kernels, Format)]) -> Self {
+        let bandwidth = roofline::bandwidth(exec);
+        let mut peaks: Vec<Peak> = Vec::new();
+        for &(kernels, format) in pairs {
+            let label = label(kernels, format);
+            if peaks.iter().all(|peak| peak.label != label) {
+                peaks.push(Peak { label, rate: roofline::peak(kernels, exec, format) });
+            }
+        }
+        Self { cpu: cpu_name(), level, threads: exec.width(), bandwidth, peaks }
+    }
+
+    /// Operations per second of what multiplies weights of `format`.
+    ///
+    /// # Panics
+    /// If it was not measured.
+    pub fn peak(&self, kernels: &Kernels, format: Format) -> f64 {
+        let label = label(kernels, format);
+        self.peaks.iter().find(|peak| peak.label == label).expect("every unit of the model was measured").rate
+    }
+
+    /// For programs.
+    pub fn json(&self) -> Value {
+        let peak = |peak: &Peak| json!({ "unit": peak.label, "gops": peak.rate / 1e9 });
+        json!({
+            "cpu": self.cpu,
+            "features": Cpu::detect().to_string(),
+            "level": self.level.name(),
+            "threads": self.threads,
+            "read_gb_s": self.bandwidth / 1e9,
+            "peaks": self.peaks.iter().map(peak).collect::<Vec<_>>(),
+        })
+    }
+
+    /// Lines for people.
+    pub fn text(&self) -> String {
+        let mut text = format!(
+            "machine      {}, level {}, {} threads\n             {}\nread         {:.1} GB/s\n",
+            self.cpu,
+            self.level.name(),
+            self.threads,
+            Cpu::detect(),
+            self.bandwidth / 1e9
+        );
+        for Peak { label, rate } in &self.peaks {
+            text += &format!("peak         {:.0} Gop/s: {label}\n", rate / 1e9);
+        }
+        text
+    }
+}
+
+/// What the system calls the CPU; where it does not say, the architecture.
+pub fn cpu_name() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let names = info.lines().filter_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    names.map(|(_, name)| name.trim().to_owned()).next().unwrap_or_else(|| std::env::consts::ARCH.to_owned())
+}

@@ -1,0 +1,79 @@
+//! What the programs share: options that name a model and a way to decode, models without files, and how a failure becomes an
+//! exit code.
+//!
+//! Exit codes: 0 success, 1 a comparison failed, 2 bad input, 130 interrupted.
+#![deny(unsafe_code)]
+
+mod complete;
+pub mod decoding;
+#[cfg(unix)]
+#[allow(unsafe_code, reason = "a signal handler")]
+mod fault;
+pub mod gaps;
+pub mod hub;
+mod in_use;
+mod interrupt;
+pub mod machine;
+pub mod memory;
+mod model;
+pub mod presets;
+mod progress;
+mod replace;
+mod version;
+pub mod work;
+
+pub use complete::parse;
+pub use in_use::InUse;
+pub use interrupt::{catch_interrupt, interrupted, parting, release_interrupt};
+pub use model::{CpuArgs, KvChoice, MachineArgs, ModelArgs, Opened};
+pub use progress::Progress;
+pub use replace::{replace, replaceable};
+pub use version::{long_version, version};
+
+pub use diffulex::quant::{DEFAULT_GROUP, FormatName, group};
+
+use std::io::{ErrorKind, Write};
+use std::process::ExitCode;
+
+/// Exit code for input that cannot be used.
+pub const BAD_INPUT: u8 = 2;
+/// Exit code after Ctrl-C, as shells report it.
+pub const INTERRUPTED: u8 = 130;
+
+/// Runs a program; prints its error as `error: ...` on stderr.
+pub fn run(program: impl FnOnce() -> diffulex::Result<ExitCode>) -> ExitCode {
+    #[cfg(unix)]
+    fault::explain();
+    program().unwrap_or_else(|error| {
+        // Nobody listens on a closed stderr, and there is no other place to say it.
+        let _ = writeln!(std::io::stderr(), "error: {error}");
+        ExitCode::from(BAD_INPUT)
+    })
+}
+
+/// Writes to stdout. A reader that went away (`| head`) is no error: returns whether somebody still reads.
+///
+/// # Errors
+/// [`diffulex::Error::Io`] for anything but a closed pipe, such as a full disk.
+pub fn print(text: &str) -> diffulex::Result<bool> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(diffulex::Error::io("standard output", error)),
+    }
+}
+
+/// A number of bytes for people.
+pub fn readable(bytes: u64) -> String {
+    if bytes < 100_000_000 {
+        format!("{:.2} MB", bytes as f64 / 1e6)
+    } else {
+        format!("{:.2} GB", bytes as f64 / 1e9)
+    }
+}
+
+/// Writes a line to stderr, for people.
+pub fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}

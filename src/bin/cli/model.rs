@@ -1,0 +1,272 @@
+//! Options that name a model and the machine it runs on, and opening what they name.
+
+use super::hub;
+use super::in_use::InUse;
+use super::memory::{self, Need};
+use clap::{Args, ValueEnum};
+use diffulex::cache::KvDtype;
+use diffulex::engine::{Engine, EngineBuilder, ModelFiles};
+use diffulex::error::Result;
+use diffulex::json::Value;
+use diffulex::kernels::{Activations, Level};
+use diffulex::model::{Architecture, GenerationConfig};
+use diffulex::quant::{DEFAULT_GROUP, FormatName};
+use diffulex::tensor::TokenId;
+use diffulex::text::Tokenizer;
+use diffulex::text::chat::ChatTemplate;
+use diffulex::text::hf::HfTokenizer;
+use diffulex::weights::{Checkpoint, Storage, TensorSource};
+use std::path::{Path, PathBuf};
+
+/// Element type of cached keys and values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum KvChoice {
+    /// Exact.
+    F32,
+    /// Half the memory.
+    F16,
+}
+
+impl From<KvChoice> for KvDtype {
+    fn from(choice: KvChoice) -> Self {
+        match choice {
+            KvChoice::F32 => Self::F32,
+            KvChoice::F16 => Self::F16,
+        }
+    }
+}
+
+/// Threads and instructions.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Machine")]
+pub struct CpuArgs {
+    /// Threads [default: one for each physical core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Instruction set: scalar, avx2, avx512, amx, neon [default: the best of this CPU, or DIFFULEX_LEVEL]
+    #[arg(long, value_name = "LEVEL")]
+    pub level: Option<String>,
+}
+
+/// The machine.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Machine")]
+pub struct MachineArgs {
+    /// Threads and instructions.
+    #[command(flatten)]
+    pub cpu: CpuArgs,
+    /// What weights are multiplied with: auto, f32, bf16, int8
+    #[arg(long, value_name = "KIND", default_value = "auto")]
+    pub activations: String,
+    /// Go on although the model does not fit into the available memory
+    #[arg(long)]
+    pub no_memory_check: bool,
+}
+
+impl CpuArgs {
+    /// The level asked for.
+    ///
+    /// # Errors
+    /// [`diffulex::Error::Option`] if it is unknown or not on this CPU.
+    pub fn level(&self) -> Result<Level> {
+        self.level.as_deref().map_or_else(Level::from_env, Level::from_name)
+    }
+
+    /// Threads to use.
+    pub fn threads(&self) -> usize {
+        self.threads.map_or_else(diffulex::exec::physical_cores, usize::from)
+    }
+}
+
+impl MachineArgs {
+    /// What quantized weights are to be multiplied with.
+    ///
+    /// # Errors
+    /// [`diffulex::Error::Option`] if there is no such kind.
+    pub fn activations(&self) -> Result<Activations> {
+        Activations::from_name(&self.activations)
+    }
+}
+
+/// The files of a model.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Model")]
+pub struct ModelArgs {
+    /// Checkpoint: a directory, model.safetensors or model.safetensors.index.json; or the hub id of a downloaded one, such as
+    /// JetLM/SDAR-1.7B-Chat, with @REVISION if wanted
+    #[arg(long, short, value_name = "PATH")]
+    pub weights: Option<PathBuf>,
+    /// config.json, if it is not beside the weights
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// tokenizer.json, if it is not beside the weights
+    #[arg(long, value_name = "FILE")]
+    pub tokenizer: Option<PathBuf>,
+    /// tokenizer_config.json, if it is not beside the weights
+    #[arg(long, value_name = "FILE")]
+    pub tokenizer_config: Option<PathBuf>,
+    /// chat_template.jinja, if it is not beside the weights
+    #[arg(long, value_name = "FILE")]
+    pub chat_template: Option<PathBuf>,
+    /// generation_config.json, if it is not beside the weights
+    #[arg(long, value_name = "FILE")]
+    pub generation_config: Option<PathBuf>,
+    /// Id of the mask token, if neither config.json nor the tokenizer names it
+    #[arg(long, value_name = "ID")]
+    pub mask_id: Option<TokenId>,
+    /// Read the weights instead of mapping them
+    #[arg(long)]
+    pub no_mmap: bool,
+    /// Positions of prompt and new tokens together [default: 4096, or what the model was made for]
+    #[arg(long, value_name = "N")]
+    pub context: Option<usize>,
+    /// Element type of cached keys and values
+    #[arg(long, value_enum, default_value = "f16")]
+    pub kv: Option<KvChoice>,
+    /// Quantize the weights while loading: int4 or int8, with a group as int4:128 or int8:row [default group: 64]
+    #[arg(long, value_name = "FORMAT")]
+    pub quantize: Option<FormatName>,
+}
+
+/// An opened model with its texts.
+pub struct Opened {
+    /// The engine.
+    pub engine: Engine,
+    /// Absent if the checkpoint has none: ids in, ids out.
+    pub tokenizer: Option<HfTokenizer>,
+    /// Absent if the checkpoint has none.
+    pub template: Option<ChatTemplate>,
+    /// Decoding defaults of the checkpoint.
+    pub generation: GenerationConfig,
+    /// Where the model came from.
+    pub origin: String,
+    /// What the user should know, if there is something.
+    pub note: Option<String>,
+    /// The files that the weights are mapped from.
+    pub in_use: InUse,
+}
+
+impl ModelArgs {
+    /// The files of the checkpoint at `path` (or with this hub id), with those replaced that have an option of their own.
+    ///
+    /// # Errors
+    /// If there is no checkpoint.
+    pub fn locate(&self, path: &Path) -> Result<Checkpoint> {
+        let mut files = Checkpoint::locate(&hub::resolve(path)?)?;
+        for (found, given) in [
+            (&mut files.config, &self.config),
+            (&mut files.tokenizer, &self.tokenizer),
+            (&mut files.tokenizer_config, &self.tokenizer_config),
+            (&mut files.chat_template, &self.chat_template),
+            (&mut files.generation_config, &self.generation_config),
+        ] {
+            if given.is_some() {
+                found.clone_from(given);
+            }
+        }
+        Ok(files)
+    }
+
+    /// Opens the checkpoint at `path`.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the files or the options.
+    pub fn open(&self, path: &Path, machine: &MachineArgs) -> Result<Opened> {
+        self.open_with(path, self.builder(machine)?, !machine.no_memory_check)
+    }
+
+    /// Opens the checkpoint at `path` with the settings of `builder`, to which the tokenizer adds what it knows.
+    /// `check_memory`: refuse a model that does not fit into memory before anything of it is read.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the files or the settings.
+    pub fn open_with(&self, path: &Path, mut builder: EngineBuilder, check_memory: bool) -> Result<Opened> {
+        let files = self.locate(path)?;
+        let read = |path: &Option<PathBuf>| path.as_deref().map(Value::read).transpose();
+        let (config, special) = (read(&files.tokenizer_config)?, read(&files.special_tokens_map)?);
+        let tokenizer = self.tokenizer(&files)?;
+        let template = ChatTemplate::open(files.chat_template.as_deref(), files.tokenizer_config.as_deref())?;
+        let model = ModelFiles::read(&files)?;
+        let generation = model.generation.clone();
+        if let Some(tokenizer) = &tokenizer {
+            // The config decides; only where it is silent does the tokenizer have to name one mask.
+            if self.mask_id.or(model.arch.tokens.mask).is_none() {
+                builder = builder.tokenizer_mask(tokenizer.mask_id(config.as_ref(), special.as_ref())?);
+            }
+            builder = builder.tokens(tokenizer.size(), tokenizer.holes().to_vec());
+        }
+        let in_use = if self.no_mmap { InUse::default() } else { InUse::hold(&files)? };
+        let mapped = files.open(Storage::Map);
+        let note = match &mapped {
+            Ok(source) if check_memory => self.check_memory(&builder, &model.arch, source)?,
+            _ => None,
+        };
+        let source = if self.no_mmap { files.open(Storage::Read)? } else { mapped? };
+        let engine = builder.load(model, &source)?;
+        in_use.check()?;
+        Ok(Opened {
+            engine,
+            tokenizer,
+            template,
+            generation,
+            origin: path.display().to_string(),
+            note,
+            in_use,
+        })
+    }
+
+    /// Whether the model fits into memory, judged by what its files declare; a note if it hardly does.
+    fn check_memory(
+        &self,
+        builder: &EngineBuilder,
+        arch: &Architecture,
+        source: &dyn TensorSource,
+    ) -> Result<Option<String>> {
+        let (kv, context) = (builder.kv_dtype(), builder.context_for(arch));
+        let recipe = builder.recipe();
+        let weights = match recipe {
+            Some(recipe) => memory::planned_bytes(&recipe.plan(arch, source)?),
+            None if self.no_mmap => 0,
+            None => memory::stored_bytes(arch, source),
+        };
+        let read = if self.no_mmap { memory::all_bytes(source) } else { 0 };
+        let need = Need::new(weights.saturating_add(read), arch, kv, context);
+        let floats = recipe.is_none() && source.names().iter().all(|name| source.quant(name).is_none());
+        memory::check("weights", &need, memory::available(), &memory::advice(&need, floats, kv))
+    }
+
+    /// The tokenizer that was given, or what lies beside the weights: tokenizer.json, or vocab.json with merges.txt.
+    fn tokenizer(&self, files: &Checkpoint) -> Result<Option<HfTokenizer>> {
+        if let Some(path) = &self.tokenizer {
+            return HfTokenizer::from_file(path).map(Some);
+        }
+        let dir = files.directory();
+        let there = files.tokenizer.is_some()
+            || (dir.join("vocab.json").is_file() && dir.join("merges.txt").is_file());
+        there.then(|| HfTokenizer::from_dir(dir)).transpose()
+    }
+
+    /// Engine settings that these options name.
+    ///
+    /// # Errors
+    /// If the level is unknown or not on this CPU, or there is no such format.
+    pub fn builder(&self, machine: &MachineArgs) -> Result<EngineBuilder> {
+        let mut builder = Engine::builder()
+            .level(machine.cpu.level()?)
+            .activations(machine.activations()?)
+            .threads(machine.cpu.threads());
+        if let Some(id) = self.mask_id {
+            builder = builder.mask(id);
+        }
+        if let Some(context) = self.context {
+            builder = builder.context(context);
+        }
+        if let Some(kv) = self.kv {
+            builder = builder.kv(kv.into());
+        }
+        if let Some(name) = self.quantize {
+            builder = builder.quantize(name.resolve(DEFAULT_GROUP, false)?);
+        }
+        Ok(builder)
+    }
+}

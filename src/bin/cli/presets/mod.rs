@@ -1,0 +1,170 @@
+//! Models by name, without their files: the published shapes, and tiny ones of the same families.
+//!
+//! Source: the `config.json` of the published checkpoints.
+
+mod files;
+
+use diffulex::error::{Error, Result};
+use diffulex::json;
+use diffulex::model::Architecture;
+
+/// The supported families.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// SDAR.
+    Sdar,
+    /// Fast-dLLM v2.
+    FastDllm,
+    /// Dream, DiffuCoder.
+    Dream,
+    /// LLaDA.
+    Llada,
+}
+
+/// Shape and identity of a checkpoint.
+#[derive(Clone, Copy, Debug)]
+pub struct Preset {
+    /// The name in options.
+    pub name: &'static str,
+    /// The family.
+    pub family: Family,
+    /// Rows of the embedding.
+    pub vocab: usize,
+    /// Tokens that are bytes or words: the id of the first special token.
+    pub words: usize,
+    /// Width of the residual stream.
+    pub hidden: usize,
+    /// Inner width of the feed-forward part.
+    pub ffn: usize,
+    /// Number of blocks.
+    pub layers: usize,
+    /// Query heads.
+    pub n_heads: usize,
+    /// Key/value heads.
+    pub n_kv_heads: usize,
+    /// Width of a head.
+    pub head_dim: usize,
+    /// Whether the output matrix is the embedding.
+    pub tied: bool,
+    /// Positions that the model was made for.
+    pub max_pos: usize,
+}
+
+/// The published shapes, then the tiny ones.
+pub const PRESETS: [Preset; 11] = [
+    sdar("sdar-1.7b", 2048, 6144, 28, 16),
+    sdar("sdar-4b", 2560, 9728, 36, 32),
+    sdar("sdar-8b", 4096, 12288, 36, 32),
+    Preset { name: "fast-dllm-1.5b", vocab: 151_936, tied: true, ..QWEN_1_5B },
+    Preset { name: "fast-dllm-7b", ..QWEN_7B },
+    Preset { name: "dream-7b", family: Family::Dream, max_pos: 131_072, ..QWEN_7B },
+    Preset {
+        name: "llada-8b",
+        family: Family::Llada,
+        vocab: 126_464,
+        words: 126_080,
+        hidden: 4096,
+        ffn: 12_288,
+        layers: 32,
+        n_heads: 32,
+        n_kv_heads: 32,
+        head_dim: 128,
+        tied: false,
+        max_pos: 4096,
+    },
+    // Query width 160 differs from hidden 128, as it may in this family.
+    Preset { name: "tiny-sdar", family: Family::Sdar, n_heads: 5, n_kv_heads: 1, ..TINY },
+    Preset { name: "tiny-fast-dllm", family: Family::FastDllm, tied: true, ..TINY },
+    Preset { name: "tiny-dream", family: Family::Dream, ..TINY },
+    Preset { name: "tiny-llada", family: Family::Llada, n_kv_heads: 4, max_pos: 4096, ..TINY },
+];
+
+const fn sdar(name: &'static str, hidden: usize, ffn: usize, layers: usize, n_heads: usize) -> Preset {
+    Preset {
+        name,
+        family: Family::Sdar,
+        vocab: 151_936,
+        words: 151_643,
+        hidden,
+        ffn,
+        layers,
+        n_heads,
+        n_kv_heads: 8,
+        head_dim: 128,
+        tied: false,
+        max_pos: 32_768,
+    }
+}
+
+const QWEN_1_5B: Preset = Preset {
+    name: "",
+    family: Family::FastDllm,
+    vocab: 151_936,
+    words: 151_643,
+    hidden: 1536,
+    ffn: 8960,
+    layers: 28,
+    n_heads: 12,
+    n_kv_heads: 2,
+    head_dim: 128,
+    tied: true,
+    max_pos: 32_768,
+};
+
+const QWEN_7B: Preset = Preset {
+    vocab: 152_064,
+    hidden: 3584,
+    ffn: 18_944,
+    n_heads: 28,
+    n_kv_heads: 4,
+    tied: false,
+    ..QWEN_1_5B
+};
+
+const TINY: Preset = Preset {
+    name: "",
+    family: Family::Sdar,
+    vocab: 1024,
+    words: 980,
+    hidden: 128,
+    ffn: 352,
+    layers: 4,
+    n_heads: 4,
+    n_kv_heads: 2,
+    head_dim: 32,
+    tied: false,
+    max_pos: 32_768,
+};
+
+/// A token that text cannot be split into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Special {
+    /// Its id.
+    pub id: usize,
+    /// Its spelling.
+    pub content: String,
+    /// Whether it is left out of decoded text.
+    pub special: bool,
+}
+
+impl Preset {
+    /// The preset of this name.
+    ///
+    /// # Errors
+    /// [`Error::Option`] that lists the names.
+    pub fn named(name: &str) -> Result<Self> {
+        PRESETS.into_iter().find(|preset| preset.name == name).ok_or_else(|| {
+            let known = PRESETS.map(|preset| preset.name).join(", ");
+            Error::option("preset", format!("`{name}` given, one of {known} expected"))
+        })
+    }
+
+    /// The model as data, read from [`Self::config`] as from any config.json.
+    ///
+    /// # Errors
+    /// If sizes that were changed make no model.
+    pub fn architecture(&self) -> Result<Architecture> {
+        let config = self.config("bfloat16").to_string();
+        Architecture::from_config(self.name, &json::Value::parse(self.name, config.as_bytes())?)
+    }
+}

@@ -1,0 +1,147 @@
+//! What a pass has to do at least: bytes to read, operations to compute.
+//!
+//! ```text
+//! bytes = block matrices + output matrix + keys and values of the cached positions
+//! operations = 2 rows n k of every matrix + 4 rows keys n_heads head_dim layers of attention
+//! ```
+
+use super::machine::Machine;
+use diffulex::cache::KvDtype;
+use diffulex::engine::Engine;
+use diffulex::kernels::Kernels;
+use diffulex::model::Architecture;
+use diffulex::quant::Format;
+use serde_json::{Value, json};
+
+/// How large a pass is.
+#[derive(Clone, Copy, Debug)]
+pub struct PassSize {
+    /// Positions that are computed; all of them see each other and the cached ones.
+    pub rows: usize,
+    /// Cached positions.
+    pub context: usize,
+    /// Rows whose logits are computed.
+    pub logit_rows: usize,
+}
+
+/// The work of a pass.
+#[derive(Debug)]
+pub struct Work {
+    /// Bytes of the matrices that the pass multiplies with.
+    pub weight_bytes: usize,
+    /// Bytes of the cached keys and values.
+    pub kv_bytes: usize,
+    /// Operations by the format that is multiplied with; attention counts as f32.
+    operations: Vec<(Format, f64)>,
+}
+
+impl Work {
+    /// The work of a pass of a model that is there.
+    pub fn of(engine: &Engine, size: PassSize) -> Self {
+        let model = engine.model();
+        let mut work = Self::without_matrices(engine.arch(), engine.kv(), size);
+        for matrix in model.block_matrices() {
+            work.add((matrix.n(), matrix.k()), matrix.format(), matrix.bytes(), size.rows);
+        }
+        if size.logit_rows > 0 {
+            let head = model.lm_head();
+            work.add((head.n(), head.k()), head.format(), head.bytes(), size.logit_rows);
+        }
+        work
+    }
+
+    /// The work of a pass of a model with block matrices in the format `blocks` and an output matrix in `head`, without its
+    /// weights.
+    ///
+    /// # Panics
+    /// If a matrix exceeds the address space.
+    pub fn of_shapes(arch: &Architecture, [blocks, head]: [Format; 2], kv: KvDtype, size: PassSize) -> Self {
+        let mut work = Self::without_matrices(arch, kv, size);
+        let mut add = |n: usize, k: usize, format: Format, rows: usize| {
+            work.add((n, k), format, format.bytes(n, k).expect("a matrix that fits the address space"), rows);
+        };
+        for (name, shape) in arch.expected_tensors() {
+            if let ([n, k], true) = (&shape[..], name.starts_with(arch.names.block)) {
+                add(*n, *k, blocks, size.rows);
+            }
+        }
+        if size.logit_rows > 0 {
+            add(arch.dims.vocab, arch.dims.hidden, head, size.logit_rows);
+        }
+        work
+    }
+
+    fn without_matrices(arch: &Architecture, kv: KvDtype, PassSize { rows, context, .. }: PassSize) -> Self {
+        let attention = 4 * rows * (context + rows) * arch.dims.q_width() * arch.dims.layers;
+        Self {
+            weight_bytes: 0,
+            kv_bytes: context * arch.kv_shape().bytes_per_token(kv),
+            operations: vec![(Format::F32, attention as f64)],
+        }
+    }
+
+    fn add(&mut self, (n, k): (usize, usize), format: Format, bytes: usize, rows: usize) {
+        self.weight_bytes += bytes;
+        let operations = 2.0 * rows as f64 * n as f64 * k as f64;
+        match self.operations.iter_mut().find(|(known, _)| *known == format) {
+            Some((_, sum)) => *sum += operations,
+            None => self.operations.push((format, operations)),
+        }
+    }
+
+    /// Operations by the format that is multiplied with; attention counts as f32.
+    pub fn by_format(&self) -> &[(Format, f64)] {
+        &self.operations
+    }
+
+    /// All operations.
+    pub fn operations(&self) -> f64 {
+        self.operations.iter().map(|(_, operations)| operations).sum()
+    }
+
+    /// The least time that it can take.
+    pub fn limit(&self, machine: &Machine, kernels: &Kernels) -> Limit {
+        let compute =
+            self.operations.iter().map(|&(format, operations)| operations / machine.peak(kernels, format));
+        Limit {
+            memory: (self.weight_bytes + self.kv_bytes) as f64 / machine.bandwidth,
+            compute: compute.sum(),
+        }
+    }
+
+    /// For programs.
+    pub fn json(&self) -> Value {
+        json!({ "weight_bytes": self.weight_bytes, "kv_bytes": self.kv_bytes, "operations": self.operations() })
+    }
+}
+
+/// What memory and units take for some work, in seconds.
+#[derive(Clone, Copy)]
+pub struct Limit {
+    memory: f64,
+    compute: f64,
+}
+
+impl Limit {
+    /// No pass is faster, in seconds.
+    pub fn seconds(self) -> f64 {
+        self.memory.max(self.compute)
+    }
+
+    /// Which of the two it is.
+    pub fn name(self) -> &'static str {
+        if self.memory >= self.compute { "memory" } else { "compute" }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_is_the_slower_of_memory_and_units() {
+        let limit = |memory, compute| Limit { memory, compute };
+        assert_eq!((limit(2.0, 1.0).seconds(), limit(2.0, 1.0).name()), (2.0, "memory"));
+        assert_eq!((limit(2.0, 3.0).seconds(), limit(2.0, 3.0).name()), (3.0, "compute"));
+    }
+}

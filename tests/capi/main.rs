@@ -1,5 +1,0 @@
-//! The C interface, called as C calls it. `tools/check-capi.sh` adds the programs of examples/c and the Python package.
-#![cfg(feature = "capi")]
-
-mod calls;
-mod header;
