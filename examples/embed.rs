@@ -54,7 +54,7 @@ fn run() -> Result<()> {
             eprintln!("final: positions {range:?}, ids {:?}", &canvas.ids()[range.clone()]);
         }
         // `Control::Stop` ends the generation with what there is.
-        Control::Continue
+        Ok(Control::Continue)
     })?;
     println!("{:?}", answer.tokens);
     eprintln!("{} tokens in {} forward passes", answer.new_tokens(), answer.nfe);

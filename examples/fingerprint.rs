@@ -62,7 +62,7 @@ fn logits(engine: &Engine) -> Result<u64> {
 fn tokens(engine: &Engine, policy: &Policy) -> Result<u64> {
     let ids = ids();
     let request = Request { seed: 11, ..Request::new(&ids, NEW, policy) };
-    let generation = engine.session()?.generate(&request, &mut |_| Control::Continue)?;
+    let generation = engine.session()?.generate(&request, &mut |_| Ok(Control::Continue))?;
     assert_eq!(generation.tokens.len(), NEW, "nothing ends the text");
     Ok(hash(generation.tokens))
 }

@@ -35,13 +35,15 @@ fn directories() -> Vec<PathBuf> {
 fn check(exec: Arc<dyn Executor + Send + Sync>, level: Level) {
     let options = Options { tolerance: 1e-4, level, exec, kv: KvDtype::F32, text: TEXT };
     let directories = directories();
-    assert_eq!(directories.len(), 9, "eight models and the sampler vectors");
+    assert_eq!(directories.len(), 10, "nine models and the sampler vectors");
     let mut failures = Vec::new();
     for dir in directories {
         let name = dir.file_name().unwrap().to_string_lossy().into_owned();
         let outcomes = verify::run(&dir, &options).unwrap_or_else(|error| panic!("{name}: {error}"));
         report(&name, level, &outcomes);
-        assert!(outcomes.len() > 20, "{name}: only {} entries were found", outcomes.len());
+        // The models but one come with forward passes, caches, texts and traces; that one has two traces.
+        let least = if name == "fastdllm2-stop" { 2 } else { 21 };
+        assert!(outcomes.len() >= least, "{name}: only {} entries were found", outcomes.len());
         for outcome in outcomes {
             match outcome.verdict {
                 Verdict::Failed(why) => failures.push(format!("{name} {}: {why}", outcome.entry)),

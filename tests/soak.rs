@@ -44,7 +44,7 @@ fn generate(session: &mut Session<'_>, i: usize) -> Vec<TokenId> {
     let mut events = 0;
     let mut control = |_: diffulex::Event<'_>| {
         events += 1;
-        if i.is_multiple_of(3) && events > 5 { Control::Stop } else { Control::Continue }
+        Ok(if i.is_multiple_of(3) && events > 5 { Control::Stop } else { Control::Continue })
     };
     session.generate(&request, &mut control).unwrap().canvas
 }

@@ -158,7 +158,7 @@ fn generate(engine: &Engine, request: &Request<'_>, cancel_after: usize) -> diff
                 assert_eq!(canvas.first_mask(range.clone()), range.end, "a finished block with a mask");
             }
         }
-        if events > cancel_after { Control::Stop } else { Control::Continue }
+        Ok(if events > cancel_after { Control::Stop } else { Control::Continue })
     })?;
     assert_eq!((generation.nfe, generation.prefill_passes), (passes, prefill), "passes");
     assert!(generation.tokens.len() <= request.max_new, "{} tokens", generation.tokens.len());

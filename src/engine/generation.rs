@@ -1,14 +1,10 @@
 //! What goes into a generation and what comes out of it.
 
-use crate::sampler::{CachePlan, Candidate, Policy, Want};
+use super::rules::{Rules, Standard};
+use crate::sampler::{CachePlan, Policy};
 use crate::tensor::TokenId;
 use std::ops::Range;
 use std::time::Duration;
-
-/// A caller's own rule for what a step reveals: looks at the candidates (in order of position), and pushes the indices of those to
-/// reveal. If it pushes none, the surest one is revealed; where the step budget of a block ends ([`Want::last`]) the rule is not
-/// asked, and everything is.
-pub type Choose<'a> = dyn Fn(&[Candidate], Want, &mut Vec<usize>) + 'a;
 
 /// What to generate.
 #[derive(Clone, Copy)]
@@ -25,27 +21,15 @@ pub struct Request<'a> {
     pub seed: u64,
     /// Positions at the start of the prompt that nobody may attend to.
     pub padding: usize,
-    /// A rule of the caller's own, instead of [`Policy::unmask`].
-    pub choose: Option<&'a Choose<'a>>,
-    /// Repeats a recorded run of the reference code instead of keeping the rules of this engine.
-    pub replay: Option<Replay<'a>>,
+    /// What the caller decides otherwise than this engine: [`super::Choose`] for a rule of its own instead of [`Policy::unmask`].
+    pub rules: &'a dyn Rules,
 }
 
 impl<'a> Request<'a> {
     /// A request with the model's own end (no stop ids), seed 0 and no padding.
     pub fn new(prompt: &'a [TokenId], max_new: usize, policy: &'a Policy) -> Self {
-        Self { prompt, max_new, policy, stop: &[], seed: 0, padding: 0, choose: None, replay: None }
+        Self { prompt, max_new, policy, stop: &[], seed: 0, padding: 0, rules: &Standard }
     }
-}
-
-/// How the reference code's loop differs from ours: any id may be produced, a step may reveal nothing, every block is committed
-/// in a pass of its own, and the last one too.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Replay<'a> {
-    /// Whether every scheduled step makes its pass, also when no mask is left.
-    pub every_step: bool,
-    /// Recorded uniform numbers for rules that draw, in the order of use.
-    pub uniforms: Option<&'a [f32]>,
 }
 
 /// Why a generation ended.

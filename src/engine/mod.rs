@@ -7,7 +7,7 @@
 //! let engine = Engine::open("checkpoint")?;
 //! let policy = engine.default_policy();
 //! let request = Request::new(&[1, 2, 3], 64, &policy);
-//! let generation = engine.session()?.generate(&request, &mut |_| diffulex::Control::Continue)?;
+//! let generation = engine.session()?.generate(&request, &mut |_| Ok(diffulex::Control::Continue))?;
 //! println!("{:?} in {} forward passes", generation.tokens, generation.nfe);
 //! # Ok(())
 //! # }
@@ -15,17 +15,22 @@
 #![forbid(unsafe_code)]
 
 mod builder;
-mod decode;
+mod driver;
 mod event;
 mod generation;
 mod overrides;
 mod plan;
+mod rules;
+mod scheduler;
+mod sequence;
 mod session;
 
 pub use builder::{EngineBuilder, ModelFiles};
 pub use event::{Control, Event, PassKind};
-pub use generation::{Choose, Generation, Replay, Request, StopReason, Timings};
+pub use generation::{Generation, Request, StopReason, Timings};
 pub use overrides::Overrides;
+pub use rules::{BlockEnd, Choose, Rules, Standard, Step};
+pub use scheduler::{Finished, Limits, Scheduler, SequenceId};
 pub use session::Session;
 
 use self::session::Held;
@@ -139,7 +144,7 @@ impl Engine {
     /// [`Error::Option`] or [`Error::Unsupported`] with what was found and what was expected.
     pub fn check(&self, policy: &Policy) -> Result<()> {
         policy.validate()?;
-        plan::suits(self.arch(), policy).map(drop)
+        plan::block_of(self.arch(), policy).map(drop)
     }
 
     /// A new session: its own cache of [`Self::context`] positions, and its own buffers.

@@ -7,7 +7,8 @@ use crate::model::Architecture;
 use crate::sampler::{CachePlan, Canvas, Policy};
 use std::ops::Range;
 
-/// The block of a block-causal model, or `None` for a bidirectional one.
+/// The block of a block-causal model, or `None` for a bidirectional one. Refuses a policy that makes no sense for the model,
+/// whatever the request.
 ///
 /// # Errors
 /// [`Error::Option`] if the cache plan is not one of the model's, or the sub-block does not divide the block.
@@ -38,20 +39,6 @@ pub(super) fn block_of(arch: &Architecture, policy: &Policy) -> Result<Option<us
     }
 }
 
-/// Refuses a policy that makes no sense for the model, whatever the request; the block as [`block_of`].
-///
-/// # Errors
-/// As [`block_of`], and [`Error::Unsupported`] for guidance with a cache.
-pub(super) fn suits(arch: &Architecture, policy: &Policy) -> Result<Option<usize>> {
-    if policy.guidance > 0.0 && policy.cache != CachePlan::None {
-        let cache = policy.cache.name();
-        return Err(Error::unsupported(format!(
-            "guidance (cfg) with the cache plan `{cache}`: it needs `none`"
-        )));
-    }
-    block_of(arch, policy)
-}
-
 /// Refuses requests that make no sense.
 ///
 /// # Errors
@@ -73,7 +60,7 @@ pub(super) fn check(arch: &Architecture, request: &Request<'_>, canvas: &Canvas)
     if canvas.first_mask(0..request.padding) < request.padding {
         return Err(Error::option("padding", "a mask stands in the padding, only known ids expected"));
     }
-    let Some(block) = suits(arch, request.policy)? else { return Ok(()) };
+    let Some(block) = block_of(arch, request.policy)? else { return Ok(()) };
     // Where the prompt holds no mask, this is past its end.
     let after_first_mask = (canvas.first_mask(0..canvas.prompt()) / block + 1) * block;
     if (after_first_mask..canvas.prompt()).any(|pos| !canvas.is_mask(pos)) {

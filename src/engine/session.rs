@@ -1,14 +1,16 @@
 //! [`Session`]: one sequence at a time, with its own cache. Keys and values of finished blocks stay between calls, so a prompt
 //! that begins as the previous one did (a chat) is not computed again.
 
-use super::decode::{Decoder, LOGIT_ROWS};
+use super::driver::Driver;
+use super::sequence::{Next, Sequence};
 use super::{Control, Engine, Event, Generation, Request};
 use crate::cache::{Attention, KvPool, SlotId, Visible};
-use crate::error::{Error, Result};
-use crate::model::{LogitBuffers, Probe, Scratch, Segment};
+use crate::error::Result;
+use crate::model::{Probe, Segment};
 use crate::tensor::{Rows, TokenId};
-use std::ops::{Deref, Range};
+use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The engine of a session: borrowed, or owned together with others.
 #[derive(Clone)]
@@ -28,34 +30,25 @@ impl Deref for Held<'_> {
     }
 }
 
-/// The state of one sequence.
+/// One sequence at a time, with its own cache.
 pub struct Session<'e> {
-    pub(super) engine: Held<'e>,
-    pub(super) cache: KvPool,
-    pub(super) slot: SlotId,
-    /// The second one serves the unconditional pass of guidance.
-    pub(super) scratch: [Scratch; 2],
-    pub(super) buffers: [LogitBuffers; 2],
+    engine: Held<'e>,
+    cache: KvPool,
+    slot: SlotId,
+    /// For guidance; opened when it is needed first.
+    unconditional: Option<SlotId>,
+    driver: Driver,
     /// Tokens of the committed positions, and the attention rule and first visible key under which they were computed.
-    pub(super) committed: Vec<TokenId>,
-    pub(super) rule: Option<(Attention, usize)>,
+    committed: Vec<TokenId>,
+    rule: Option<(Attention, usize)>,
 }
 
 impl<'e> Session<'e> {
     pub(super) fn new(engine: Held<'e>) -> Result<Self> {
-        let mut buffers: [LogitBuffers; 2] = Default::default();
-        buffers[0].reserve(&engine.arch().dims, LOGIT_ROWS.min(engine.context))?;
+        let driver = Driver::new(&engine)?;
         let mut cache = KvPool::new(engine.model.kv_shape(), engine.kv, engine.context)?;
         let slot = cache.open(engine.context).expect("the pool has as many pages");
-        Ok(Self {
-            cache,
-            slot,
-            engine,
-            scratch: Default::default(),
-            buffers,
-            committed: Vec::new(),
-            rule: None,
-        })
+        Ok(Self { cache, slot, engine, unconditional: None, driver, committed: Vec::new(), rule: None })
     }
 
     /// The engine that this session decodes with.
@@ -81,7 +74,8 @@ impl<'e> Session<'e> {
         self.cache.position(self.slot, layer, pos)
     }
 
-    /// Generates. `on_event` is told of every pass and every revealed token and may end the generation.
+    /// Generates. `on_event` is told of every pass and every revealed token and may end the generation; an error of its own ends
+    /// it too, and comes back.
     ///
     /// # Errors
     /// [`Error::Option`] or [`Error::Unsupported`] for a request that makes no sense for this model, [`Error::TokenId`],
@@ -90,9 +84,77 @@ impl<'e> Session<'e> {
     pub fn generate(
         &mut self,
         request: &Request<'_>,
-        on_event: &mut dyn FnMut(Event<'_>) -> Control,
+        on_event: &mut dyn FnMut(Event<'_>) -> Result<Control>,
     ) -> Result<Generation> {
-        Decoder::new(self, request, on_event)?.run()
+        let engine = self.engine.clone();
+        let mut sequence = Sequence::new(&engine, request)?;
+        self.admit(&mut sequence)?;
+        let outcome = self.run(&engine, &mut sequence, on_event);
+        let committed = self.committed();
+        self.committed.clear();
+        self.committed.extend_from_slice(&sequence.canvas().ids()[..committed]);
+        // Keys and values of the canvas with a prompt do not depend on guidance, but only both together could go on.
+        self.rule = (!sequence.is_guided()).then(|| sequence.rule());
+        outcome?;
+        Ok(sequence.finish())
+    }
+
+    /// Prepares the memory: what an earlier generation committed under the same rule is kept, as far as both begin alike.
+    fn admit(&mut self, sequence: &mut Sequence<'_>) -> Result<()> {
+        let rule = sequence.rule();
+        let common = match (self.rule.take() == Some(rule), rule.0) {
+            (true, Attention::BlockCausal { block }) => {
+                let alike = self.committed.iter().zip(sequence.known()).take_while(|(a, b)| a == b).count();
+                alike / block * block
+            }
+            _ => 0,
+        };
+        self.rewind(common);
+        if !sequence.is_guided() {
+            sequence.place(self.slot, None);
+            return Ok(());
+        }
+        let context = self.engine.context;
+        let other = match self.unconditional {
+            Some(slot) => slot,
+            None => {
+                self.cache.grow(context)?;
+                self.cache.open(context).expect("the pool has grown by as many pages")
+            }
+        };
+        self.unconditional = Some(other);
+        self.cache.rewind(other, 0);
+        sequence.place(self.slot, Some(other));
+        Ok(())
+    }
+
+    fn run(
+        &mut self,
+        engine: &Engine,
+        sequence: &mut Sequence<'_>,
+        on_event: &mut dyn FnMut(Event<'_>) -> Result<Control>,
+    ) -> Result<()> {
+        loop {
+            let (start, prefill) = (Instant::now(), sequence.in_prefill());
+            match sequence.next(&mut self.cache) {
+                // A caller that draws or waits does not make the engine slower than it is.
+                Next::Event(event) => match on_event(event)? {
+                    Control::Continue => continue,
+                    Control::Stop => {
+                        sequence.cancel();
+                        continue;
+                    }
+                },
+                Next::Pass => {
+                    let mut outcome = Ok(());
+                    let mut done = |_, result| outcome = result;
+                    self.driver.run(engine, &mut self.cache, &mut [sequence], &mut done)?;
+                    outcome?;
+                }
+                Next::Done => return Ok(()),
+            }
+            sequence.spent(start.elapsed(), prefill);
+        }
     }
 
     /// One forward pass for callers with a loop of their own: computes `ids` at the positions from `first` on and stages their
@@ -114,7 +176,7 @@ impl<'e> Session<'e> {
         let ctx = self.engine.context_of();
         self.engine.model.forward(
             &ctx,
-            &mut self.scratch[0],
+            &mut self.driver.scratch,
             &self.engine.rope,
             &mut self.cache,
             &batch,
@@ -129,9 +191,9 @@ impl<'e> Session<'e> {
     /// If a row does not exist.
     pub fn logits(&mut self, rows: &[usize], probe: &mut Probe<'_>) -> Rows<'_> {
         let model = &self.engine.model;
-        let hidden = model.hidden(&self.scratch[0]);
-        model.logits(&self.engine.context_of(), hidden, rows, &mut self.buffers[0], probe);
-        Rows::new(&self.buffers[0].logits, model.arch().dims.vocab)
+        let hidden = model.hidden(&self.driver.scratch);
+        model.logits(&self.engine.context_of(), hidden, rows, &mut self.driver.logits, probe);
+        Rows::new(&self.driver.logits.logits, model.arch().dims.vocab)
     }
 
     /// Declares the next `rows` staged positions final.
@@ -150,39 +212,5 @@ impl<'e> Session<'e> {
     pub fn rewind(&mut self, length: usize) {
         self.cache.rewind(self.slot, length);
         self.committed.truncate(length);
-    }
-
-    /// Keeps what an earlier generation committed under the same rule, as far as `prompt` begins alike; whole blocks only.
-    pub(super) fn reuse(&mut self, prompt: &[TokenId], rule: Attention, first_visible: usize, until: usize) {
-        let common = match (self.rule == Some((rule, first_visible)), rule) {
-            (true, Attention::BlockCausal { block }) => {
-                let alike = self.committed.iter().zip(prompt).take_while(|(a, b)| a == b).count();
-                alike.min(until) / block * block
-            }
-            _ => 0,
-        };
-        self.rewind(common);
-        self.rule = Some((rule, first_visible));
-    }
-
-    /// Finds the first place where a pass over `rows` computes something that is not finite. Called after it did.
-    pub(super) fn locate_not_finite(
-        &mut self,
-        ids: &[TokenId],
-        rows: Range<usize>,
-        visible: &Visible,
-    ) -> Error {
-        let mut found = None;
-        let mut watch = |place: crate::model::Place, rows: Rows<'_>| {
-            if found.is_none() && rows.data().iter().any(|x| !x.is_finite()) {
-                found = Some(place);
-            }
-        };
-        let outcome = self.forward(&ids[rows.clone()], rows.start, visible, &mut Probe::new(&mut watch));
-        match (outcome, found) {
-            (Err(error), _) => error,
-            (_, Some(place)) => Error::NotFinite { place: place.to_string() },
-            (_, None) => Error::NotFinite { place: "logits (output matrix or final norm)".to_string() },
-        }
     }
 }

@@ -122,7 +122,7 @@ fn a_cancelled_generation_is_the_beginning_of_the_whole_one() {
         let mut events = 0;
         let whole = watch(&mut engine.session().unwrap(), &request, &mut |_| {
             events += 1;
-            Control::Continue
+            Ok(Control::Continue)
         });
         let (whole, mask) = (whole.unwrap(), engine.mask().unwrap());
         assert_eq!(whole.generation.stop, StopReason::Length);
@@ -133,7 +133,7 @@ fn a_cancelled_generation_is_the_beginning_of_the_whole_one() {
             let mut seen = 0;
             let part = watch(&mut session, &request, &mut |_| {
                 seen += 1;
-                if seen > last { Control::Stop } else { Control::Continue }
+                Ok(if seen > last { Control::Stop } else { Control::Continue })
             });
             let part = part.unwrap();
             let case = format!("{name}, stopped at event {last} of {events}");
@@ -155,7 +155,8 @@ fn a_stop_during_the_prompt_makes_no_other_pass() {
         let policy = policy_of(name);
         let ids = prompt(&engine, 1200, 8);
         let mut session = engine.session().unwrap();
-        let stopped = watch(&mut session, &Request::new(&ids, 16, &policy), &mut |_| Control::Stop).unwrap();
+        let stopped =
+            watch(&mut session, &Request::new(&ids, 16, &policy), &mut |_| Ok(Control::Stop)).unwrap();
         assert_eq!((stopped.generation.nfe, stopped.generation.stop), (1, StopReason::Cancelled), "{name}");
         assert!(stopped.generation.tokens.is_empty(), "{name}");
         let reused = same_as_fresh(&engine, &mut session, &Request::new(&ids, 16, &policy), name);
@@ -171,7 +172,7 @@ fn an_error_leaves_the_session_as_it_was() {
         let ids = prompt(&engine, 20, 8);
         let mut session = engine.session().unwrap();
         run(&mut session, &Request::new(&ids, 12, &policy));
-        let error = session.generate(&Request::new(&[1, 9999], 12, &policy), &mut |_| Control::Continue);
+        let error = session.generate(&Request::new(&[1, 9999], 12, &policy), &mut |_| Ok(Control::Continue));
         assert!(matches!(error, Err(Error::TokenId { id: 9999, .. })), "{name}: {error:?}");
         let reused = same_as_fresh(&engine, &mut session, &Request::new(&ids, 12, &policy), name);
         assert_eq!(reused > 0, BLOCK_CAUSAL.contains(&name), "{name}");

@@ -147,7 +147,7 @@ fn block_causal_models_refuse_what_they_cannot_see() {
             let mut passes = 0;
             let result = engine.session().unwrap().generate(&Request::new(&ids, 6, &policy), &mut |_| {
                 passes += 1;
-                Control::Continue
+                Ok(Control::Continue)
             });
             let case = format!("{name}, {picture}");
             match result {

@@ -1,11 +1,12 @@
 //! Decoding through [`Engine`] and [`Session`], on the recorded models of every family: the rules that every mode keeps
-//! (`rules`), what is the same bit for bit (`bits`), what the cache may and may not change (`cache`), chats (`chat`), what
+//! (`rules`), what is the same bit for bit (`bits`, `batch`), what the cache may and may not change (`cache`), chats (`chat`), what
 //! requests mean and which are refused (`requests`), where a text ends (`ends`), values that are not finite (`not_finite`), what
 //! callers bring or share (`embedding`), and what they want otherwise than the model (`overrides`).
 
 #[path = "../fixture/mod.rs"]
 mod fixture;
 
+mod batch;
 mod bits;
 mod cache;
 mod chat;
@@ -123,7 +124,7 @@ impl Run {
 fn watch(
     session: &mut Session<'_>,
     request: &Request<'_>,
-    control: &mut dyn FnMut(&Event<'_>) -> Control,
+    control: &mut dyn FnMut(&Event<'_>) -> Result<Control>,
 ) -> Result<Run> {
     let (mut passes, mut blocks) = (Vec::<SeenPass>::new(), Vec::new());
     let generation = session.generate(request, &mut |event| {
@@ -151,7 +152,7 @@ fn watch(
 
 /// A run of a request that must succeed.
 fn run(session: &mut Session<'_>, request: &Request<'_>) -> Run {
-    watch(session, request, &mut |_| Control::Continue).unwrap()
+    watch(session, request, &mut |_| Ok(Control::Continue)).unwrap()
 }
 
 /// The same in a session of its own.

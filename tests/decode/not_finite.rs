@@ -51,7 +51,7 @@ fn failure(engine: &Engine, name: &str, prompt: &[TokenId], temperature: f32) ->
             if let Event::Revealed { tokens, .. } = event {
                 panic!("{name}: {tokens:?} from logits that are not finite");
             }
-            Control::Continue
+            Ok(Control::Continue)
         });
         match result {
             Err(error @ Error::NotFinite { .. }) => error.to_string(),

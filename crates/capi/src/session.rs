@@ -152,14 +152,14 @@ struct Listener {
 impl Listener {
     /// # Safety
     /// The callback may be called with `user_data` on this thread.
-    unsafe fn hear(&mut self, event: engine::Event<'_>) -> Control {
-        let Some(callback) = self.callback else { return Control::Continue };
+    unsafe fn hear(&mut self, event: engine::Event<'_>) -> diffulex::Result<Control> {
+        let Some(callback) = self.callback else { return Ok(Control::Continue) };
         let event = self.translate(event);
         // SAFETY: the contract of this function; the event and what it points to live until the callback returns.
-        match unsafe { callback(&raw const event, self.user_data) } {
+        Ok(match unsafe { callback(&raw const event, self.user_data) } {
             0 => Control::Continue,
             _ => Control::Stop,
-        }
+        })
     }
 
     fn translate(&mut self, event: engine::Event<'_>) -> Event {

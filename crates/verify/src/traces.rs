@@ -3,10 +3,12 @@
 use super::recorded::{self, Recorded};
 use super::recording::{Recording, ids, padding, text, whole};
 use super::{Outcome, Verdict};
-use diffulex::engine::{Control, Engine, Event, Generation, Replay, Request};
+use diffulex::Error;
+use diffulex::engine::{BlockEnd, Control, Engine, Event, Generation, Request, Rules, Step};
 use diffulex::json::Value;
 use diffulex::sampler::Canvas;
 use diffulex::tensor::TokenId;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 type Check<T> = Result<T, String>;
 
@@ -42,6 +44,59 @@ pub(super) fn run(recording: &Recording, engine: &Engine, outcomes: &mut Vec<Out
     }
 }
 
+/// The rules of recorded loops, where they are not those of this engine: any id may be produced, a step may reveal nothing, and
+/// every block is stored by a pass of its own, the last one too.
+struct Replay<'a> {
+    every_step: bool,
+    /// Whether the loop looks for its end between the steps of a block, so that a block which ends the text is not stored.
+    stops_inside_block: bool,
+    /// Recorded uniform numbers for rules that draw, in the order of use.
+    uniforms: &'a [f32],
+    used: AtomicUsize,
+    steps: AtomicUsize,
+    /// More steps than any recorded loop makes.
+    limit: usize,
+}
+
+impl<'a> Replay<'a> {
+    fn new(recorded: &Recorded, uniforms: Option<&'a [f32]>, limit: usize) -> Self {
+        Self {
+            every_step: recorded.every_step,
+            stops_inside_block: recorded.policy.stop_inside_block,
+            uniforms: uniforms.unwrap_or(&[]),
+            used: AtomicUsize::new(0),
+            steps: AtomicUsize::new(0),
+            limit,
+        }
+    }
+}
+
+impl Rules for Replay<'_> {
+    fn choose(&self, step: &mut Step<'_>, chosen: &mut Vec<usize>) -> Result<(), Error> {
+        let mut uniform = || {
+            let used = self.used.fetch_add(1, Ordering::Relaxed);
+            self.uniforms.get(used).map_or(f64::NAN, |&u| f64::from(u))
+        };
+        step.policy.unmask.choose(step.candidates, step.want, &mut uniform, chosen);
+        match self.steps.fetch_add(1, Ordering::Relaxed) {
+            made if made > self.limit => Err(Error::unsupported("a recorded loop that makes no progress")),
+            _ => Ok(()),
+        }
+    }
+
+    fn bans(&self) -> bool {
+        false
+    }
+
+    fn commits(&self, end: BlockEnd) -> bool {
+        !(end.stopped && self.stops_inside_block)
+    }
+
+    fn every_step(&self) -> bool {
+        self.every_step
+    }
+}
+
 /// Repeats a recorded call for one row of its batch.
 pub(super) fn replay(
     engine: &Engine,
@@ -54,7 +109,7 @@ pub(super) fn replay(
     let request = Request {
         stop: &recorded.stop,
         padding,
-        replay: Some(Replay { every_step: recorded.every_step, uniforms }),
+        rules: &Replay::new(recorded, uniforms, 16 * (prompt.len() + recorded.max_new) + 1024),
         ..Request::new(prompt, recorded.max_new, &recorded.policy)
     };
     let mut watch = |event: Event<'_>| {
@@ -62,7 +117,7 @@ pub(super) fn replay(
             states.push(canvas.ids().to_vec());
             shapes.push(Shape { rows: rows.len(), cached });
         }
-        Control::Continue
+        Ok(Control::Continue)
     };
     let mut session = engine.session().map_err(|e| e.to_string())?;
     let generation = session.generate(&request, &mut watch).map_err(|e| e.to_string())?;

@@ -108,18 +108,7 @@ pub(crate) fn answer(
     let mut transcript = Transcript::new(opened, prompt.as_ids, prompt.ids.len(), &setup.ending, max_new);
     // The decoding loop looks at it before every forward pass.
     cli::catch_interrupt();
-    let mut failure = None;
-    let generation =
-        session.generate(&request, &mut |event| match watch(&event, &mut transcript, display) {
-            Ok(control) => control,
-            Err(error) => {
-                failure = Some(error);
-                Control::Stop
-            }
-        })?;
-    if let Some(error) = failure {
-        return Err(error);
-    }
+    let generation = session.generate(&request, &mut |event| watch(&event, &mut transcript, display))?;
     opened.in_use.check()?;
     let rest = if infills {
         transcript.whole(&generation, prompt.gap.clone())?

@@ -156,7 +156,7 @@ fn generations_are_those_of_the_engine() {
         let (mut expected_events, mut events) = (Heard::new(), Heard::new());
         let expected = engine.session().unwrap().generate(&wanted, &mut |event| {
             told(event, &mut expected_events);
-            Control::Continue
+            Ok(Control::Continue)
         });
         let expected = expected.unwrap();
 

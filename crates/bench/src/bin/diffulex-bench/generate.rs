@@ -23,8 +23,8 @@ pub(crate) fn measure(args: &Cli, subject: &Subject) -> Result<Run> {
     let stop = if args.generate.ignore_eos { &[] } else { engine.stop() };
     let request = Request { stop, ..Request::new(&prompt, args.generate.max_tokens, &policy) };
     let warm_up = Request { max_new: request.max_new.min(1), ..request };
-    engine.session()?.generate(&warm_up, &mut |_| Control::Continue)?;
-    let generation = engine.session()?.generate(&request, &mut |_| Control::Continue)?;
+    engine.session()?.generate(&warm_up, &mut |_| Ok(Control::Continue))?;
+    let generation = engine.session()?.generate(&request, &mut |_| Ok(Control::Continue))?;
     Ok(Run {
         generation,
         prompt_tokens: prompt.len(),

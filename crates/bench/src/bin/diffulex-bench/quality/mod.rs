@@ -88,7 +88,7 @@ fn ask(opened: &Opened, setting: &Setting, questions: &[Question], tasks: &[Stri
         let prompt = question.prompt(opened)?;
         let max_new = if question.is_text() { 0 } else { question.max_tokens };
         let request = Request { stop: engine.stop(), ..Request::new(&prompt, max_new, &policy) };
-        let generation = session.generate(&request, &mut |_| Control::Continue)?;
+        let generation = session.generate(&request, &mut |_| Ok(Control::Continue))?;
         let ids = if question.is_text() { &generation.canvas } else { &generation.tokens };
         let answer = match &opened.tokenizer {
             Some(tokenizer) => tokenizer.decode(ids, true)?,

@@ -1,0 +1,148 @@
+//! The loop of block-causal models: prefill; for each block { denoise steps; commit }.
+
+use super::{Block, News, Sequence, Stage};
+use crate::cache::{Attention, KvPool};
+use crate::engine::event::PassKind;
+use crate::engine::rules::BlockEnd;
+use crate::model::Alignment;
+use crate::sampler::{CachePlan, Candidate, Quota};
+use std::ops::Range;
+
+impl Sequence<'_> {
+    /// One step of the loop, up to the next pass or happening.
+    pub(super) fn advance_causal(&mut self, cache: &mut KvPool) {
+        let block = self.block.expect("the model is block-causal");
+        match self.stage {
+            Stage::Prefill => self.prefill(cache, block),
+            Stage::Begin(start) => self.begin(start),
+            Stage::Carried(start) => {
+                let stopped = self.stop_in(self.canvas.prompt()..start + 1);
+                if self.cancelled || stopped {
+                    self.stage = Stage::Done;
+                } else {
+                    self.enter(start, block);
+                }
+            }
+            Stage::Denoise => self.denoise(cache, block),
+            Stage::Finished => self.store(cache, block),
+            Stage::Stored => {
+                let end = self.active.range.end;
+                let over = self.cancelled || self.stop_in(self.canvas.prompt()..end);
+                self.stage = if over { Stage::Done } else { Stage::Begin(end) };
+            }
+            Stage::Done => {}
+        }
+    }
+
+    /// Asks for the next piece of the prompt, except what is in the cache.
+    fn prefill(&mut self, cache: &KvPool, block: usize) {
+        let (at, until) = (cache.committed(self.slot()), self.open);
+        if self.cancelled || at >= until {
+            self.stage = if self.cancelled { Stage::Done } else { Stage::Begin(until) };
+            return;
+        }
+        // Pieces end where blocks end, also if the first one begins inside a block that others have computed in part.
+        let piece = (self.prefill_rows / block).max(1) * block;
+        let rows = at..((at / block * block) + piece).min(until);
+        self.visible.set_by_rule(Attention::BlockCausal { block }, rows.clone(), self.padding, rows.end);
+        self.positions.clear();
+        // The last row of the prompt predicts the first token after it.
+        self.carries_on =
+            self.carries() && rows.end == until && until < self.canvas.len() && self.canvas.is_mask(until);
+        self.ask(PassKind::Prefill, rows);
+    }
+
+    fn begin(&mut self, start: usize) {
+        if start >= self.canvas.len() {
+            self.stage = Stage::Done;
+            return;
+        }
+        self.stage = Stage::Carried(start);
+        if let Some(token) = self.carried.take().filter(|_| self.canvas.is_mask(start)) {
+            self.candidates.clear();
+            self.reveal(&[Candidate { pos: start, token, score: 1.0 }]);
+        } else {
+            let block = self.block.expect("the model is block-causal");
+            self.enter(start, block);
+        }
+    }
+
+    /// Makes the block at `start` the active one.
+    fn enter(&mut self, start: usize, block: usize) {
+        let range = start..start + block;
+        let first_mask = self.canvas.first_mask(range.clone());
+        let sub_block = self.policy.schedule.sub_block.unwrap_or(block).min(block);
+        let region = start..start + sub_block;
+        let quota = self.quota(&region, block);
+        self.active = Block { range, region, quota, first_mask, staged: false };
+        self.stage = Stage::Denoise;
+    }
+
+    /// The schedule of a sub-block.
+    fn quota(&self, region: &Range<usize>, block: usize) -> Quota {
+        let schedule = self.policy.schedule;
+        let sub_block = schedule.sub_block.unwrap_or(block).min(block);
+        let blocks = (self.canvas.len() - self.open) / block * block.div_ceil(sub_block);
+        let masks = self.canvas.masks(region.clone()).count();
+        Quota::new(schedule.pace, schedule.steps.for_block(region.len(), blocks), masks, region.len())
+    }
+
+    fn denoise(&mut self, cache: &KvPool, block: usize) {
+        let Block { range, region, first_mask, staged, .. } = &self.active;
+        let (range, region, first_mask, staged) = (range.clone(), region.clone(), *first_mask, *staged);
+        if self.cancelled {
+            self.stage = Stage::Done;
+            return;
+        }
+        if self.canvas.first_mask(region.clone()) == region.end {
+            if region.end == range.end {
+                self.stage = Stage::Finished;
+                self.news = Some(News::Block);
+            } else {
+                let next = region.end..(region.end + region.len()).min(range.end);
+                self.active.quota = self.quota(&next, block);
+                self.active.region = next;
+            }
+            return;
+        }
+        if self.policy.stop_inside_block && self.stops_inside(first_mask..range.end) {
+            self.stage = Stage::Done;
+            return;
+        }
+        let only_region =
+            self.policy.cache == CachePlan::SubBlock && staged && !self.canvas.is_mask(region.start);
+        let rows = if only_region { region.clone() } else { cache.committed(self.slot())..range.end };
+        if only_region {
+            self.visible.set_all(rows.clone(), self.padding..range.end);
+        } else {
+            self.visible.set_by_rule(Attention::BlockCausal { block }, rows.clone(), self.padding, range.end);
+        }
+        self.active.staged |= !only_region;
+        self.want_masks(region);
+        self.ask(PassKind::Denoise, rows);
+    }
+
+    /// Asks for a pass that stores the finished block, and whatever waits before it, if one is needed.
+    fn store(&mut self, cache: &KvPool, block: usize) {
+        let range = self.active.range.clone();
+        let end = BlockEnd {
+            stopped: self.stop_in(self.canvas.prompt()..range.end),
+            last: range.end == self.canvas.len(),
+            merges: self.policy.merge_commit && !self.carries(),
+        };
+        self.stage = Stage::Stored;
+        if !self.rules.commits(end) {
+            return;
+        }
+        let rows = cache.committed(self.slot())..range.end;
+        self.visible.set_by_rule(Attention::BlockCausal { block }, rows.clone(), self.padding, range.end);
+        self.positions.clear();
+        self.carries_on = self.carries();
+        self.ask(PassKind::Commit, rows);
+    }
+
+    /// Whether the commit of a block predicts the first token of the next one.
+    fn carries(&self) -> bool {
+        self.alignment == Alignment::Shifted
+    }
+}

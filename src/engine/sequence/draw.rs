@@ -1,0 +1,103 @@
+//! From a row of logits to a token: [`Drawer`].
+
+use super::Sequence;
+use crate::engine::Engine;
+use crate::engine::generation::Request;
+use crate::exec::Serial;
+use crate::model::Alignment;
+use crate::sampler::{Draw, Drawn, Rng, Score};
+use crate::tensor::{Rows, RowsMut, TokenId};
+
+/// A token that a sequence needs from a pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::engine) struct Wanted {
+    /// Row of the segment whose logits predict it.
+    pub(in crate::engine) row: usize,
+    /// Its position.
+    pos: usize,
+    /// Whether it is the most probable one, whatever the policy draws. This is how models whose commit predicts the next token
+    /// were trained to go on.
+    carries_on: bool,
+}
+
+/// What of a sequence decides how a token is drawn. The rows of a pass are drawn from in parallel.
+pub(in crate::engine) struct Drawer {
+    draw: Draw,
+    score: Score,
+    guidance: f32,
+    bans: bool,
+    rng: Rng,
+    /// Denoise steps begun.
+    pub(super) step: usize,
+    /// Tokens that the repetition penalty applies to: everything known, once.
+    pub(super) seen: Vec<TokenId>,
+}
+
+impl Drawer {
+    pub(super) fn new(request: &Request<'_>) -> Self {
+        Self {
+            draw: request.policy.draw,
+            score: request.policy.score,
+            guidance: request.policy.guidance,
+            bans: request.rules.bans(),
+            rng: Rng::new(request.seed),
+            step: 0,
+            seen: Vec::new(),
+        }
+    }
+
+    pub(super) fn rng(&self) -> Rng {
+        self.rng
+    }
+
+    pub(super) fn has_penalty(&self) -> bool {
+        self.draw.repetition_penalty != 1.0
+    }
+
+    /// Draws one token. `row` are its logits, which are changed; `unconditional` those without a prompt, with guidance.
+    /// `None` if there is nothing finite to draw from.
+    pub(in crate::engine) fn draw(
+        &self,
+        engine: &Engine,
+        wanted: Wanted,
+        row: &mut [f32],
+        unconditional: Option<&[f32]>,
+    ) -> Option<Drawn> {
+        if let Some(other) = unconditional {
+            let (vocab, scale) = (row.len(), self.guidance + 1.0);
+            engine.kernels.guide(&Serial, RowsMut::new(row, vocab), Rows::new(other, vocab), scale);
+        }
+        if !wanted.carries_on {
+            let penalty = self.draw.repetition_penalty;
+            for &id in &self.seen {
+                let logit = &mut row[id as usize];
+                *logit = if *logit > 0.0 { *logit / penalty } else { *logit * penalty };
+            }
+        }
+        if self.bans {
+            engine.ban(row);
+        }
+        if wanted.carries_on {
+            let scan = engine.kernels.scan(row);
+            let fit = !scan.bad && scan.max > f32::NEG_INFINITY;
+            return fit.then_some(Drawn { token: scan.argmax as TokenId, score: 1.0 });
+        }
+        let mut stream = self.rng.stream(self.step, wanted.pos);
+        self.draw.draw(&engine.kernels, row, self.score, &mut stream)
+    }
+}
+
+impl Sequence<'_> {
+    /// The tokens that the sequence needs from the pass that it asks for; [`Self::take`] expects them in this order.
+    pub(in crate::engine) fn wanted(&self) -> impl Iterator<Item = Wanted> {
+        let rows = self.ask.as_ref().expect("a pass is asked for").rows.clone();
+        let shift = usize::from(self.alignment == Alignment::Shifted);
+        let (first, last, end) = (rows.start, rows.len() - 1, rows.end);
+        let masks = self.positions.iter().map(move |&pos| Wanted {
+            row: (pos - first).saturating_sub(shift),
+            pos,
+            carries_on: false,
+        });
+        masks.chain(self.carries_on.then_some(Wanted { row: last, pos: end, carries_on: true }))
+    }
+}

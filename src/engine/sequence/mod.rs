@@ -1,0 +1,407 @@
+//! [`Sequence`]: the state of one generation, as a value that says which pass it needs next.
+//!
+//! ```text
+//! next() -> Event | Pass | Done;   after Pass: a forward pass over segments(), a draw for each of wanted(), take(draws)
+//! ```
+//!
+//! Every policy is one loop: for each block { denoise steps; commit }, then stop. Block-causal models keep finished blocks in the
+//! cache (`causal.rs`). A pass over a block begins at the first position that is not committed, so a finished block that still
+//! waits for its commit rides along with the first step of the next (merged commit); policies that do not merge commit every
+//! block in a pass of its own. Bidirectional models see the whole canvas; their prefix and dual caches are filled by the first
+//! step of every block (`bidirectional.rs`).
+
+mod bidirectional;
+mod causal;
+mod draw;
+mod reveal;
+
+pub(super) use draw::{Drawer, Wanted};
+
+use super::Engine;
+use super::event::{Event, PassKind};
+use super::generation::{Generation, Request, StopReason, Timings};
+use super::rules::Rules;
+use crate::cache::{Attention, KvPool, SlotId, Visible};
+use crate::error::{Error, Result};
+use crate::model::{Alignment, Segment};
+use crate::sampler::{CachePlan, Candidate, Canvas, Policy, Quota};
+use crate::tensor::TokenId;
+use std::ops::Range;
+use std::time::Duration;
+
+/// Prompt positions in one prefill pass, rounded down to whole blocks.
+pub(super) const PREFILL_ROWS: usize = 512;
+
+/// What a sequence needs.
+pub(super) enum Next<'s> {
+    /// Nothing: this happened. Ask again.
+    Event(Event<'s>),
+    /// A forward pass over [`Sequence::segments`], and [`Sequence::take`] with what was drawn from it.
+    Pass,
+    /// Nothing any more.
+    Done,
+}
+
+/// Where a sequence is in its loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Blocks of the prompt have to be computed.
+    Prefill,
+    /// The block that begins at this position comes next.
+    Begin(usize),
+    /// The first token of the block is known from the commit of the one before.
+    Carried(usize),
+    /// Masks of the active block are left.
+    Denoise,
+    /// The active block is finished, and that was told.
+    Finished,
+    /// The active block is stored, if it has to be.
+    Stored,
+    Done,
+}
+
+/// A forward pass that is asked for.
+struct Ask {
+    kind: PassKind,
+    /// Positions to compute.
+    rows: Range<usize>,
+    /// Whether the caller was told.
+    told: bool,
+}
+
+/// The block that is being denoised.
+struct Block {
+    range: Range<usize>,
+    /// What is denoised now: the block, or a sub-block of it.
+    region: Range<usize>,
+    quota: Quota,
+    /// The first mask when the block was begun.
+    first_mask: usize,
+    /// Whether a pass over the whole block was made.
+    staged: bool,
+}
+
+/// A happening that was not told yet.
+enum News {
+    Revealed,
+    Block,
+}
+
+/// A generation in progress.
+pub(super) struct Sequence<'r> {
+    slot: Option<SlotId>,
+    /// Where the pass without a prompt keeps its keys and values, with guidance.
+    unconditional: Option<SlotId>,
+    policy: Policy,
+    rules: &'r dyn Rules,
+    stop: Vec<TokenId>,
+    max_new: usize,
+    padding: usize,
+    alignment: Alignment,
+    /// The block of a block-causal model.
+    block: Option<usize>,
+    reusable: usize,
+    /// Where prefill ends and denoising begins.
+    open: usize,
+    prefill_rows: usize,
+    canvas: Canvas,
+    /// The canvas without its prompt, with guidance.
+    masked: Vec<TokenId>,
+    filled: Vec<Range<usize>>,
+    stage: Stage,
+    active: Block,
+    ask: Option<Ask>,
+    visible: Visible,
+    /// Positions that need a token from the pass.
+    positions: Vec<usize>,
+    /// Whether the last row of the pass predicts the position after it.
+    carries_on: bool,
+    /// Whether the pass reveals the first position of a block and nothing else.
+    leads: bool,
+    news: Option<News>,
+    drawer: Drawer,
+    candidates: Vec<Candidate>,
+    chosen: Vec<usize>,
+    revealed: Vec<Candidate>,
+    nfe: usize,
+    prefill_passes: usize,
+    cancelled: bool,
+    carried: Option<TokenId>,
+    timings: Timings,
+}
+
+/// A request that was checked.
+struct Admission {
+    canvas: Canvas,
+    /// The block of a block-causal model.
+    block: Option<usize>,
+    /// Positions of the whole blocks at the beginning that need no pass if somebody has computed them.
+    reusable: usize,
+}
+
+impl Admission {
+    /// Checks a request against the model.
+    ///
+    /// # Errors
+    /// As [`super::Session::generate`], before any work.
+    fn new(engine: &Engine, request: &Request<'_>) -> Result<Self> {
+        let (arch, policy, mask) = (engine.arch(), request.policy, engine.mask()?);
+        policy.validate()?;
+        if let Some(&id) =
+            request.prompt.iter().chain(request.stop).find(|&&id| id as usize >= arch.dims.vocab)
+        {
+            return Err(Error::TokenId { id: i64::from(id), vocab: arch.dims.vocab });
+        }
+        let wanted = request.prompt.len().saturating_add(request.max_new);
+        let block = super::plan::block_of(arch, policy)?;
+        let len = match block {
+            Some(block) => wanted.div_ceil(block).saturating_mul(block),
+            None => wanted,
+        };
+        if len > engine.context {
+            let what = "positions of prompt and new tokens, in whole blocks (option `context`)";
+            return Err(Error::Capacity { what, limit: engine.context, asked: len });
+        }
+        let canvas = Canvas::new(request.prompt, len, mask);
+        super::plan::check(arch, request, &canvas)?;
+        let reusable = block.map_or(0, |block| {
+            let until = canvas.first_mask(0..len) / block * block;
+            // A carried token needs the last row of the prompt, so that row has to be computed.
+            let carries =
+                arch.alignment == Alignment::Shifted && until > 0 && until < len && canvas.is_mask(until);
+            let reusable = if carries { until - 1 } else { until };
+            reusable.min(request.prompt.len()) / block * block
+        });
+        // Without its prompt a sequence has other keys and values, which nobody keeps.
+        let reusable = if policy.guidance > 0.0 { 0 } else { reusable };
+        Ok(Self { canvas, block, reusable })
+    }
+}
+
+impl<'r> Sequence<'r> {
+    /// The beginning of a generation, which has no memory yet: [`Self::place`].
+    ///
+    /// # Errors
+    /// As [`super::Session::generate`], before any work.
+    pub(super) fn new(engine: &Engine, request: &Request<'r>) -> Result<Self> {
+        let Admission { canvas, block, reusable } = Admission::new(engine, request)?;
+        let open = canvas.first_mask(0..canvas.len());
+        let mut masked = Vec::new();
+        if request.policy.guidance > 0.0 {
+            masked = canvas.ids().to_vec();
+            masked[..canvas.prompt()].fill(canvas.mask());
+        }
+        let (open, stage) = match block {
+            Some(block) => (open / block * block, Stage::Prefill),
+            None => (open, Stage::Begin(open)),
+        };
+        let nothing = Quota::new(request.policy.schedule.pace, 1, 0, 1);
+        Ok(Self {
+            slot: None,
+            unconditional: None,
+            policy: request.policy.clone(),
+            rules: request.rules,
+            stop: request.stop.to_vec(),
+            max_new: request.max_new,
+            padding: request.padding,
+            alignment: engine.arch().alignment,
+            block,
+            reusable,
+            open,
+            prefill_rows: PREFILL_ROWS,
+            filled: super::plan::masked_runs(&canvas),
+            canvas,
+            masked,
+            stage,
+            active: Block { range: 0..0, region: 0..0, quota: nothing, first_mask: 0, staged: false },
+            ask: None,
+            visible: Visible::default(),
+            positions: Vec::new(),
+            carries_on: false,
+            leads: false,
+            news: None,
+            drawer: Drawer::new(request),
+            candidates: Vec::new(),
+            chosen: Vec::new(),
+            revealed: Vec::new(),
+            nfe: 0,
+            prefill_passes: 0,
+            cancelled: false,
+            carried: None,
+            timings: Timings::default(),
+        })
+    }
+
+    /// Gives the sequence its memory. What `slot` has committed are the keys and values of [`Self::known`] ids; `unconditional` is
+    /// another slot, if [`Self::is_guided`].
+    pub(super) fn place(&mut self, slot: SlotId, unconditional: Option<SlotId>) {
+        assert_eq!(
+            unconditional.is_some(),
+            self.is_guided(),
+            "guidance takes two slots, other sequences one"
+        );
+        (self.slot, self.unconditional) = (Some(slot), unconditional);
+    }
+
+    /// Ids at the beginning whose keys and values may come from somebody else: whole blocks of the prompt.
+    pub(super) fn known(&self) -> &[TokenId] {
+        &self.canvas.ids()[..self.reusable]
+    }
+
+    /// Whether every pass is made with and without the prompt.
+    pub(super) fn is_guided(&self) -> bool {
+        self.policy.guidance > 0.0
+    }
+
+    /// The attention rule, and the first position that may be attended to.
+    pub(super) fn rule(&self) -> (Attention, usize) {
+        let attention = self.block.map_or(Attention::Bidirectional, |block| Attention::BlockCausal { block });
+        (attention, self.padding)
+    }
+
+    /// Prefill passes of at most `rows` positions, in whole blocks. Their number does not change a bit of the text.
+    pub(super) fn prefill_in_pieces(&mut self, rows: usize) {
+        self.prefill_rows = rows;
+    }
+
+    /// What the sequence needs next.
+    pub(super) fn next(&mut self, cache: &mut KvPool) -> Next<'_> {
+        loop {
+            if let Some(news) = self.news.take() {
+                let canvas = &self.canvas;
+                return Next::Event(match news {
+                    News::Revealed => {
+                        Event::Revealed { tokens: &self.revealed, candidates: &self.candidates, canvas }
+                    }
+                    News::Block => Event::Block { range: &self.active.range, canvas },
+                });
+            }
+            if let Some(ask) = &mut self.ask {
+                if ask.told {
+                    return Next::Pass;
+                }
+                ask.told = true;
+                let (kind, rows, index) = (ask.kind, ask.rows.clone(), self.nfe);
+                let cached = self.cached_before(cache, &rows);
+                let rows = &self.ask.as_ref().expect("a pass is asked for").rows;
+                return Next::Event(Event::Pass { kind, index, rows, cached, canvas: &self.canvas });
+            }
+            match self.stage {
+                Stage::Done => return Next::Done,
+                _ if self.block.is_some() => self.advance_causal(cache),
+                _ => self.advance_bidirectional(cache),
+            }
+        }
+    }
+
+    /// Asks for a pass over `rows`, whose visibility was set, and for tokens at the positions in `self.positions`.
+    fn ask(&mut self, kind: PassKind, rows: Range<usize>) {
+        // Random numbers follow this count, because what was in the cache and how blocks are committed change the number of
+        // all passes but must not change the text.
+        self.drawer.step += usize::from(kind == PassKind::Denoise);
+        self.ask = Some(Ask { kind, rows, told: false });
+    }
+
+    /// Why the pass that is asked for is made, and over how many rows of the model (two for each position with guidance).
+    pub(super) fn asked(&self) -> (PassKind, usize) {
+        let ask = self.ask.as_ref().expect("a pass is asked for");
+        (ask.kind, ask.rows.len() * (1 + usize::from(self.unconditional.is_some())))
+    }
+
+    /// What the pass computes: the sequence, and with guidance the same positions without a prompt.
+    pub(super) fn segments(&self) -> impl Iterator<Item = Segment<'_>> {
+        let rows = self.ask.as_ref().expect("a pass is asked for").rows.clone();
+        let (first, visible) = (rows.start, &self.visible);
+        let own = Segment { slot: self.slot(), first, ids: &self.canvas.ids()[rows.clone()], visible };
+        let masked = self.unconditional.map(|slot| Segment { slot, first, ids: &self.masked[rows], visible });
+        std::iter::once(own).chain(masked)
+    }
+
+    /// Positions whose keys and values a pass over `rows` takes from the cache.
+    fn cached_before(&self, cache: &KvPool, rows: &Range<usize>) -> usize {
+        match self.policy.cache {
+            CachePlan::Dual if rows.len() < self.canvas.len() => self.canvas.len(),
+            _ => cache.committed(self.slot()),
+        }
+    }
+
+    pub(super) fn slot(&self) -> SlotId {
+        self.slot.expect("a sequence that runs has its memory")
+    }
+
+    /// Its memory: one slot, or two with guidance, or none before [`Self::place`].
+    pub(super) fn slots(&self) -> impl Iterator<Item = SlotId> + use<> {
+        self.slot.into_iter().chain(self.unconditional)
+    }
+
+    /// Declares everything before `until` final.
+    fn commit_to(&mut self, cache: &mut KvPool, until: usize) {
+        for slot in self.slots() {
+            cache.commit(slot, until.saturating_sub(cache.committed(slot)));
+        }
+        let slot = self.slot();
+        cache.publish(slot, &self.canvas.ids()[..cache.committed(slot)]);
+    }
+
+    /// Ends the generation with what there is; a pass that was told is made, and what it reveals counts.
+    pub(super) fn cancel(&mut self) {
+        self.cancelled = true;
+    }
+
+    /// The sequence as it is.
+    pub(super) fn canvas(&self) -> &Canvas {
+        &self.canvas
+    }
+
+    /// What draws tokens from logits.
+    pub(super) fn drawer(&self) -> &Drawer {
+        &self.drawer
+    }
+
+    /// Counts time that was spent on what the sequence needed; prefill apart.
+    pub(super) fn spent(&mut self, time: Duration, prefill: bool) {
+        *if prefill { &mut self.timings.prefill } else { &mut self.timings.decode } += time;
+    }
+
+    /// Whether the prompt is being computed.
+    pub(super) fn in_prefill(&self) -> bool {
+        self.stage == Stage::Prefill
+    }
+
+    /// Whether a stop id is in the range with no mask before it.
+    fn stop_in(&self, range: Range<usize>) -> bool {
+        self.canvas.settled_stop(range, &self.stop).is_some()
+    }
+
+    /// As [`Self::stop_in`], for generated ids only: a stop id of the prompt ends nothing.
+    fn stops_inside(&self, range: Range<usize>) -> bool {
+        let generated = self.canvas.prompt().max(range.start);
+        self.canvas.first_mask(range.start..generated) == generated && self.stop_in(generated..range.end)
+    }
+
+    /// What was generated.
+    pub(super) fn finish(&mut self) -> Generation {
+        let (prompt, wanted) = (self.canvas.prompt(), self.canvas.prompt() + self.max_new);
+        // Whole blocks are generated; what was not asked for is cut off.
+        let settled = self.canvas.first_mask(prompt..wanted.min(self.canvas.len()));
+        let stop = self.canvas.settled_stop(prompt..settled, &self.stop);
+        let reason = match stop {
+            Some(pos) => StopReason::Stop(self.canvas.ids()[pos]),
+            None if self.cancelled => StopReason::Cancelled,
+            None => StopReason::Length,
+        };
+        let mut filled = std::mem::take(&mut self.filled);
+        filled.retain(|run| self.canvas.first_mask(run.clone()) == run.end);
+        Generation {
+            tokens: self.canvas.ids()[prompt..stop.unwrap_or(settled)].to_vec(),
+            canvas: self.canvas.ids().to_vec(),
+            filled,
+            carried: self.carried,
+            nfe: self.nfe,
+            prefill_passes: self.prefill_passes,
+            stop: reason,
+            cache: self.policy.cache,
+            timings: self.timings,
+        }
+    }
+}
