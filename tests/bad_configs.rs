@@ -361,9 +361,9 @@ proptest! {
             entries[key].1 = Value::parse("value", value.as_bytes()).unwrap();
         }
         if let Ok(arch) = Architecture::from_config("c.json", &Value::Object(entries)) {
-            for (name, shape) in arch.expected_tensors() {
-                let bytes = shape.iter().try_fold(8usize, |product, &dim| product.checked_mul(dim));
-                prop_assert!(bytes.is_some() && !shape.contains(&0), "{}: {:?}", name, shape);
+            for slot in arch.tensors() {
+                let bytes = slot.shape.iter().try_fold(8usize, |product, &dim| product.checked_mul(dim));
+                prop_assert!(bytes.is_some() && !slot.shape.contains(&0), "{:?}", slot);
             }
         }
     }

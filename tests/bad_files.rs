@@ -20,7 +20,7 @@ fn load(path: &Path) -> Result<()> {
     let load = |storage| {
         let checkpoint = Checkpoint::locate(path)?;
         let config = checkpoint.config.as_ref().expect("every test directory has a config");
-        check_checkpoint(&Architecture::from_file(config)?, &checkpoint.open(storage)?)
+        check_checkpoint(&Architecture::from_file(config)?, &checkpoint.open(storage)?).map(|_| ())
     };
     let (mapped, read) = (load(Storage::Map), load(Storage::Read));
     let text = |result: &Result<()>| result.as_ref().err().map(Error::to_string);

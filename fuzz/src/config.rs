@@ -36,14 +36,14 @@ fn check_architecture(arch: &Architecture) {
     assert!(dims.n_heads.is_multiple_of(dims.n_kv_heads), "{dims:?}");
     assert!(dims.head_dim >= 2 && dims.head_dim.is_multiple_of(2), "{dims:?}");
     let tokens = &arch.tokens;
-    let ids = tokens.eos.iter().chain(&tokens.mask).chain(&tokens.pad).chain(&tokens.bos);
+    let ids = tokens.eos.iter().chain(&tokens.mask);
     assert!(ids.clone().all(|&id| (id as usize) < dims.vocab), "{tokens:?}");
     assert!(arch.norm_eps > 0.0 && arch.rope_theta.is_finite(), "{arch:?}");
     Policy::named(arch.policy).expect("the policy of a family exists");
     let bytes = arch.kv_shape().bytes_per_token(KvDtype::F32).checked_mul(dims.max_pos);
     assert!(bytes.is_some_and(|bytes| bytes > 0), "{dims:?}");
-    for (name, shape) in arch.expected_tensors() {
-        let bytes = shape.iter().try_fold(8usize, |product, &dim| product.checked_mul(dim));
-        assert!(bytes.is_some_and(|bytes| bytes > 0), "{name}: {shape:?}");
+    for slot in arch.tensors() {
+        let bytes = slot.shape.iter().try_fold(8usize, |product, &dim| product.checked_mul(dim));
+        assert!(bytes.is_some_and(|bytes| bytes > 0), "{slot:?}");
     }
 }

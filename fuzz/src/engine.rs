@@ -57,11 +57,11 @@ fn weights(config: &str, dtype: Dtype) -> Vec<u8> {
         }
     };
     let stored: Vec<_> = arch
-        .expected_tensors()
+        .tensors()
         .into_iter()
-        .map(|(name, shape)| {
-            let data = bytes(shape.iter().product());
-            (name, shape, data)
+        .map(|slot| {
+            let data = bytes(slot.elements());
+            (slot.name, slot.shape, data)
         })
         .collect();
     let views = stored.iter().map(|(name, shape, data)| {

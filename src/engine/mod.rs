@@ -38,7 +38,7 @@ use crate::cache::KvDtype;
 use crate::error::{Error, Result};
 use crate::exec::Executor;
 use crate::kernels::{Kernels, RopeTable};
-use crate::model::{Architecture, Context, Transformer};
+use crate::model::{Architecture, Compute, Transformer};
 use crate::sampler::Policy;
 use crate::tensor::TokenId;
 use std::path::Path;
@@ -163,8 +163,8 @@ impl Engine {
         Session::new(Held::Shared(Arc::clone(self)))
     }
 
-    fn context_of(&self) -> Context<'_> {
-        Context { kernels: &self.kernels, exec: &*self.exec }
+    fn context_of(&self) -> Compute<'_> {
+        Compute { kernels: &self.kernels, exec: &*self.exec }
     }
 
     /// Makes ids that must never be produced impossible: the mask, and whatever the tokenizer does not know.

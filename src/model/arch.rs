@@ -55,47 +55,51 @@ pub struct Special {
     pub mask: Option<TokenId>,
     /// Ids that end a text.
     pub eos: Vec<TokenId>,
-    /// Padding.
-    pub pad: Option<TokenId>,
-    /// Start of text.
-    pub bos: Option<TokenId>,
 }
 
-/// Names of the tensors in a checkpoint, without the `.weight` or `.bias` at their end.
+/// Names of the tensors in a checkpoint, without the `.weight` or `.bias` at their end. Which weights a model has, and in which
+/// shapes, follows from [`Architecture::tensors`].
+///
+/// Weights of one block that have the same name share one tensor: their rows follow each other in it, in the order of the
+/// fields here. So a fused query/key/value matrix is three equal names.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Names {
-    /// Token embedding, `[vocab, hidden]`.
+    /// Token embedding.
     pub embed: &'static str,
-    /// Final norm, `[hidden]`.
+    /// Final norm.
     pub norm: &'static str,
-    /// Output matrix, `[vocab, hidden]`; absent when tied to the embedding.
+    /// Output matrix; absent when tied to the embedding.
     pub lm_head: &'static str,
-    /// What stands before the number of a block.
+    /// What precedes the number of a block.
     pub block: &'static str,
-    /// Norm before attention, `[hidden]`.
+    /// Norm before attention.
     pub attn_norm: &'static str,
-    /// Query projection, `[n_heads * head_dim, hidden]`.
+    /// Query projection.
     pub q: &'static str,
-    /// Key projection, `[n_kv_heads * head_dim, hidden]`.
+    /// Key projection.
     pub k: &'static str,
-    /// Value projection, `[n_kv_heads * head_dim, hidden]`.
+    /// Value projection.
     pub v: &'static str,
-    /// Output projection of attention, `[hidden, n_heads * head_dim]`.
+    /// Output projection of attention.
     pub out: &'static str,
-    /// Norm of every query head, `[head_dim]`.
+    /// Norm of every query head.
     pub q_norm: &'static str,
-    /// Norm of every key head, `[head_dim]`.
+    /// Norm of every key head.
     pub k_norm: &'static str,
-    /// Norm before the feed-forward part, `[hidden]`.
-    pub mlp_norm: &'static str,
-    /// Gate projection, `[ffn, hidden]`.
+    /// Norm before the feed-forward part.
+    pub ffn_norm: &'static str,
+    /// What precedes the three names below in a dense feed-forward part.
+    pub dense: &'static str,
+    /// Gate projection.
     pub gate: &'static str,
-    /// Up projection, `[ffn, hidden]`.
+    /// Up projection.
     pub up: &'static str,
-    /// Down projection, `[hidden, ffn]`.
+    /// Down projection.
     pub down: &'static str,
-    /// Name endings of tensors that may be present and mean nothing to inference.
+    /// Whole names of tensors that may be present and mean nothing to inference.
     pub ignored: &'static [&'static str],
+    /// The same inside a block.
+    pub ignored_in_block: &'static [&'static str],
 }
 
 /// A model as data.

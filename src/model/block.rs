@@ -5,50 +5,103 @@
 //! q, k = qk_norm(q), qk_norm(k)            (if the family has it)
 //! q, k = rope(q, pos), rope(k, pos);       cache.stage(layer, k, v)
 //! x += gqa(q, cache.keys(layer), cache.values(layer), visible) · Wo
-//! h  = rms_norm(x, mlp_norm);   x += swiglu(h·Wgate, h·Wup) · Wdown
+//! h  = rms_norm(x, ffn_norm);   x += swiglu(h·Wgate, h·Wup) · Wdown
 //! ```
+//!
+//! This is the one file that knows which weights a block has. Every type says in `new` what it consists of, by name, shape
+//! and role, and in `forward` what it computes.
 
-use super::arch::Dims;
-use super::linear::Linear;
+use super::arch::{Architecture, Dims};
+use super::linear::{Linear, Vector};
 use super::probe::{Place, Probe, Stage};
-use super::scratch::{MLP_ROWS, Scratch};
-use super::{Context, Segment};
+use super::scratch::{FFN_ROWS, Mat, Scratch};
+use super::slots::{Make, Part, Role};
+use super::{Compute, Segment};
 use crate::cache::{KvPool, PAGE};
-use crate::kernels::{Attention, RopeTable};
-use crate::tensor::{Rows, RowsMut};
+use crate::error::Result;
+use crate::kernels::{self, RopeTable};
+use crate::quant::Matrix;
 
-/// Weights of the per-head norms before RoPE.
-#[derive(Clone, Debug)]
-pub struct QkNorm {
-    /// `[head_dim]`.
-    pub q: Box<[f32]>,
-    /// `[head_dim]`.
-    pub k: Box<[f32]>,
+/// The weights of one block.
+pub(super) struct Block<M = Matrix, V = Vector> {
+    attention: Attention<M, V>,
+    /// `[hidden]`.
+    ffn_norm: V,
+    ffn: Ffn<M, V>,
 }
 
-/// Weights of one block.
-#[derive(Clone, Debug)]
-pub struct Block {
+/// The attention branch.
+struct Attention<M, V> {
     /// `[hidden]`.
-    pub attn_norm: Box<[f32]>,
+    norm: V,
     /// `[n_heads * head_dim, hidden]`.
-    pub q: Linear,
+    q: Linear<M, V>,
     /// `[n_kv_heads * head_dim, hidden]`.
-    pub k: Linear,
+    k: Linear<M, V>,
     /// `[n_kv_heads * head_dim, hidden]`.
-    pub v: Linear,
-    /// Norms of every query and every key head, if the family has them.
-    pub qk_norm: Option<QkNorm>,
+    v: Linear<M, V>,
+    /// Norms of every query and every key head, `[head_dim]` each, if the family has them.
+    qk_norm: Option<[V; 2]>,
     /// `[hidden, n_heads * head_dim]`.
-    pub out: Linear,
-    /// `[hidden]`.
-    pub mlp_norm: Box<[f32]>,
+    out: Linear<M, V>,
+}
+
+/// The feed-forward part.
+enum Ffn<M, V> {
+    /// One for all rows.
+    Dense(Mlp<M, V>),
+}
+
+/// A gated feed-forward network.
+pub(super) struct Mlp<M, V> {
     /// `[ffn, hidden]`.
-    pub gate: Linear,
+    pub(super) gate: Linear<M, V>,
     /// `[ffn, hidden]`.
-    pub up: Linear,
+    pub(super) up: Linear<M, V>,
     /// `[hidden, ffn]`.
-    pub down: Linear,
+    pub(super) down: Linear<M, V>,
+}
+
+impl<M, V> Block<M, V> {
+    pub(super) fn new(
+        arch: &Architecture,
+        part: &mut Part<'_, impl Make<Matrix = M, Vector = V>>,
+    ) -> Result<Self> {
+        let (dims, names) = (&arch.dims, arch.names);
+        let attention = Attention::new(arch, part)?;
+        let ffn_norm = part.norm(names.ffn_norm, dims.hidden)?;
+        let ffn = Ffn::Dense(Mlp::new(arch, dims.ffn, &mut part.part(names.dense))?);
+        Ok(Self { attention, ffn_norm, ffn })
+    }
+}
+
+impl<M, V> Attention<M, V> {
+    fn new(arch: &Architecture, part: &mut Part<'_, impl Make<Matrix = M, Vector = V>>) -> Result<Self> {
+        let (dims, names, role) = (&arch.dims, arch.names, Role::Attention);
+        let (hidden, q_width, kv_width) = (dims.hidden, dims.q_width(), dims.kv_width());
+        let norm = part.norm(names.attn_norm, hidden)?;
+        let outputs = [(names.q, q_width), (names.k, kv_width), (names.v, kv_width)];
+        let [q, k, v] = part.linears(role, outputs, hidden, arch.qkv_bias)?;
+        let mut head_norm = |name| part.norm(name, dims.head_dim);
+        let qk_norm =
+            if arch.qk_norm { Some([head_norm(names.q_norm)?, head_norm(names.k_norm)?]) } else { None };
+        let [out] = part.linears(role, [(names.out, hidden)], q_width, arch.out_bias)?;
+        Ok(Self { norm, q, k, v, qk_norm, out })
+    }
+}
+
+impl<M, V> Mlp<M, V> {
+    /// With the inner width `ffn`.
+    fn new(
+        arch: &Architecture,
+        ffn: usize,
+        part: &mut Part<'_, impl Make<Matrix = M, Vector = V>>,
+    ) -> Result<Self> {
+        let (hidden, names, role) = (arch.dims.hidden, arch.names, Role::FeedForward);
+        let [gate, up] = part.linears(role, [(names.gate, ffn), (names.up, ffn)], hidden, arch.mlp_bias)?;
+        let [down] = part.linears(role, [(names.down, hidden)], ffn, arch.mlp_bias)?;
+        Ok(Self { gate, up, down })
+    }
 }
 
 /// What a block needs to know beside its weights and the stream.
@@ -64,99 +117,88 @@ impl Block {
     /// Adds the attention branch and the feed-forward branch to the residual stream in `scratch.x`.
     pub(super) fn forward(
         &self,
-        ctx: &Context<'_>,
+        compute: &Compute<'_>,
         at: &At<'_>,
         scratch: &mut Scratch,
         cache: &mut KvPool,
         probe: &mut Probe<'_>,
     ) {
-        self.attention(ctx, at, scratch, cache, probe);
-        self.mlp(ctx, at, scratch, probe);
-        probe.see(Place::new(at.layer, Stage::Block), Rows::new(&scratch.x, at.dims.hidden));
+        self.attention.forward(compute, at, scratch, cache, probe);
+        let mut see = |stage, rows: &Mat| probe.see(Place::new(at.layer, stage), rows.rows());
+        let Scratch { x, h, .. } = scratch;
+        compute.rms_norm(&*x, &self.ffn_norm, at.norm_eps, &mut *h);
+        see(Stage::MlpNorm, h);
+        match &self.ffn {
+            Ffn::Dense(mlp) => mlp.forward(compute, scratch),
+        }
+        let Scratch { x, h, .. } = scratch;
+        see(Stage::Mlp, h);
+        compute.add(&mut *x, &*h);
+        see(Stage::Block, x);
     }
+}
 
-    fn attention(
+impl Attention<Matrix, Vector> {
+    fn forward(
         &self,
-        ctx: &Context<'_>,
+        compute: &Compute<'_>,
         at: &At<'_>,
         scratch: &mut Scratch,
         cache: &mut KvPool,
         probe: &mut Probe<'_>,
     ) {
-        let Context { kernels, exec } = *ctx;
-        let (hidden, q_width, kv_width) = (at.dims.hidden, at.dims.q_width(), at.dims.kv_width());
         let Scratch { x, h, q, k, v, heads, spans, tables, prepared, .. } = scratch;
-        let mut see = |stage, rows: Rows<'_>| probe.see(Place::new(at.layer, stage), rows);
+        let (layer, eps) = (at.layer, at.norm_eps);
+        let mut see = |stage, rows: &Mat| probe.see(Place::new(layer, stage), rows.rows());
 
-        kernels.rms_norm(exec, Rows::new(x, hidden), &self.attn_norm, at.norm_eps, RowsMut::new(h, hidden));
-        see(Stage::AttnNorm, Rows::new(h, hidden));
-        let mut qkv = [
-            self.q.to(RowsMut::new(q, q_width)),
-            self.k.to(RowsMut::new(k, kv_width)),
-            self.v.to(RowsMut::new(v, kv_width)),
-        ];
-        kernels.project(exec, Rows::new(h, hidden), prepared, &mut qkv);
-        see(Stage::Q, Rows::new(q, q_width));
-        see(Stage::K, Rows::new(k, kv_width));
-        see(Stage::V, Rows::new(v, kv_width));
-
-        if let Some(norm) = &self.qk_norm {
-            kernels.rms_norm_heads(exec, RowsMut::new(q, q_width), &norm.q, at.norm_eps);
-            kernels.rms_norm_heads(exec, RowsMut::new(k, kv_width), &norm.k, at.norm_eps);
-            see(Stage::QNorm, Rows::new(q, q_width));
-            see(Stage::KNorm, Rows::new(k, kv_width));
+        compute.rms_norm(&*x, &self.norm, eps, &mut *h);
+        see(Stage::AttnNorm, h);
+        compute.project(&*h, prepared, [self.q.to(&mut *q), self.k.to(&mut *k), self.v.to(&mut *v)]);
+        see(Stage::Q, q);
+        see(Stage::K, k);
+        see(Stage::V, v);
+        if let Some([q_norm, k_norm]) = &self.qk_norm {
+            compute.rms_norm_heads(&mut *q, q_norm, eps);
+            compute.rms_norm_heads(&mut *k, k_norm, eps);
+            see(Stage::QNorm, q);
+            see(Stage::KNorm, k);
         }
         let mut done = 0;
         for &Segment { slot, first, ids, .. } in at.batch {
             let rows = done..done + ids.len();
-            let q = &mut q[rows.start * q_width..rows.end * q_width];
-            let k = &mut k[rows.start * kv_width..rows.end * kv_width];
-            let v = &v[rows.start * kv_width..rows.end * kv_width];
-            kernels.rope(exec, RowsMut::new(q, q_width), at.rope, first);
-            kernels.rope(exec, RowsMut::new(k, kv_width), at.rope, first);
-            cache.stage(kernels, slot, at.layer, first, Rows::new(k, kv_width), Rows::new(v, kv_width));
             done = rows.end;
+            compute.rope(q.part_mut(&rows), at.rope, first);
+            compute.rope(k.part_mut(&rows), at.rope, first);
+            cache.stage(compute.kernels, slot, layer, first, k.part(&rows), v.part(&rows));
         }
-
-        kernels.attention(
-            exec,
-            Attention {
-                q: Rows::new(q, q_width),
-                keys: cache.keys(at.layer),
-                values: cache.values(at.layer),
-                page: PAGE,
-                tables,
-                n_heads: at.dims.n_heads,
-                n_kv_heads: at.dims.n_kv_heads,
-                head_dim: at.dims.head_dim,
-                spans,
-                out: RowsMut::new(heads, q_width),
-            },
-        );
-        let mut out = [self.out.to(RowsMut::new(h, hidden))];
-        kernels.project(exec, Rows::new(heads, q_width), prepared, &mut out);
-        see(Stage::Out, Rows::new(h, hidden));
-        kernels.add(exec, RowsMut::new(x, hidden), Rows::new(h, hidden));
+        compute.attention(kernels::Attention {
+            q: q.rows(),
+            keys: cache.keys(layer),
+            values: cache.values(layer),
+            page: PAGE,
+            tables,
+            n_heads: at.dims.n_heads,
+            n_kv_heads: at.dims.n_kv_heads,
+            head_dim: at.dims.head_dim,
+            spans,
+            out: heads.rows_mut(),
+        });
+        compute.project(&*heads, prepared, [self.out.to(&mut *h)]);
+        see(Stage::Out, h);
+        compute.add(x, &*h);
     }
+}
 
-    fn mlp(&self, ctx: &Context<'_>, at: &At<'_>, scratch: &mut Scratch, probe: &mut Probe<'_>) {
-        let Context { kernels, exec } = *ctx;
-        let (hidden, ffn) = (at.dims.hidden, at.dims.ffn);
-        let Scratch { x, h, gate, up, prepared, .. } = scratch;
-
-        kernels.rms_norm(exec, Rows::new(x, hidden), &self.mlp_norm, at.norm_eps, RowsMut::new(h, hidden));
-        probe.see(Place::new(at.layer, Stage::MlpNorm), Rows::new(h, hidden));
-        // Each piece reads its rows of `h` to the end before it overwrites them with the branch's output.
-        for h in h.chunks_mut(MLP_ROWS * hidden) {
-            let rows = h.len() / hidden;
-            let (gate, up) = (&mut gate[..rows * ffn], &mut up[..rows * ffn]);
-            let mut both = [self.gate.to(RowsMut::new(gate, ffn)), self.up.to(RowsMut::new(up, ffn))];
-            kernels.project(exec, Rows::new(h, hidden), prepared, &mut both);
-            kernels.swiglu(exec, RowsMut::new(gate, ffn), Rows::new(up, ffn));
-            let mut down = [self.down.to(RowsMut::new(h, hidden))];
-            kernels.project(exec, Rows::new(gate, ffn), prepared, &mut down);
+impl Mlp<Matrix, Vector> {
+    /// Replaces the rows of `scratch.h` by those of the branch, some at a time.
+    fn forward(&self, compute: &Compute<'_>, scratch: &mut Scratch) {
+        let Scratch { h, gate, up, prepared, .. } = scratch;
+        for h in h.pieces_mut(FFN_ROWS) {
+            gate.resize(h.len(), self.gate.weight.n());
+            up.resize(h.len(), self.up.weight.n());
+            compute.project(h.as_rows(), prepared, [self.gate.to(&mut *gate), self.up.to(&mut *up)]);
+            compute.swiglu(&mut *gate, &*up);
+            compute.project(&*gate, prepared, [self.down.to(h)]);
         }
-        probe.see(Place::new(at.layer, Stage::Mlp), Rows::new(h, hidden));
-        kernels.add(exec, RowsMut::new(x, hidden), Rows::new(h, hidden));
     }
 }

@@ -6,21 +6,23 @@ use crate::kernels::Projection;
 use crate::quant::Matrix;
 use crate::tensor::RowsMut;
 
-/// A linear layer as stored.
-#[derive(Clone, Debug)]
-pub struct Linear {
+/// A small vector of a model: a norm or a bias, as f32.
+pub(super) type Vector = Box<[f32]>;
+
+/// A linear layer: loaded, or whatever else is made of its weights (see [`super::slots::Make`]).
+pub(super) struct Linear<M = Matrix, V = Vector> {
     /// `[n, k]`.
-    pub weight: Matrix,
+    pub(super) weight: M,
     /// `[n]`.
-    pub bias: Option<Box<[f32]>>,
+    pub(super) bias: Option<V>,
 }
 
 impl Linear {
-    /// `out = x W^T (+ b)` as one of several products of the same x, for [`Kernels::project`].
+    /// `out = x W^T (+ b)` as one of several GEMMs with the same x, for [`Kernels::project`].
     ///
     /// # Shapes
     /// `out`: `[m, n]`.
-    pub fn to<'a>(&'a self, out: RowsMut<'a>) -> Projection<'a> {
-        Projection { w: &self.weight, bias: self.bias.as_deref(), out }
+    pub(super) fn to<'a>(&'a self, out: impl Into<RowsMut<'a>>) -> Projection<'a> {
+        Projection { w: &self.weight, bias: self.bias.as_deref(), out: out.into() }
     }
 }

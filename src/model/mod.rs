@@ -10,6 +10,7 @@
 
 mod arch;
 mod block;
+mod compute;
 mod config;
 mod generation_config;
 mod linear;
@@ -22,30 +23,21 @@ mod scratch;
 mod slots;
 
 pub use arch::{Alignment, Architecture, Dims, Names, Special};
-pub use block::{Block, QkNorm};
+pub use compute::Compute;
 pub use generation_config::GenerationConfig;
-pub use linear::Linear;
 pub use probe::{Place, Probe, Stage, Watcher};
-pub use recipe::{Part, Planned, Recipe};
+pub use recipe::{Planned, Recipe};
 pub use scratch::Scratch;
-pub use slots::check_checkpoint;
+pub use slots::{Role, Slot, check_checkpoint};
 
 use crate::bytes::ask_for;
 use crate::cache::{KvPool, KvShape, SlotId, Visible};
 use crate::error::{Error, Result};
-use crate::exec::Executor;
-use crate::kernels::{Kernels, Prepared, RopeTable};
+use crate::kernels::{Prepared, RopeTable};
 use crate::quant::{Format, Matrix};
 use crate::tensor::{Rows, RowsMut, TokenId};
-
-/// Who computes: passed down to every layer.
-#[derive(Clone, Copy)]
-pub struct Context<'a> {
-    /// The kernels of one level.
-    pub kernels: &'a Kernels,
-    /// The threads.
-    pub exec: &'a dyn Executor,
-}
+use block::Block;
+use linear::{Linear, Vector};
 
 /// Consecutive positions of one sequence in a forward pass.
 #[derive(Clone, Copy)]
@@ -65,8 +57,10 @@ pub struct Transformer {
     arch: Architecture,
     embed: Matrix,
     blocks: Vec<Block>,
-    norm: Box<[f32]>,
+    norm: Vector,
     lm_head: Linear,
+    /// Every matrix above, with the tensor that it comes from.
+    matrices: Vec<(Slot, Matrix)>,
 }
 
 impl Transformer {
@@ -100,7 +94,7 @@ impl Transformer {
     /// another one.
     pub fn forward(
         &self,
-        ctx: &Context<'_>,
+        compute: &Compute<'_>,
         scratch: &mut Scratch,
         rope: &RopeTable,
         cache: &mut KvPool,
@@ -114,20 +108,21 @@ impl Transformer {
         }
         scratch.resize(dims, ids().count())?;
         scratch.place(cache, batch)?;
-        for (&id, row) in ids().zip(scratch.x.chunks_exact_mut(dims.hidden)) {
-            ctx.kernels.decode_row(&self.embed, id as usize, row);
+        let mut x = scratch.x.rows_mut();
+        for (i, &id) in ids().enumerate() {
+            compute.kernels.decode_row(&self.embed, id as usize, x.row_mut(i));
         }
-        probe.see(Place::outside(Stage::Embed), Rows::new(&scratch.x, dims.hidden));
+        probe.see(Place::outside(Stage::Embed), x.as_rows());
         for (layer, block) in self.blocks.iter().enumerate() {
             let at = block::At { layer, dims, norm_eps: self.arch.norm_eps, rope, batch };
-            block.forward(ctx, &at, scratch, cache, probe);
+            block.forward(compute, &at, scratch, cache, probe);
         }
         Ok(())
     }
 
     /// The residual stream after the last block, `[rows, hidden]`, of the latest pass.
     pub fn hidden<'s>(&self, scratch: &'s Scratch) -> Rows<'s> {
-        Rows::new(&scratch.x, self.arch.dims.hidden)
+        scratch.x.rows()
     }
 
     /// Logits of some rows of `hidden` (as [`Self::hidden`] returns them): final norm and output matrix.
@@ -139,7 +134,7 @@ impl Transformer {
     /// If a row does not exist.
     pub fn logits(
         &self,
-        ctx: &Context<'_>,
+        compute: &Compute<'_>,
         hidden: Rows<'_>,
         rows: &[usize],
         buffers: &mut LogitBuffers,
@@ -152,22 +147,21 @@ impl Transformer {
         normed.resize(rows.len() * width, 0.0);
         logits.resize(rows.len() * vocab, 0.0);
         let (gathered, mut normed) = (Rows::new(gathered, width), RowsMut::new(normed, width));
-        ctx.kernels.rms_norm(ctx.exec, gathered, &self.norm, self.arch.norm_eps, normed.reborrow());
+        compute.rms_norm(gathered, &self.norm, self.arch.norm_eps, normed.reborrow());
         probe.see(Place::outside(Stage::FinalNorm), normed.as_rows());
-        let mut head = [self.lm_head.to(RowsMut::new(logits, vocab))];
-        ctx.kernels.project(ctx.exec, normed.as_rows(), prepared, &mut head);
+        let logits = RowsMut::new(logits, vocab);
+        compute.project(normed.as_rows(), prepared, [self.lm_head.to(logits)]);
     }
 
     /// Parameters of the model, counted once where tied.
     pub fn parameters(&self) -> usize {
-        self.arch.expected_tensors().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
+        self.arch.tensors().iter().map(Slot::elements).sum()
     }
 
-    /// The matrices of the blocks: what a pass multiplies with, apart from [`Self::lm_head`].
-    pub fn block_matrices(&self) -> impl Iterator<Item = &Matrix> {
-        self.blocks
-            .iter()
-            .flat_map(|b| [&b.q, &b.k, &b.v, &b.out, &b.gate, &b.up, &b.down].map(|linear| &linear.weight))
+    /// Every matrix with the tensor that it comes from, in the order of [`Architecture::tensors`]. The embedding of a tied
+    /// model counts once. Weights that share a tensor come one by one, with the same slot.
+    pub fn matrices(&self) -> impl Iterator<Item = (&Slot, &Matrix)> {
+        self.matrices.iter().map(|(slot, matrix)| (slot, matrix))
     }
 
     /// The output matrix, `[vocab, hidden]`; the embedding where tied.
@@ -177,13 +171,14 @@ impl Transformer {
 
     /// Element format of the block matrices, which are the bulk of the weights.
     pub fn weight_format(&self) -> Format {
-        self.blocks.first().map_or(self.embed.format(), |block| block.q.weight.format())
+        let mut in_blocks = self.matrices().filter(|(slot, _)| slot.layer.is_some());
+        in_blocks.next().map_or(self.embed.format(), |(_, matrix)| matrix.format())
     }
 
     /// Element formats of all matrices, each once, most bytes first.
     pub fn formats(&self) -> Vec<Format> {
         let mut found: Vec<(Format, usize)> = Vec::new();
-        for matrix in self.block_matrices().chain([self.lm_head(), &self.embed]) {
+        for (_, matrix) in self.matrices() {
             match found.iter_mut().find(|(format, _)| *format == matrix.format()) {
                 Some((_, bytes)) => *bytes += matrix.bytes(),
                 None => found.push((matrix.format(), matrix.bytes())),
@@ -195,8 +190,7 @@ impl Transformer {
 
     /// Bytes of the stored matrices, counted once where tied.
     pub fn weight_bytes(&self) -> usize {
-        let head = if self.arch.tied { 0 } else { self.lm_head().bytes() };
-        self.embed.bytes() + head + self.block_matrices().map(Matrix::bytes).sum::<usize>()
+        self.matrices().map(|(_, matrix)| matrix.bytes()).sum()
     }
 }
 

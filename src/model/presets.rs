@@ -43,11 +43,13 @@ static HF_DECODER: Names = Names {
     out: "self_attn.o_proj",
     q_norm: "self_attn.q_norm",
     k_norm: "self_attn.k_norm",
-    mlp_norm: "post_attention_layernorm",
-    gate: "mlp.gate_proj",
-    up: "mlp.up_proj",
-    down: "mlp.down_proj",
-    ignored: &["rotary_emb.inv_freq"],
+    ffn_norm: "post_attention_layernorm",
+    dense: "mlp.",
+    gate: "gate_proj",
+    up: "up_proj",
+    down: "down_proj",
+    ignored: &["model.rotary_emb.inv_freq"],
+    ignored_in_block: &["self_attn.rotary_emb.inv_freq"],
 };
 
 /// Tensors of LLaDA. The last matrix of a block and the output matrix share the name `ff_out`.
@@ -63,11 +65,13 @@ static LLADA: Names = Names {
     out: "attn_out",
     q_norm: "q_norm",
     k_norm: "k_norm",
-    mlp_norm: "ff_norm",
+    ffn_norm: "ff_norm",
+    dense: "",
     gate: "ff_proj",
     up: "up_proj",
     down: "ff_out",
-    ignored: &["rotary_emb.inv_freq"],
+    ignored: &["model.transformer.rotary_emb.inv_freq"],
+    ignored_in_block: &["rotary_emb.inv_freq"],
 };
 
 /// Largest width of the residual stream. The largest published model has 4096.
@@ -351,10 +355,9 @@ fn rope_theta(config: &Config<'_>) -> Result<f64> {
 }
 
 fn special(config: &Config<'_>, vocab: usize) -> Result<Special> {
-    Ok(Special {
-        mask: config.token("mask_token_id", vocab)?,
-        eos: config.tokens("eos_token_id", vocab)?,
-        pad: config.token("pad_token_id", vocab)?,
-        bos: config.token("bos_token_id", vocab)?,
-    })
+    // Inference uses neither, but an impossible id means that the file is damaged or belongs to another vocabulary.
+    for key in ["pad_token_id", "bos_token_id"] {
+        config.token(key, vocab)?;
+    }
+    Ok(Special { mask: config.token("mask_token_id", vocab)?, eos: config.tokens("eos_token_id", vocab)? })
 }

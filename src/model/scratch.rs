@@ -6,35 +6,89 @@ use crate::bytes::ask_for;
 use crate::cache::KvPool;
 use crate::error::Result;
 use crate::kernels::{KeySpan, Prepared};
+use crate::tensor::{Rows, RowsMut};
+use std::ops::Range;
 
 /// Rows that go through the feed-forward part at a time. Its buffers are the widest of all; a canvas of thousands of rows
 /// is worked off in pieces of this many (each piece streams the weights once, and is bound by arithmetic anyway).
-pub(super) const MLP_ROWS: usize = 512;
+pub(super) const FFN_ROWS: usize = 512;
 
-/// Working buffers. Every field is row-major, rows first.
+/// A row-major matrix of activations with memory of its own.
+#[derive(Default)]
+pub(super) struct Mat {
+    data: Vec<f32>,
+    width: usize,
+}
+
+impl Mat {
+    /// Makes it `[rows, width]`. What it holds afterwards means nothing.
+    pub(super) fn resize(&mut self, rows: usize, width: usize) {
+        self.width = width;
+        self.data.resize(rows * width, 0.0);
+    }
+
+    /// All rows.
+    pub(super) fn rows(&self) -> Rows<'_> {
+        Rows::new(&self.data, self.width)
+    }
+
+    /// All rows, to be written.
+    pub(super) fn rows_mut(&mut self) -> RowsMut<'_> {
+        RowsMut::new(&mut self.data, self.width)
+    }
+
+    /// Some consecutive rows.
+    pub(super) fn part(&self, rows: &Range<usize>) -> Rows<'_> {
+        Rows::new(&self.data[rows.start * self.width..rows.end * self.width], self.width)
+    }
+
+    /// Some consecutive rows, to be written.
+    pub(super) fn part_mut(&mut self, rows: &Range<usize>) -> RowsMut<'_> {
+        RowsMut::new(&mut self.data[rows.start * self.width..rows.end * self.width], self.width)
+    }
+
+    /// Pieces of at most `rows` rows.
+    pub(super) fn pieces_mut(&mut self, rows: usize) -> impl Iterator<Item = RowsMut<'_>> {
+        self.data.chunks_mut(rows * self.width).map(|piece| RowsMut::new(piece, self.width))
+    }
+}
+
+impl<'a> From<&'a Mat> for Rows<'a> {
+    fn from(mat: &'a Mat) -> Self {
+        mat.rows()
+    }
+}
+
+impl<'a> From<&'a mut Mat> for RowsMut<'a> {
+    fn from(mat: &'a mut Mat) -> Self {
+        mat.rows_mut()
+    }
+}
+
+/// Working buffers of a pass.
 #[derive(Default)]
 pub struct Scratch {
     /// Residual stream, `[rows, hidden]`.
-    pub(super) x: Vec<f32>,
+    pub(super) x: Mat,
     /// Output of a norm, then of a branch, `[rows, hidden]`.
-    pub(super) h: Vec<f32>,
+    pub(super) h: Mat,
     /// Queries, `[rows, n_heads * head_dim]`.
-    pub(super) q: Vec<f32>,
+    pub(super) q: Mat,
     /// Keys, `[rows, n_kv_heads * head_dim]`.
-    pub(super) k: Vec<f32>,
+    pub(super) k: Mat,
     /// Values, `[rows, n_kv_heads * head_dim]`.
-    pub(super) v: Vec<f32>,
+    pub(super) v: Mat,
     /// What the rows see, in row order.
     pub(super) spans: Vec<KeySpan>,
     /// Page tables of the segments, one after the other.
     pub(super) tables: Vec<u32>,
     /// Output of attention before its projection, `[rows, n_heads * head_dim]`.
-    pub(super) heads: Vec<f32>,
-    /// Gate, then the product with `up`, `[MLP_ROWS at most, ffn]`.
-    pub(super) gate: Vec<f32>,
-    /// Up projection, `[MLP_ROWS at most, ffn]`.
-    pub(super) up: Vec<f32>,
-    /// The input of a product in the forms that kernels read.
+    pub(super) heads: Mat,
+    /// Gate, then its product with `up`, `[FFN_ROWS at most, ffn]`.
+    pub(super) gate: Mat,
+    /// Up projection, `[FFN_ROWS at most, ffn]`.
+    pub(super) up: Mat,
+    /// The input of a GEMM in the forms that kernels read.
     pub(super) prepared: Prepared,
 }
 
@@ -44,26 +98,22 @@ impl Scratch {
     /// # Errors
     /// [`Error::Memory`](crate::Error::Memory) if there is not enough for it.
     pub(super) fn resize(&mut self, dims: &Dims, rows: usize) -> Result<()> {
-        let mlp_rows = rows.min(MLP_ROWS);
-        if rows * dims.hidden > self.x.capacity() {
+        let ffn_rows = rows.min(FFN_ROWS);
+        if rows * dims.hidden > self.x.data.capacity() {
             // The prepared input of the widest product comes on top, twice where a matrix unit wants a form of its own.
-            let prepared = 2 * (rows * dims.hidden.max(dims.q_width())).max(mlp_rows * dims.ffn);
+            let prepared = 2 * (rows * dims.hidden.max(dims.q_width())).max(ffn_rows * dims.ffn);
             let buffers =
-                rows * 2 * (dims.hidden + dims.q_width() + dims.kv_width()) + 2 * mlp_rows * dims.ffn;
+                rows * 2 * (dims.hidden + dims.q_width() + dims.kv_width()) + 2 * ffn_rows * dims.ffn;
             ask_for(format!("a pass over {rows} positions"), (buffers + prepared) * size_of::<f32>())?;
         }
-        for (buffer, len) in [
-            (&mut self.x, rows * dims.hidden),
-            (&mut self.h, rows * dims.hidden),
-            (&mut self.q, rows * dims.q_width()),
-            (&mut self.k, rows * dims.kv_width()),
-            (&mut self.v, rows * dims.kv_width()),
-            (&mut self.heads, rows * dims.q_width()),
-            (&mut self.gate, mlp_rows * dims.ffn),
-            (&mut self.up, mlp_rows * dims.ffn),
-        ] {
-            buffer.resize(len, 0.0);
-        }
+        self.x.resize(rows, dims.hidden);
+        self.h.resize(rows, dims.hidden);
+        self.q.resize(rows, dims.q_width());
+        self.k.resize(rows, dims.kv_width());
+        self.v.resize(rows, dims.kv_width());
+        self.heads.resize(rows, dims.q_width());
+        self.gate.resize(ffn_rows, dims.ffn);
+        self.up.resize(ffn_rows, dims.ffn);
         Ok(())
     }
 

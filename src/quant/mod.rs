@@ -17,6 +17,7 @@ pub use panels::{PANEL_ROWS, Panels, PanelsMut};
 use crate::bytes::Bytes;
 use crate::dtype::{Bf16, F16, Plain, as_slice};
 use crate::tensor::TensorView;
+use std::ops::Range;
 
 /// A stored weight: `n` rows (outputs) of `k` elements.
 #[derive(Clone, Debug)]
@@ -61,6 +62,32 @@ impl Matrix {
         let aligned = (data.as_ptr() as usize).is_multiple_of(size_of::<F16>());
         let data = if aligned { data } else { Bytes::copy_aligned(&data) };
         fits.then_some(Self { n, k, format: Format::Quant(quant), data })
+    }
+
+    /// Some of its rows as a matrix, sharing the bytes.
+    ///
+    /// `None` if there are not so many rows, or if it is quantized and the range does not consist of whole panels: it begins at
+    /// a multiple of [`PANEL_ROWS`] and ends at one or with the last row.
+    pub fn rows(&self, rows: Range<usize>) -> Option<Self> {
+        if rows.start > rows.end || rows.end > self.n {
+            return None;
+        }
+        let n = rows.len();
+        let bytes = match self.format {
+            Format::Quant(quant) => {
+                let whole = |row: usize| row.is_multiple_of(PANEL_ROWS) || row == self.n;
+                if !whole(rows.start) || !whole(rows.end) {
+                    return None;
+                }
+                let panel = quant.panel_bytes(self.k);
+                rows.start.div_ceil(PANEL_ROWS) * panel..rows.end.div_ceil(PANEL_ROWS) * panel
+            }
+            floats => {
+                let row = floats.bytes(1, self.k)?;
+                rows.start * row..rows.end * row
+            }
+        };
+        Some(Self { n, data: self.data.slice(bytes), ..*self })
     }
 
     /// Number of outputs.

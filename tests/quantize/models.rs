@@ -8,7 +8,7 @@ use diffulex::dtype::{DType, as_bytes};
 use diffulex::engine::ModelFiles;
 use diffulex::exec::Serial;
 use diffulex::kernels::{Activations, Kernels, Level};
-use diffulex::model::{Part, Probe, Recipe};
+use diffulex::model::{Probe, Recipe, Role};
 use diffulex::quant::{Code, Format, Group, Matrix, Quant};
 use diffulex::tensor::TensorView;
 use diffulex::weights::{Checkpoint, MemorySource, Storage, StoredQuant, TensorSource};
@@ -55,8 +55,8 @@ fn both(name: &str, recipe: &Recipe) -> [MemorySource; 2] {
     let source = source(name);
     let (mut stored, mut decoded) = (MemorySource::new("stored"), MemorySource::new("decoded"));
     for planned in recipe.plan(&files(name).arch, &source).unwrap() {
-        let name = &planned.name;
-        if planned.part == Part::Vector {
+        let name = &planned.slot.name;
+        if planned.slot.matrix().is_none() {
             stored.insert(name, source.tensor(name).unwrap());
             decoded.insert(name, source.tensor(name).unwrap());
             continue;
@@ -166,8 +166,7 @@ fn quantizing_while_loading_tells_how_far_it_is() {
     build().quantize(recipe.clone()).load(files(name), &source(name)).unwrap();
     // Every matrix that changes, once.
     let plan = recipe.plan(&files(name).arch, &source(name)).unwrap();
-    let sizes: Vec<usize> =
-        plan.iter().filter(|p| p.to != p.from).map(|p| p.shape.iter().product()).collect();
+    let sizes: Vec<usize> = plan.iter().filter(|p| p.to != p.from).map(|p| p.slot.elements()).collect();
     let told = told.lock().unwrap();
     let all = sizes.iter().sum();
     assert_eq!(told.len(), sizes.len());
@@ -182,21 +181,22 @@ fn a_recipe_gives_every_part_its_format() {
         let (arch, source) = (files(name).arch, source(name));
         let recipe = Recipe { lm_head: int8, exclude: vec!["*.1.*v_proj.*".into()], ..Recipe::from(int4) };
         for planned in recipe.plan(&arch, &source).unwrap() {
-            let part = planned.part;
-            let expected = match part {
-                Part::Vector => planned.from,
-                Part::Embed | Part::LmHead => int8,
-                _ if planned.name.contains(".1.") && planned.name.contains("v_proj") => planned.from,
-                Part::Attention | Part::Mlp => int4,
+            let slot = planned.slot;
+            let expected = match slot.role {
+                Role::Norm | Role::Bias => planned.from,
+                Role::Embedding | Role::Head => int8,
+                _ if slot.name.contains(".1.") && slot.name.contains("v_proj") => planned.from,
+                Role::Attention | Role::FeedForward => int4,
             };
-            assert_eq!(planned.to, expected, "{name}: {}", planned.name);
-            let is_vector = planned.shape.len() == 1;
-            assert_eq!(part == Part::Vector, is_vector, "{name}: {}", planned.name);
+            assert_eq!(planned.to, expected, "{name}: {}", slot.name);
+            let is_vector = slot.shape.len() == 1;
+            assert_eq!(matches!(slot.role, Role::Norm | Role::Bias), is_vector, "{name}: {}", slot.name);
         }
-        let count = |part| recipe.plan(&arch, &source).unwrap().iter().filter(|p| p.part == part).count();
+        let count =
+            |role| recipe.plan(&arch, &source).unwrap().iter().filter(|p| p.slot.role == role).count();
         let layers = arch.dims.layers;
-        assert_eq!((count(Part::Attention), count(Part::Mlp)), (4 * layers, 3 * layers), "{name}");
-        assert_eq!((count(Part::Embed), count(Part::LmHead)), (1, usize::from(!arch.tied)), "{name}");
+        assert_eq!((count(Role::Attention), count(Role::FeedForward)), (4 * layers, 3 * layers), "{name}");
+        assert_eq!((count(Role::Embedding), count(Role::Head)), (1, usize::from(!arch.tied)), "{name}");
     }
     // An int4 model keeps its ends at int8.
     let Format::Quant(ends) = Recipe::from(int4).lm_head else { panic!("a quantized output matrix") };

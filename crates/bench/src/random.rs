@@ -12,10 +12,9 @@
 
 use diffulex::bytes::{AlignedBuf, Bytes};
 use diffulex::dtype::{Bf16, DType, F16};
-use diffulex::model::Architecture;
+use diffulex::model::{Architecture, Role, Slot};
 use diffulex::quant::{Code, Format, PANEL_ROWS, Quant};
 use diffulex::tensor::TensorView;
-use diffulex::weights::writer::TensorSpec;
 use diffulex::weights::{MemorySource, StoredQuant};
 use rayon::prelude::*;
 
@@ -49,15 +48,15 @@ fn noise(key: u64, i: u64) -> f32 {
     (sum - 131_070) as f32 * SCALE
 }
 
-/// Fills the bytes of a tensor.
+/// Fills the bytes of a tensor with elements of type `dtype`.
 ///
 /// # Panics
-/// If its element type is not one of bf16, f16, f32.
-pub fn fill(seed: u64, spec: &TensorSpec, bytes: &mut [u8]) {
-    let key = key(seed, &spec.name);
-    let center = if is_norm(spec) { 1.0 } else { 0.0 };
+/// If `dtype` is not one of bf16, f16, f32.
+pub fn fill(seed: u64, slot: &Slot, dtype: DType, bytes: &mut [u8]) {
+    let key = key(seed, &slot.name);
+    let center = if slot.role == Role::Norm { 1.0 } else { 0.0 };
     let value = |i: u64| center + noise(key, i);
-    match spec.dtype {
+    match dtype {
         DType::F32 => fill_with(bytes, |i| value(i).to_le_bytes()),
         DType::Bf16 => fill_with(bytes, |i| Bf16::from_f32(value(i)).0.to_le_bytes()),
         DType::F16 => fill_with(bytes, |i| F16::from_f32(value(i)).0.to_le_bytes()),
@@ -81,30 +80,23 @@ fn fill_with<const SIZE: usize>(bytes: &mut [u8], element: impl Fn(u64) -> [u8; 
 /// If a matrix exceeds the address space.
 pub fn source(arch: &Architecture, blocks: Format, head: Format, seed: u64) -> MemorySource {
     let mut source = MemorySource::new("random weights");
-    for (name, shape) in arch.expected_tensors() {
-        let in_block = name.starts_with(arch.names.block);
-        let format = match shape[..] {
-            [_, _] if in_block => blocks,
-            [_, _] => head,
-            _ => Format::F32,
+    for slot in arch.tensors() {
+        let format = match slot.matrix() {
+            Some(_) if slot.layer.is_some() => blocks,
+            Some(_) => head,
+            None => Format::F32,
         };
-        let dtype = match format {
-            Format::F32 => DType::F32,
-            Format::Bf16 => DType::Bf16,
-            Format::F16 => DType::F16,
-            Format::Quant(quant) => {
-                let stored = StoredQuant { quant, n: shape[0], k: shape[1] };
-                let bytes = filled(quant.bytes(stored.n, stored.k), |bytes| {
-                    fill_panels(seed, &name, stored, bytes);
-                });
-                source.insert_quantized(name, stored, bytes);
-                continue;
-            }
-        };
-        let spec = TensorSpec { name, dtype, shape };
-        let bytes = filled(Some(spec.bytes()), |bytes| fill(seed, &spec, bytes));
-        let view = TensorView::new(dtype, spec.shape, bytes).expect("as many bytes as the shape says");
-        source.insert(spec.name, view);
+        if let (Format::Quant(quant), Some([n, k])) = (format, slot.matrix()) {
+            let stored = StoredQuant { quant, n, k };
+            let bytes = filled(quant.bytes(n, k), |bytes| fill_panels(seed, &slot.name, stored, bytes));
+            source.insert_quantized(slot.name, stored, bytes);
+            continue;
+        }
+        let dtype = format.dtype().expect("what is not quantized is floats");
+        let size = slot.elements().checked_mul(dtype.size());
+        let bytes = filled(size, |bytes| fill(seed, &slot, dtype, bytes));
+        let view = TensorView::new(dtype, slot.shape, bytes).expect("as many bytes as the shape says");
+        source.insert(slot.name, view);
     }
     source
 }
@@ -157,11 +149,6 @@ fn fill_header(quant: Quant, groups: usize, key: u64, header: &mut [u8]) {
     }
 }
 
-/// Norm weights are the vectors with "norm" in their name, and LLaDA's last one.
-fn is_norm(spec: &TensorSpec) -> bool {
-    spec.shape.len() == 1 && (spec.name.contains("norm") || spec.name.ends_with("ln_f.weight"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,11 +156,18 @@ mod tests {
     use diffulex::quant::Panels;
     use diffulex_cli::presets::Preset;
 
-    fn values(name: &str, shape: &[usize], seed: u64) -> Vec<f32> {
-        let spec = TensorSpec { name: name.to_owned(), dtype: DType::F32, shape: shape.to_vec() };
-        let mut bytes = vec![0; spec.bytes()];
-        fill(seed, &spec, &mut bytes);
+    fn slot(name: &str, shape: &[usize], role: Role) -> Slot {
+        Slot { name: name.to_owned(), shape: shape.to_vec(), role, layer: None }
+    }
+
+    fn values(slot: &Slot, seed: u64) -> Vec<f32> {
+        let mut bytes = vec![0; 4 * slot.elements()];
+        fill(seed, slot, DType::F32, &mut bytes);
         bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+    }
+
+    fn vector(name: &str, len: usize, seed: u64) -> Vec<f32> {
+        values(&slot(name, &[len], Role::Bias), seed)
     }
 
     fn mean_and_std(x: &[f32]) -> (f64, f64) {
@@ -185,7 +179,7 @@ mod tests {
 
     #[test]
     fn values_are_spread_like_a_normal_distribution() {
-        let x = values("model.layers.0.mlp.up_proj.weight", &[1000, 300], 1);
+        let x = values(&slot("model.layers.0.mlp.up_proj.weight", &[1000, 300], Role::FeedForward), 1);
         let (mean, std) = mean_and_std(&x);
         assert!(mean.abs() < 2e-4 && (std - 0.02).abs() < 1e-4, "mean {mean}, deviation {std}");
         let within = |limit: f32| x.iter().filter(|v| v.abs() < limit).count() as f64 / x.len() as f64;
@@ -198,31 +192,28 @@ mod tests {
 
     #[test]
     fn norms_are_around_one() {
-        for name in
-            ["model.norm.weight", "model.layers.3.self_attn.q_norm.weight", "model.transformer.ln_f.weight"]
-        {
-            let (mean, std) = mean_and_std(&values(name, &[4096], 1));
-            assert!((mean - 1.0).abs() < 2e-3 && (std - 0.02).abs() < 2e-3, "{name}: {mean}, {std}");
+        for (role, center) in [(Role::Norm, 1.0), (Role::Bias, 0.0)] {
+            let (mean, std) = mean_and_std(&values(&slot("a.weight", &[4096], role), 1));
+            assert!((mean - center).abs() < 2e-3 && (std - 0.02).abs() < 2e-3, "{role:?}: {mean}, {std}");
         }
     }
 
     #[test]
     fn seed_and_name_decide() {
-        let base = values("a.weight", &[64], 1);
-        assert_eq!(base, values("a.weight", &[64], 1));
-        assert_ne!(base, values("b.weight", &[64], 1));
-        assert_ne!(base, values("a.weight", &[64], 2));
+        let base = vector("a.weight", 64, 1);
+        assert_eq!(base, vector("a.weight", 64, 1));
+        assert_ne!(base, vector("b.weight", 64, 1));
+        assert_ne!(base, vector("a.weight", 64, 2));
     }
 
     #[test]
     fn the_number_of_threads_and_the_element_type_do_not_decide() {
         let long = PIECE * 2 + 77;
         let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        let one = pool(1).install(|| values("a.weight", &[long], 9));
-        assert_eq!(one, pool(3).install(|| values("a.weight", &[long], 9)));
-        let spec = TensorSpec { name: "a.weight".to_owned(), dtype: DType::Bf16, shape: vec![long] };
-        let mut bytes = vec![0; spec.bytes()];
-        fill(9, &spec, &mut bytes);
+        let one = pool(1).install(|| vector("a.weight", long, 9));
+        assert_eq!(one, pool(3).install(|| vector("a.weight", long, 9)));
+        let mut bytes = vec![0; 2 * long];
+        fill(9, &slot("a.weight", &[long], Role::Bias), DType::Bf16, &mut bytes);
         let narrow = bytes.as_chunks().0.iter().map(|b| Bf16(u16::from_le_bytes(*b)).to_f32());
         assert!(narrow.eq(one.iter().map(|&x| Bf16::from_f32(x).to_f32())), "bf16 is not f32 rounded");
     }

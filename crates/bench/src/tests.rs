@@ -75,8 +75,8 @@ fn stored_and_planned_weights_are_counted_as_they_are() {
         let source = random::source(&arch, format("q4g64"), format("q8g64"), 1);
         let matrices = matrix_bytes(&arch, format("q4g64"), format("q8g64"));
         let vectors: usize = {
-            let vectors = arch.expected_tensors().into_iter().filter(|(_, shape)| shape.len() == 1);
-            vectors.map(|(_, shape)| 4 * shape[0]).sum()
+            let vectors = arch.tensors().into_iter().filter(|slot| slot.matrix().is_none());
+            vectors.map(|slot| 4 * slot.elements()).sum()
         };
         assert_eq!(stored_bytes(&arch, &source), matrices + vectors as u64, "{name}");
         let embedding = embedding_bytes(&arch, format("q8g64"));

@@ -10,7 +10,7 @@
 use super::readable;
 use diffulex::cache::{Attention, KvDtype};
 use diffulex::error::{Error, Result};
-use diffulex::model::{Architecture, Planned};
+use diffulex::model::{Architecture, Planned, Role, Slot};
 use diffulex::quant::Format;
 use diffulex::weights::TensorSource;
 use std::fs;
@@ -90,12 +90,11 @@ impl Need {
 
 /// Bytes of the matrices that passes of `arch` multiply with: block matrices in the format `blocks`, the output matrix in `head`.
 pub fn matrix_bytes(arch: &Architecture, blocks: Format, head: Format) -> u64 {
-    let multiplied = arch.expected_tensors().into_iter().filter(|(name, _)| is_multiplied(arch, name));
-    let bytes = |(name, shape): (String, Vec<usize>)| {
-        let format = if name.starts_with(arch.names.block) { blocks } else { head };
-        if let [n, k] = shape[..] { format.bytes(n, k).unwrap_or(usize::MAX) as u64 } else { 0 }
+    let bytes = |slot: Slot| {
+        let format = if slot.layer.is_some() { blocks } else { head };
+        slot.matrix().map_or(0, |[n, k]| format.bytes(n, k).unwrap_or(usize::MAX) as u64)
     };
-    multiplied.map(bytes).fold(0, u64::saturating_add)
+    multiplied(arch).map(bytes).fold(0, u64::saturating_add)
 }
 
 /// Bytes of an embedding in the format `head`; 0 if it is the output matrix, too.
@@ -107,9 +106,8 @@ pub fn embedding_bytes(arch: &Architecture, head: Format) -> u64 {
 /// Bytes of the tensors in `source` that passes of `arch` multiply with, as they are stored. What is missing there counts as
 /// nothing.
 pub fn stored_bytes(arch: &Architecture, source: &dyn TensorSource) -> u64 {
-    let names = source.names().into_iter();
-    let bytes = |name: String| source.tensor(&name).map_or(0, |tensor| tensor.bytes().len() as u64);
-    names.filter(|name| is_multiplied(arch, name)).map(bytes).sum()
+    let bytes = |slot: Slot| source.tensor(&slot.name).map_or(0, |tensor| tensor.bytes().len() as u64);
+    multiplied(arch).map(bytes).sum()
 }
 
 /// Bytes of all tensors in `source`.
@@ -120,16 +118,17 @@ pub fn all_bytes(source: &dyn TensorSource) -> u64 {
 
 /// Bytes of all tensors once they are made by a plan: those are in memory, used or not.
 pub fn planned_bytes(plan: &[Planned]) -> u64 {
-    let bytes = |planned: &Planned| match planned.shape[..] {
-        [n, k] => planned.to.bytes(n, k),
-        _ => planned.to.bytes(1, planned.shape.iter().product()),
+    let bytes = |planned: &Planned| match planned.slot.matrix() {
+        Some([n, k]) => planned.to.bytes(n, k),
+        None => planned.to.bytes(1, planned.slot.elements()),
     };
     plan.iter().map(|planned| bytes(planned).unwrap_or(usize::MAX) as u64).fold(0, u64::saturating_add)
 }
 
-/// Whether a pass reads all of a tensor; of an embedding that is not the output matrix, too, it looks up rows.
-fn is_multiplied(arch: &Architecture, name: &str) -> bool {
-    arch.tied || name.strip_suffix(".weight") != Some(arch.names.embed)
+/// The tensors that a pass reads as a whole. An embedding that is not also the output matrix is only indexed.
+fn multiplied(arch: &Architecture) -> impl Iterator<Item = Slot> {
+    let tied = arch.tied;
+    arch.tensors().into_iter().filter(move |slot| tied || slot.role != Role::Embedding)
 }
 
 /// Refuses what does not fit into the available memory, under the name of the option that asked for it. `advice` is what would

@@ -40,7 +40,7 @@ impl Work {
     pub fn of(engine: &Engine, size: PassSize) -> Self {
         let model = engine.model();
         let mut work = Self::without_matrices(engine.arch(), engine.kv(), size);
-        for matrix in model.block_matrices() {
+        for (_, matrix) in model.matrices().filter(|(slot, _)| slot.layer.is_some()) {
             work.add((matrix.n(), matrix.k()), matrix.format(), matrix.bytes(), size.rows);
         }
         if size.logit_rows > 0 {
@@ -60,9 +60,9 @@ impl Work {
         let mut add = |n: usize, k: usize, format: Format, rows: usize| {
             work.add((n, k), format, format.bytes(n, k).expect("a matrix that fits the address space"), rows);
         };
-        for (name, shape) in arch.expected_tensors() {
-            if let ([n, k], true) = (&shape[..], name.starts_with(arch.names.block)) {
-                add(*n, *k, blocks, size.rows);
+        for slot in arch.tensors().iter().filter(|slot| slot.layer.is_some()) {
+            if let Some([n, k]) = slot.matrix() {
+                add(n, k, blocks, size.rows);
             }
         }
         if size.logit_rows > 0 {

@@ -4,7 +4,7 @@ use crate::cli;
 use crate::output::{Output, companions};
 use diffulex::engine::ModelFiles;
 use diffulex::exec::Threads;
-use diffulex::model::{Planned, Recipe};
+use diffulex::model::{Planned, Recipe, Slot};
 use diffulex::quant::{Format, Loss, Matrix};
 use diffulex::tensor::TensorView;
 use diffulex::weights::writer::{TensorSpec, padding, write_checkpoint};
@@ -33,9 +33,10 @@ pub(crate) struct Conversion {
 
 /// A planned tensor as a stored one: its place in the file, and its matrix if it becomes quantized.
 fn spec(planned: &Planned) -> Result<(TensorSpec, Option<StoredQuant>)> {
-    let Planned { name, shape, to, .. } = planned;
-    let stored = match (to, &shape[..]) {
-        (&Format::Quant(quant), &[n, k]) => Some(StoredQuant { quant, n, k }),
+    let Planned { slot, to, .. } = planned;
+    let Slot { name, shape, .. } = slot;
+    let stored = match (to, slot.matrix()) {
+        (&Format::Quant(quant), Some([n, k])) => Some(StoredQuant { quant, n, k }),
         _ => None,
     };
     let too_large = || Error::unsupported(format!("tensor `{name}` of shape {shape:?} as {to}"));
@@ -52,7 +53,7 @@ fn layout(plan: &[Planned]) -> Result<(Vec<TensorSpec>, (String, String))> {
         plan.iter().map(spec).collect::<Result<Vec<_>>>()?.into_iter().unzip();
     let matrices = plan.iter().zip(stored);
     let quantized: Vec<_> =
-        matrices.filter_map(|(planned, stored)| Some((planned.name.as_str(), stored?))).collect();
+        matrices.filter_map(|(planned, stored)| Some((planned.slot.name.as_str(), stored?))).collect();
     // One entry: the order of several would differ from run to run.
     if quantized.is_empty() {
         return Ok((specs, ("format".to_string(), "pt".to_string())));
@@ -118,11 +119,10 @@ pub(crate) fn convert(files: &Checkpoint, dir: &Path, recipe: &Recipe, threads: 
     let weights: u64 = specs.iter().map(|spec| spec.bytes() as u64).sum();
     output.require(weights + metadata.1.len() as u64 + companions.iter().map(size).sum::<u64>())?;
     output.copy(&companions)?;
-    let elements = |planned: &Planned| planned.shape.iter().product::<usize>();
-    let total: usize = plan.iter().map(|p| elements(p) * p.from.bytes(1, 1).unwrap_or(1)).sum();
+    let total: usize = plan.iter().map(|p| p.slot.elements() * p.from.bytes(1, 1).unwrap_or(1)).sum();
     let mut encoder = Encoder {
         files,
-        planned: plan.iter().map(|planned| (planned.name.as_str(), planned)).collect(),
+        planned: plan.iter().map(|planned| (planned.slot.name.as_str(), planned)).collect(),
         exec: Threads::new(threads),
         written: Vec::new(),
         progress: progress(total as u64),

@@ -3,7 +3,7 @@
 use crate::check::Check;
 use crate::cli::readable;
 use crate::convert::{Conversion, Written};
-use diffulex::model::Part;
+use diffulex::model::Role;
 use diffulex::quant::Loss;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -36,10 +36,10 @@ impl Total {
     }
 }
 
-fn totals(tensors: &[Written]) -> BTreeMap<Part, Total> {
-    let mut totals: BTreeMap<Part, Total> = BTreeMap::new();
+fn totals(tensors: &[Written]) -> BTreeMap<Role, Total> {
+    let mut totals: BTreeMap<Role, Total> = BTreeMap::new();
     for tensor in tensors {
-        totals.entry(tensor.planned.part).or_default().add(tensor);
+        totals.entry(tensor.planned.slot.role).or_default().add(tensor);
     }
     totals
 }
@@ -49,7 +49,7 @@ fn worst(tensors: &[Written]) -> Vec<&Written> {
     let mut lossy: Vec<_> = tensors.iter().filter(|tensor| tensor.loss.error > 0.0).collect();
     lossy.sort_by(|a, b| {
         let order = b.loss.relative_rms().total_cmp(&a.loss.relative_rms());
-        order.then_with(|| a.planned.name.cmp(&b.planned.name))
+        order.then_with(|| a.planned.slot.name.cmp(&b.planned.slot.name))
     });
     lossy.truncate(WORST);
     lossy
@@ -90,11 +90,11 @@ fn describe(conversion: &Conversion, text: &mut String) -> std::fmt::Result {
         "{:17} {:>7}  {:>9} -> {:>9}  rms error  worst group  format",
         "", "tensors", "before", "after"
     )?;
-    for (part, total) in totals(tensors) {
+    for (role, total) in totals(tensors) {
         writeln!(
             text,
             "{:17} {:>7}  {:>9} -> {:>9}  {:>8.4} %  {:>9.2} %  {}",
-            part.name(),
+            role.name(),
             total.tensors,
             readable(total.bytes[0]),
             readable(total.bytes[1]),
@@ -115,7 +115,7 @@ fn describe(conversion: &Conversion, text: &mut String) -> std::fmt::Result {
             text,
             "  {:.4} %  {}, worst group {:.2} % (row {row}, group {group})",
             100.0 * loss.relative_rms(),
-            planned.name,
+            planned.slot.name,
             100.0 * loss.worst
         )?;
     }
@@ -129,14 +129,14 @@ pub(crate) fn json(conversion: Option<&Conversion>, check: Option<&Check>) -> Va
     if let Some(conversion) = conversion {
         let loss = |loss: &Loss| json!({ "relative_rms": loss.relative_rms(), "worst_group": loss.worst });
         let [before, after] = bytes(&conversion.tensors);
-        let parts = totals(&conversion.tensors).into_iter().map(|(part, total)| {
+        let parts = totals(&conversion.tensors).into_iter().map(|(role, total)| {
             let [before, after] = total.bytes;
-            json!({ "part": part.name(), "tensors": total.tensors, "formats": total.formats,
+            json!({ "part": role.name(), "tensors": total.tensors, "formats": total.formats,
                     "bytes_before": before, "bytes_after": after, "loss": loss(&total.loss) })
         });
         let tensors = conversion.tensors.iter().map(|tensor| {
             let Written { planned, bytes: [before, after], loss: lost } = tensor;
-            json!({ "name": planned.name, "format": planned.to.name(), "bytes_before": before,
+            json!({ "name": planned.slot.name, "format": planned.to.name(), "bytes_before": before,
                     "bytes_after": after, "loss": loss(lost) })
         });
         report["bytes_before"] = before.into();

@@ -76,7 +76,7 @@ impl Findings {
         match (files.open(Storage::Map), arch) {
             (Ok(source), Some(arch)) => {
                 let there = source.names();
-                let expected = arch.expected_tensors().into_iter().map(|(name, _)| name);
+                let expected = arch.tensors().into_iter().map(|slot| slot.name);
                 self.missing_tensors = expected.filter(|name| !there.contains(name)).collect();
             }
             (Err(error), _) => self.add(error.to_string()),

@@ -3,7 +3,7 @@
 use crate::args::Cli;
 use crate::subject::Subject;
 use diffulex::cache::{KvPool, SlotId, Visible};
-use diffulex::model::{Context, LogitBuffers, Probe, Scratch, Segment};
+use diffulex::model::{Compute, LogitBuffers, Probe, Scratch, Segment};
 use diffulex::tensor::Rows;
 use diffulex::{Engine, Error, Result};
 use diffulex_cli::machine::Machine;
@@ -46,7 +46,7 @@ impl Case {
         let work = Work::of(engine, PassSize { rows, context, logit_rows });
         let limit = work.limit(machine, engine.kernels());
 
-        let ctx = Context { kernels: engine.kernels(), exec: &*subject.exec };
+        let ctx = Compute { kernels: engine.kernels(), exec: &*subject.exec };
         let (mut cache, slot) = cache(engine, context, rows)?;
         let rope = model.rope_table(context + rows);
         let (mut scratch, mut buffers) = (Scratch::default(), LogitBuffers::default());

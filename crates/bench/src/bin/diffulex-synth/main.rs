@@ -8,13 +8,14 @@ mod vocabulary;
 
 use clap::Parser;
 use diffulex::dtype::DType;
-use diffulex::model::Architecture;
+use diffulex::model::{Architecture, Slot};
 use diffulex::weights::writer::{TensorSpec, write_checkpoint};
 use diffulex::{Error, Result};
 use diffulex_bench::random;
 use diffulex_cli as cli;
 use diffulex_cli::presets::{Family, PRESETS, Preset};
 use diffulex_cli::readable;
+use std::collections::HashMap;
 use std::fs;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -122,11 +123,8 @@ fn size(text: &str) -> std::result::Result<u64, String> {
 
 /// Every tensor of a model.
 fn tensors(architecture: &Architecture, dtype: DType) -> Vec<TensorSpec> {
-    architecture
-        .expected_tensors()
-        .into_iter()
-        .map(|(name, shape)| TensorSpec { name, dtype, shape })
-        .collect()
+    let spec = |slot: Slot| TensorSpec { name: slot.name, dtype, shape: slot.shape };
+    architecture.tensors().into_iter().map(spec).collect()
 }
 
 fn total_bytes(tensors: &[TensorSpec]) -> u64 {
@@ -155,14 +153,17 @@ fn list() -> Result<()> {
 fn generate(options: &Options, preset: &Preset, dir: &Path) -> Result<()> {
     let mut preset = *preset;
     preset.layers = options.layers.map_or(preset.layers, usize::from);
-    let tensors = tensors(&preset.architecture()?, options.dtype);
+    let architecture = preset.architecture()?;
+    let tensors = tensors(&architecture, options.dtype);
+    let slots: HashMap<_, _> =
+        architecture.tensors().into_iter().map(|slot| (slot.name.clone(), slot)).collect();
     prepare(dir, options.force)?;
 
     let total = total_bytes(&tensors);
     let mut progress = Progress { total, done: 0, count: 0, shown: std::io::stderr().is_terminal() };
     let metadata = [("format".to_owned(), "pt".to_owned())];
     let written = write_checkpoint(dir, &tensors, options.max_shard_size, &metadata, &mut |spec, bytes| {
-        random::fill(options.seed, spec, bytes);
+        random::fill(options.seed, &slots[&spec.name], spec.dtype, bytes);
         progress.step(bytes.len());
         Ok(())
     });
