@@ -298,6 +298,28 @@ fn one_family_key_is_enough_and_neutral_values_are_harmless() {
 }
 
 #[test]
+fn experts_that_are_impossible() {
+    let (mut table, family) = (Table::default(), "sdar-moe-f32");
+    let wrong = ["absent", "null", "0", "-1", "1.5", "\"8\"", "1e300"];
+    values(&mut table, family, "num_experts", &wrong, "from 1 to 4096");
+    values(&mut table, family, "moe_intermediate_size", &wrong, "from 1 to 4194304");
+    values(&mut table, family, "num_experts_per_tok", &["absent", "0", "9"], "from 1 to 8");
+    values(&mut table, family, "decoder_sparse_step", &["0", "-1", "\"1\""], "from 1 to 4096");
+    values(&mut table, family, "norm_topk_prob", &["1", "\"yes\""], "true or false");
+    let lists = ["1", "[2]", "[-1]", "[\"0\"]", "{}"];
+    values(&mut table, family, "mlp_only_layers", &lists, "a list of whole numbers below 2");
+    let many = read(family, &[("num_hidden_layers", "4096"), ("num_experts", "33")]);
+    table.row("in all", many, "Config", &["`num_experts`: found `33`, expected a whole number from 1 to 32"]);
+    table.finish(28);
+
+    let sparse = |edits: &[(&str, &str)]| read(family, edits).unwrap().mixture.unwrap().sparse.to_vec();
+    assert_eq!(sparse(&[]), [true, true]);
+    assert_eq!(sparse(&[("decoder_sparse_step", "2")]), [false, true]);
+    assert_eq!(sparse(&[("decoder_sparse_step", "null"), ("mlp_only_layers", "[1]")]), [true, false]);
+    assert_eq!(read("sdar-f32", &[]).unwrap().mixture, None);
+}
+
+#[test]
 fn generation_configs_out_of_range() {
     let mut table = Table::default();
     for (key, values, expected) in [

@@ -9,7 +9,7 @@ use diffulex::engine::ModelFiles;
 use diffulex::exec::Serial;
 use diffulex::kernels::{Activations, Level};
 use diffulex::model::{
-    Architecture, Dims, GenerationConfig, Names, Probe, Recipe, Slot, Transformer, check_checkpoint,
+    Architecture, Dims, GenerationConfig, Mixture, Names, Probe, Recipe, Slot, Transformer, check_checkpoint,
 };
 use diffulex::quant::{Code, Format, Group, Matrix, Quant};
 use diffulex::tensor::TensorView;
@@ -26,14 +26,22 @@ fn architecture(name: &str) -> Architecture {
 
 /// An architecture of a family with sizes and options of its own.
 fn random_architecture() -> impl Strategy<Value = Architecture> {
-    let family = proptest::sample::select(&["sdar-f32", "llada-f32"][..]);
+    let family = proptest::sample::select(&["sdar-f32", "sdar-moe-f32", "llada-f32"][..]);
     let sizes = (1..40usize, 1..20usize, 1..20usize, 1..4usize, 1..4usize, 1..3usize, 1..5usize);
     (family, sizes, any::<[bool; 5]>()).prop_map(|(family, sizes, options)| {
         let (vocab, hidden, ffn, layers, n_kv_heads, groups, half) = sizes;
         let [qkv_bias, out_bias, mlp_bias, qk_norm, tied] = options;
         let n_heads = n_kv_heads * groups;
         let dims = Dims { vocab, hidden, ffn, layers, n_heads, n_kv_heads, head_dim: 2 * half, max_pos: 64 };
-        Architecture { dims, qkv_bias, out_bias, mlp_bias, qk_norm, tied, ..architecture(family) }
+        let arch = architecture(family);
+        let sparse = (0..layers).map(|i| i % 2 == usize::from(qkv_bias)).collect();
+        let mixture = arch.mixture.clone().map(|mixture| Mixture {
+            experts: 1 + hidden % 4,
+            per_token: 1,
+            sparse,
+            ..mixture
+        });
+        Architecture { dims, qkv_bias, out_bias, mlp_bias, qk_norm, tied, mixture, ..arch }
     })
 }
 

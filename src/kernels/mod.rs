@@ -27,7 +27,7 @@ mod swiglu;
 
 pub use attention::{Attention, KeySpan, KvRows};
 pub use cpu::{Activations, Cpu, LEVEL_VARIABLE, Level};
-pub use gemm::{Prepared, Projection};
+pub use gemm::{Group, Prepared, Projection};
 pub use rope::RopeTable;
 pub use rows::Scan;
 #[cfg(target_arch = "aarch64")]
@@ -155,7 +155,16 @@ impl Kernels {
         prepared: &mut Prepared,
         projections: &mut [Projection<'_>],
     ) {
-        gemm::project(|w| self.unit(w.format()), self.level, exec, x, prepared, projections);
+        self.project_groups(exec, &mut [Group { x, prepared, projections }]);
+    }
+
+    /// Several groups of GEMMs, each with an x of its own, as one call: the bits of separate calls of [`Self::project`], with all
+    /// threads busy although each group is small. Groups may be empty.
+    ///
+    /// # Panics
+    /// If the shapes disagree.
+    pub fn project_groups(&self, exec: &dyn Executor, groups: &mut [Group<'_, '_>]) {
+        gemm::project_groups(|w| self.unit(w.format()), self.level, exec, groups);
     }
 
     /// `out = weight * x / sqrt(mean(x^2) + eps)`, row by row.

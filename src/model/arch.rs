@@ -13,7 +13,7 @@ pub struct Dims {
     pub vocab: usize,
     /// Width of the residual stream.
     pub hidden: usize,
-    /// Inner width of the feed-forward part.
+    /// Inner width of a dense feed-forward part.
     pub ffn: usize,
     /// Number of blocks.
     pub layers: usize,
@@ -57,6 +57,40 @@ pub struct Special {
     pub eos: Vec<TokenId>,
 }
 
+/// Feed-forward parts that consist of experts, of which a router chooses some for every row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mixture {
+    /// Experts of a block.
+    pub experts: usize,
+    /// Experts that a row goes through; at most `experts`.
+    pub per_token: usize,
+    /// Inner width of an expert.
+    pub ffn: usize,
+    /// How the choice is made and weighed.
+    pub router: Router,
+    /// Whether each block has experts; else its feed-forward part is dense.
+    pub sparse: Box<[bool]>,
+}
+
+/// How experts are chosen and weighed. Equals are chosen by their number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Router {
+    /// The most probable ones under a softmax over all, weighed with their probabilities.
+    Softmax {
+        /// Whether the weights of the chosen ones are divided by their sum.
+        normalized: bool,
+    },
+}
+
+impl Mixture {
+    /// The share of the experts of a block that some of `rows` rows go through, if every choice is independent and equally
+    /// likely: what a pass can be expected to read.
+    pub fn touched(&self, rows: usize) -> f64 {
+        let missed = 1.0 - self.per_token as f64 / self.experts as f64;
+        1.0 - missed.powi(rows.min(1 << 20) as i32)
+    }
+}
+
 /// Names of the tensors in a checkpoint, without the `.weight` or `.bias` at their end. Which weights a model has, and in which
 /// shapes, follows from [`Architecture::tensors`].
 ///
@@ -88,8 +122,12 @@ pub struct Names {
     pub k_norm: &'static str,
     /// Norm before the feed-forward part.
     pub ffn_norm: &'static str,
-    /// What precedes the three names below in a dense feed-forward part.
+    /// What precedes the names of a dense feed-forward part.
     pub dense: &'static str,
+    /// What precedes the number of an expert; empty where the family has none.
+    pub experts: &'static str,
+    /// The router, a matrix with a row for each expert; empty where the family has none.
+    pub router: &'static str,
     /// Gate projection.
     pub gate: &'static str,
     /// Up projection.
@@ -121,6 +159,8 @@ pub struct Architecture {
     pub qk_norm: bool,
     /// Whether the output matrix is the embedding.
     pub tied: bool,
+    /// The experts, if the model has any.
+    pub mixture: Option<Mixture>,
     /// Base of the RoPE frequencies.
     pub rope_theta: f64,
     /// The attention rule.
@@ -136,6 +176,11 @@ pub struct Architecture {
 }
 
 impl Architecture {
+    /// The experts of the block `layer`, if it has any.
+    pub fn mixture_of(&self, layer: usize) -> Option<&Mixture> {
+        self.mixture.as_ref().filter(|mixture| mixture.sparse[layer])
+    }
+
     /// What a cache for this model stores.
     pub fn kv_shape(&self) -> KvShape {
         let Dims { layers, n_kv_heads, head_dim, .. } = self.dims;

@@ -11,15 +11,16 @@
 //! This is the one file that knows which weights a block has. Every type says in `new` what it consists of, by name, shape
 //! and role, and in `forward` what it computes.
 
-use super::arch::{Architecture, Dims};
+use super::arch::{Architecture, Dims, Mixture};
+use super::experts::Experts;
 use super::linear::{Linear, Vector};
-use super::probe::{Place, Probe, Stage};
+use super::probe::{Probe, Stage};
 use super::scratch::{FFN_ROWS, Mat, Scratch};
 use super::slots::{Make, Part, Role};
 use super::{Compute, Segment};
 use crate::cache::{KvPool, PAGE};
 use crate::error::Result;
-use crate::kernels::{self, RopeTable};
+use crate::kernels::{self, KeySpan, RopeTable};
 use crate::quant::Matrix;
 
 /// The weights of one block.
@@ -50,6 +51,8 @@ struct Attention<M, V> {
 enum Ffn<M, V> {
     /// One for all rows.
     Dense(Mlp<M, V>),
+    /// Some of many for every row.
+    Experts(Mixture, Experts<M, V>),
 }
 
 /// A gated feed-forward network.
@@ -65,12 +68,16 @@ pub(super) struct Mlp<M, V> {
 impl<M, V> Block<M, V> {
     pub(super) fn new(
         arch: &Architecture,
+        layer: usize,
         part: &mut Part<'_, impl Make<Matrix = M, Vector = V>>,
     ) -> Result<Self> {
         let (dims, names) = (&arch.dims, arch.names);
         let attention = Attention::new(arch, part)?;
         let ffn_norm = part.norm(names.ffn_norm, dims.hidden)?;
-        let ffn = Ffn::Dense(Mlp::new(arch, dims.ffn, &mut part.part(names.dense))?);
+        let ffn = match arch.mixture_of(layer) {
+            None => Ffn::Dense(Mlp::new(arch, dims.ffn, &mut part.part(names.dense))?),
+            Some(mixture) => Ffn::Experts(mixture.clone(), Experts::new(arch, mixture, part)?),
+        };
         Ok(Self { attention, ffn_norm, ffn })
     }
 }
@@ -92,7 +99,7 @@ impl<M, V> Attention<M, V> {
 
 impl<M, V> Mlp<M, V> {
     /// With the inner width `ffn`.
-    fn new(
+    pub(super) fn new(
         arch: &Architecture,
         ffn: usize,
         part: &mut Part<'_, impl Make<Matrix = M, Vector = V>>,
@@ -107,8 +114,7 @@ impl<M, V> Mlp<M, V> {
 /// What a block needs to know beside its weights and the stream.
 pub(super) struct At<'a> {
     pub(super) layer: usize,
-    pub(super) dims: &'a Dims,
-    pub(super) norm_eps: f32,
+    pub(super) arch: &'a Architecture,
     pub(super) rope: &'a RopeTable,
     pub(super) batch: &'a [Segment<'a>],
 }
@@ -124,17 +130,15 @@ impl Block {
         probe: &mut Probe<'_>,
     ) {
         self.attention.forward(compute, at, scratch, cache, probe);
-        let mut see = |stage, rows: &Mat| probe.see(Place::new(at.layer, stage), rows.rows());
-        let Scratch { x, h, .. } = scratch;
-        compute.rms_norm(&*x, &self.ffn_norm, at.norm_eps, &mut *h);
-        see(Stage::MlpNorm, h);
+        compute.rms_norm(&scratch.x, &self.ffn_norm, at.arch.norm_eps, &mut scratch.h);
+        probe.see(at.layer, Stage::MlpNorm, &scratch.h);
         match &self.ffn {
             Ffn::Dense(mlp) => mlp.forward(compute, scratch),
+            Ffn::Experts(mixture, experts) => experts.forward(compute, mixture, at.layer, scratch, probe),
         }
-        let Scratch { x, h, .. } = scratch;
-        see(Stage::Mlp, h);
-        compute.add(&mut *x, &*h);
-        see(Stage::Block, x);
+        probe.see(at.layer, Stage::Mlp, &scratch.h);
+        compute.add(&mut scratch.x, &scratch.h);
+        probe.see(at.layer, Stage::Block, &scratch.x);
     }
 }
 
@@ -148,44 +152,65 @@ impl Attention<Matrix, Vector> {
         probe: &mut Probe<'_>,
     ) {
         let Scratch { x, h, q, k, v, heads, spans, tables, prepared, .. } = scratch;
-        let (layer, eps) = (at.layer, at.norm_eps);
-        let mut see = |stage, rows: &Mat| probe.see(Place::new(layer, stage), rows.rows());
+        let eps = at.arch.norm_eps;
+        let mut see = |stage, rows: &Mat| probe.see(at.layer, stage, rows);
 
-        compute.rms_norm(&*x, &self.norm, eps, &mut *h);
+        compute.rms_norm(x, &self.norm, eps, h);
         see(Stage::AttnNorm, h);
-        compute.project(&*h, prepared, [self.q.to(&mut *q), self.k.to(&mut *k), self.v.to(&mut *v)]);
+        compute.project(h.rows(), prepared, [self.q.to(q), self.k.to(k), self.v.to(v)]);
         see(Stage::Q, q);
         see(Stage::K, k);
         see(Stage::V, v);
         if let Some([q_norm, k_norm]) = &self.qk_norm {
-            compute.rms_norm_heads(&mut *q, q_norm, eps);
-            compute.rms_norm_heads(&mut *k, k_norm, eps);
+            compute.rms_norm_heads(q, q_norm, eps);
+            compute.rms_norm_heads(k, k_norm, eps);
             see(Stage::QNorm, q);
             see(Stage::KNorm, k);
         }
+        at.rotate_and_stage(compute, q, k, v, cache);
+        at.attend(compute, q, cache, spans, tables, heads);
+        compute.project(heads.rows(), prepared, [self.out.to(h)]);
+        see(Stage::Out, h);
+        compute.add(x, h);
+    }
+}
+
+impl At<'_> {
+    /// `q, k = rope(q, pos), rope(k, pos)` and `cache.stage(layer, k, v)`, segment by segment.
+    fn rotate_and_stage(&self, compute: &Compute<'_>, q: &mut Mat, k: &mut Mat, v: &Mat, cache: &mut KvPool) {
         let mut done = 0;
-        for &Segment { slot, first, ids, .. } in at.batch {
+        for &Segment { slot, first, ids, .. } in self.batch {
             let rows = done..done + ids.len();
             done = rows.end;
-            compute.rope(q.part_mut(&rows), at.rope, first);
-            compute.rope(k.part_mut(&rows), at.rope, first);
-            cache.stage(compute.kernels, slot, layer, first, k.part(&rows), v.part(&rows));
+            compute.rope(q.part_mut(&rows), self.rope, first);
+            compute.rope(k.part_mut(&rows), self.rope, first);
+            cache.stage(compute.kernels, slot, self.layer, first, k.part(&rows), v.part(&rows));
         }
+    }
+
+    /// `heads = gqa(q, cache.keys(layer), cache.values(layer), visible)`.
+    fn attend(
+        &self,
+        compute: &Compute<'_>,
+        q: &Mat,
+        cache: &KvPool,
+        spans: &[KeySpan],
+        tables: &[u32],
+        heads: &mut Mat,
+    ) {
+        let Dims { n_heads, n_kv_heads, head_dim, .. } = self.arch.dims;
         compute.attention(kernels::Attention {
             q: q.rows(),
-            keys: cache.keys(layer),
-            values: cache.values(layer),
+            keys: cache.keys(self.layer),
+            values: cache.values(self.layer),
             page: PAGE,
             tables,
-            n_heads: at.dims.n_heads,
-            n_kv_heads: at.dims.n_kv_heads,
-            head_dim: at.dims.head_dim,
+            n_heads,
+            n_kv_heads,
+            head_dim,
             spans,
             out: heads.rows_mut(),
         });
-        compute.project(&*heads, prepared, [self.out.to(&mut *h)]);
-        see(Stage::Out, h);
-        compute.add(x, &*h);
     }
 }
 
@@ -196,9 +221,9 @@ impl Mlp<Matrix, Vector> {
         for h in h.pieces_mut(FFN_ROWS) {
             gate.resize(h.len(), self.gate.weight.n());
             up.resize(h.len(), self.up.weight.n());
-            compute.project(h.as_rows(), prepared, [self.gate.to(&mut *gate), self.up.to(&mut *up)]);
-            compute.swiglu(&mut *gate, &*up);
-            compute.project(&*gate, prepared, [self.down.to(h)]);
+            compute.project(h.as_rows(), prepared, [self.gate.to(gate), self.up.to(up)]);
+            compute.swiglu(gate, up);
+            compute.project(gate.rows(), prepared, [self.down.onto(h)]);
         }
     }
 }

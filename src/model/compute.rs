@@ -1,5 +1,6 @@
 //! [`Compute`]: kernels together with the threads that run them, on the buffers of a pass.
 
+use super::scratch::Mat;
 use crate::exec::Executor;
 use crate::kernels::{Attention, Kernels, Prepared, Projection, RopeTable};
 use crate::tensor::{Rows, RowsMut};
@@ -15,42 +16,36 @@ pub struct Compute<'a> {
 
 /// The operations of [`Kernels`] that a block is written in, under their names there.
 impl Compute<'_> {
-    pub(super) fn rms_norm<'a>(
-        &self,
-        x: impl Into<Rows<'a>>,
-        weight: &[f32],
-        eps: f32,
-        out: impl Into<RowsMut<'a>>,
-    ) {
-        self.kernels.rms_norm(self.exec, x.into(), weight, eps, out.into());
+    pub(super) fn rms_norm(&self, x: &Mat, weight: &[f32], eps: f32, out: &mut Mat) {
+        self.kernels.rms_norm(self.exec, x.rows(), weight, eps, out.rows_mut());
     }
 
-    pub(super) fn rms_norm_heads<'a>(&self, x: impl Into<RowsMut<'a>>, weight: &[f32], eps: f32) {
-        self.kernels.rms_norm_heads(self.exec, x.into(), weight, eps);
+    pub(super) fn rms_norm_heads(&self, x: &mut Mat, weight: &[f32], eps: f32) {
+        self.kernels.rms_norm_heads(self.exec, x.rows_mut(), weight, eps);
     }
 
-    pub(super) fn project<'a, const N: usize>(
+    pub(super) fn project<const N: usize>(
         &self,
-        x: impl Into<Rows<'a>>,
+        x: Rows<'_>,
         prepared: &mut Prepared,
         mut projections: [Projection<'_>; N],
     ) {
-        self.kernels.project(self.exec, x.into(), prepared, &mut projections);
+        self.kernels.project(self.exec, x, prepared, &mut projections);
     }
 
-    pub(super) fn rope<'a>(&self, x: impl Into<RowsMut<'a>>, table: &RopeTable, first: usize) {
-        self.kernels.rope(self.exec, x.into(), table, first);
+    pub(super) fn rope(&self, x: RowsMut<'_>, table: &RopeTable, first: usize) {
+        self.kernels.rope(self.exec, x, table, first);
     }
 
     pub(super) fn attention(&self, args: Attention<'_>) {
         self.kernels.attention(self.exec, args);
     }
 
-    pub(super) fn swiglu<'a>(&self, gate: impl Into<RowsMut<'a>>, up: impl Into<Rows<'a>>) {
-        self.kernels.swiglu(self.exec, gate.into(), up.into());
+    pub(super) fn swiglu(&self, gate: &mut Mat, up: &Mat) {
+        self.kernels.swiglu(self.exec, gate.rows_mut(), up.rows());
     }
 
-    pub(super) fn add<'a>(&self, x: impl Into<RowsMut<'a>>, y: impl Into<Rows<'a>>) {
-        self.kernels.add(self.exec, x.into(), y.into());
+    pub(super) fn add(&self, x: &mut Mat, y: &Mat) {
+        self.kernels.add(self.exec, x.rows_mut(), y.rows());
     }
 }

@@ -89,6 +89,15 @@ impl<'a> Config<'a> {
         value.as_str().map(Some).ok_or_else(|| self.bad(key, "a text"))
     }
 
+    /// A list of numbers below `limit`; empty if there is none.
+    pub(super) fn indices(&self, key: &str, limit: usize) -> Result<Vec<usize>> {
+        let Some(value) = self.get(key) else { return Ok(Vec::new()) };
+        let index =
+            |value: &Value| value.as_u64().and_then(|i| usize::try_from(i).ok()).filter(|&i| i < limit);
+        let all = value.as_array().and_then(|values| values.iter().map(index).collect());
+        all.ok_or_else(|| self.bad(key, &format!("a list of whole numbers below {limit}")))
+    }
+
     /// Token ids below `vocab`: none, one, or a list.
     pub(super) fn tokens(&self, key: &str, vocab: usize) -> Result<Vec<TokenId>> {
         let Some(value) = self.get(key) else { return Ok(Vec::new()) };

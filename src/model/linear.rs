@@ -1,5 +1,6 @@
 //! [`Linear`]: `y = x W^T + b`.
 
+use super::scratch::Mat;
 #[cfg(doc)]
 use crate::kernels::Kernels;
 use crate::kernels::Projection;
@@ -22,7 +23,12 @@ impl Linear {
     ///
     /// # Shapes
     /// `out`: `[m, n]`.
-    pub(super) fn to<'a>(&'a self, out: impl Into<RowsMut<'a>>) -> Projection<'a> {
-        Projection { w: &self.weight, bias: self.bias.as_deref(), out: out.into() }
+    pub(super) fn onto<'a>(&'a self, out: RowsMut<'a>) -> Projection<'a> {
+        Projection { w: &self.weight, bias: self.bias.as_deref(), out }
+    }
+
+    /// [`Self::onto`] all rows of a buffer.
+    pub(super) fn to<'a>(&'a self, out: &'a mut Mat) -> Projection<'a> {
+        self.onto(out.rows_mut())
     }
 }

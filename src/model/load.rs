@@ -2,12 +2,14 @@
 //! where they lie, and norms and biases are widened.
 
 use super::linear::{Linear, Vector};
-use super::slots::{Make, Slot, Weights};
+use super::slots::{Make, Role, Slot, Weights};
 use super::{Architecture, Recipe, Transformer, check_checkpoint};
-use crate::dtype::{Bf16, DType, F16};
+use crate::bytes::Bytes;
+use crate::dtype::{Bf16, DType, F16, as_bytes};
 use crate::error::{Error, Result};
 use crate::exec::Executor;
 use crate::quant::{Format, Matrix};
+use crate::tensor::TensorView;
 use crate::weights::{StoredQuant, TensorSource};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -57,7 +59,9 @@ impl Make for Loader<'_> {
             let what = format!("rows {rows:?} of tensor `{name}` as a matrix of its own: panels are not cut");
             return Err(Error::unsupported(format!("{}: {what}", self.source.origin(name))));
         };
-        if let Some(encode) = &mut self.encode {
+        if slot.role == Role::Router {
+            matrix = widened(&matrix);
+        } else if let Some(encode) = &mut self.encode {
             matrix = encode.matrix(name, matrix)?;
         }
         self.matrices.push((slot, matrix.clone()));
@@ -76,6 +80,15 @@ impl Make for Loader<'_> {
             _ => halves().map(|bits| Bf16(bits).to_f32()).collect(),
         })
     }
+}
+
+/// The same matrix in f32.
+fn widened(matrix: &Matrix) -> Matrix {
+    let mut values = vec![0.0; matrix.n() * matrix.k()];
+    values.chunks_mut(matrix.k()).enumerate().for_each(|(i, row)| matrix.decode_row(i, row));
+    let bytes = Bytes::copy_aligned(as_bytes(&values));
+    let view = TensorView::new(DType::F32, vec![matrix.n(), matrix.k()], bytes);
+    view.as_ref().and_then(Matrix::from_tensor).expect("a number for every element")
 }
 
 impl Transformer {

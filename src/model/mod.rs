@@ -12,6 +12,7 @@ mod arch;
 mod block;
 mod compute;
 mod config;
+mod experts;
 mod generation_config;
 mod linear;
 mod load;
@@ -19,10 +20,11 @@ mod presets;
 mod probe;
 mod recipe;
 mod refused;
+mod rope;
 mod scratch;
 mod slots;
 
-pub use arch::{Alignment, Architecture, Dims, Names, Special};
+pub use arch::{Alignment, Architecture, Dims, Mixture, Names, Router, Special};
 pub use compute::Compute;
 pub use generation_config::GenerationConfig;
 pub use probe::{Place, Probe, Stage, Watcher};
@@ -38,6 +40,7 @@ use crate::quant::{Format, Matrix};
 use crate::tensor::{Rows, RowsMut, TokenId};
 use block::Block;
 use linear::{Linear, Vector};
+use scratch::Mat;
 
 /// Consecutive positions of one sequence in a forward pass.
 #[derive(Clone, Copy)]
@@ -106,15 +109,15 @@ impl Transformer {
         if let Some(&id) = ids().find(|&&id| id as usize >= dims.vocab) {
             return Err(Error::TokenId { id: i64::from(id), vocab: dims.vocab });
         }
-        scratch.resize(dims, ids().count())?;
+        scratch.resize(&self.arch, ids().count())?;
         scratch.place(cache, batch)?;
         let mut x = scratch.x.rows_mut();
         for (i, &id) in ids().enumerate() {
             compute.kernels.decode_row(&self.embed, id as usize, x.row_mut(i));
         }
-        probe.see(Place::outside(Stage::Embed), x.as_rows());
+        probe.see_outside(Stage::Embed, &scratch.x);
         for (layer, block) in self.blocks.iter().enumerate() {
-            let at = block::At { layer, dims, norm_eps: self.arch.norm_eps, rope, batch };
+            let at = block::At { layer, arch: &self.arch, rope, batch };
             block.forward(compute, &at, scratch, cache, probe);
         }
         Ok(())
@@ -142,15 +145,15 @@ impl Transformer {
     ) {
         let Dims { hidden: width, vocab, .. } = self.arch.dims;
         let LogitBuffers { gathered, normed, prepared, logits } = buffers;
-        gathered.clear();
-        rows.iter().for_each(|&row| gathered.extend_from_slice(hidden.row(row)));
-        normed.resize(rows.len() * width, 0.0);
+        gathered.resize(rows.len(), width);
+        normed.resize(rows.len(), width);
         logits.resize(rows.len() * vocab, 0.0);
-        let (gathered, mut normed) = (Rows::new(gathered, width), RowsMut::new(normed, width));
-        compute.rms_norm(gathered, &self.norm, self.arch.norm_eps, normed.reborrow());
-        probe.see(Place::outside(Stage::FinalNorm), normed.as_rows());
+        let mut each = gathered.rows_mut();
+        rows.iter().enumerate().for_each(|(i, &row)| each.row_mut(i).copy_from_slice(hidden.row(row)));
+        compute.rms_norm(gathered, &self.norm, self.arch.norm_eps, normed);
+        probe.see_outside(Stage::FinalNorm, normed);
         let logits = RowsMut::new(logits, vocab);
-        compute.project(normed.as_rows(), prepared, [self.lm_head.to(logits)]);
+        compute.project(normed.rows(), prepared, [self.lm_head.onto(logits)]);
     }
 
     /// Parameters of the model, counted once where tied.
@@ -210,8 +213,8 @@ impl LogitBuffers {
 /// Buffers of [`Transformer::logits`].
 #[derive(Default)]
 pub struct LogitBuffers {
-    gathered: Vec<f32>,
-    normed: Vec<f32>,
+    gathered: Mat,
+    normed: Mat,
     prepared: Prepared,
     /// `[rows, vocab]`, row after row.
     pub logits: Vec<f32>,

@@ -1,15 +1,16 @@
-//! The four families: what a `config.json` means as an [`Architecture`].
+//! The families: what a `config.json` means as an [`Architecture`].
 //!
 //! The only file that knows families by name. A key that asks for other maths than the engine's is refused by name, a
 //! size that is impossible is an error; nothing is guessed. Ranges are generous, and keep every product of two sizes and
 //! an element size below 2^63.
 //!
 //! # Source
-//! The configuration classes published with the checkpoints of SDAR, Fast-dLLM v2, Dream and LLaDA.
+//! The configuration classes published with the checkpoints of SDAR, SDAR-MoE, Fast-dLLM v2, Dream and LLaDA.
 
-use super::arch::{Alignment, Architecture, Dims, Names, Special};
+use super::arch::{Alignment, Architecture, Dims, Mixture, Names, Router, Special};
 use super::config::{Config, MAX_VOCAB};
 use super::refused;
+use super::rope::rope_theta;
 use crate::cache::Attention;
 use crate::json::Value;
 use crate::{Error, Result};
@@ -20,17 +21,27 @@ struct Family {
     /// Its entry in `architectures`.
     class: &'static str,
     model_type: &'static str,
+    /// Keys that other families do not have maths for ([`refused`]), and that `read` reads.
+    keys: &'static [&'static str],
     read: fn(&Config<'_>) -> Result<Architecture>,
 }
 
-const FAMILIES: [Family; 4] = [
-    Family { class: "SDARForCausalLM", model_type: "sdar", read: sdar },
-    Family { class: "Fast_dLLM_QwenForCausalLM", model_type: "Fast_dLLM_Qwen", read: fast_dllm_v2 },
-    Family { class: "DreamModel", model_type: "Dream", read: dream },
-    Family { class: "LLaDAModelLM", model_type: "llada", read: llada },
+const FAMILIES: [Family; 5] = [
+    Family { class: "SDARForCausalLM", model_type: "sdar", keys: &[], read: sdar },
+    Family { class: "SDARMoeForCausalLM", model_type: "sdar_moe", keys: MOE_KEYS, read: sdar_moe },
+    Family {
+        class: "Fast_dLLM_QwenForCausalLM",
+        model_type: "Fast_dLLM_Qwen",
+        keys: &[],
+        read: fast_dllm_v2,
+    },
+    Family { class: "DreamModel", model_type: "Dream", keys: &[], read: dream },
+    Family { class: "LLaDAModelLM", model_type: "llada", keys: &[], read: llada },
 ];
 
-/// Tensors of SDAR, Fast-dLLM v2 and Dream: the usual decoder of Hugging Face transformers.
+const MOE_KEYS: &[&str] = &["num_experts", "moe_intermediate_size"];
+
+/// Tensors of SDAR, SDAR-MoE, Fast-dLLM v2 and Dream: the usual decoder of Hugging Face transformers.
 static HF_DECODER: Names = Names {
     embed: "model.embed_tokens",
     norm: "model.norm",
@@ -45,6 +56,8 @@ static HF_DECODER: Names = Names {
     k_norm: "self_attn.k_norm",
     ffn_norm: "post_attention_layernorm",
     dense: "mlp.",
+    experts: "mlp.experts.",
+    router: "mlp.gate",
     gate: "gate_proj",
     up: "up_proj",
     down: "down_proj",
@@ -67,6 +80,8 @@ static LLADA: Names = Names {
     k_norm: "k_norm",
     ffn_norm: "ff_norm",
     dense: "",
+    experts: "",
+    router: "",
     gate: "ff_proj",
     up: "up_proj",
     down: "ff_out",
@@ -84,6 +99,9 @@ const MAX_LAYERS: usize = 1 << 12;
 const MAX_HEADS: usize = 1 << 12;
 /// Widest head.
 const MAX_HEAD_DIM: usize = 1 << 12;
+/// Most experts of a block, and of all blocks together. The largest published model has 32 blocks of 256.
+const MAX_EXPERTS: usize = 1 << 12;
+const MAX_EXPERTS_IN_ALL: usize = 1 << 17;
 /// Most positions.
 const MAX_POS: usize = 1 << 30;
 
@@ -104,7 +122,7 @@ impl Architecture {
     pub fn from_config(file: &str, json: &Value) -> Result<Self> {
         let config = Config::new(file, json)?;
         let family = recognise(&config)?;
-        refused::check(&config)?;
+        refused::check(&config, family.keys)?;
         (family.read)(&config)
     }
 }
@@ -154,6 +172,26 @@ fn sdar(config: &Config<'_>) -> Result<Architecture> {
         policy: "sdar-dynamic",
         ..decoder
     })
+}
+
+/// SDAR with experts in the blocks that the configuration says.
+fn sdar_moe(config: &Config<'_>) -> Result<Architecture> {
+    let sdar = sdar(config)?;
+    let layers = sdar.dims.layers;
+    let experts = config.size("num_experts", MAX_EXPERTS.min(MAX_EXPERTS_IN_ALL / layers))?;
+    let step = config.optional_size("decoder_sparse_step", MAX_LAYERS)?.unwrap_or(1);
+    let mut sparse: Box<[bool]> = (1..=layers).map(|i| i.is_multiple_of(step)).collect();
+    for layer in config.indices("mlp_only_layers", layers)? {
+        sparse[layer] = false;
+    }
+    let mixture = Mixture {
+        experts,
+        per_token: config.size("num_experts_per_tok", experts)?,
+        ffn: config.size("moe_intermediate_size", MAX_FFN)?,
+        router: Router::Softmax { normalized: config.flag("norm_topk_prob", false)? },
+        sparse,
+    };
+    Ok(Architecture { family: "SDAR-MoE", mixture: Some(mixture), ..sdar })
 }
 
 fn fast_dllm_v2(config: &Config<'_>) -> Result<Architecture> {
@@ -213,6 +251,7 @@ fn hf_decoder(config: &Config<'_>) -> Result<Architecture> {
         mlp_bias: false,
         qk_norm: false,
         tied: config.flag("tie_word_embeddings", false)?,
+        mixture: None,
         rope_theta: rope_theta(config)?,
         attention: Attention::Bidirectional,
         alignment: Alignment::Own,
@@ -250,6 +289,7 @@ fn llada(config: &Config<'_>) -> Result<Architecture> {
         mlp_bias: bias,
         qk_norm: false,
         tied: config.flag("weight_tying", false)?,
+        mixture: None,
         rope_theta: rope_theta(config)?,
         attention: Attention::Bidirectional,
         alignment: Alignment::Own,
@@ -326,32 +366,6 @@ fn check_heads(config: &Config<'_>, dims: &Dims, kv_key: &str, width_key: &str) 
 /// An f32 of this size still changes a mean square, and 1 is more than any norm wants.
 fn norm_eps(config: &Config<'_>) -> Result<f32> {
     Ok(config.real("rms_norm_eps", 1e-20..=1.0)? as f32)
-}
-
-/// `rope_theta`, or the same key inside `rope_parameters` in newer files.
-fn rope_theta(config: &Config<'_>) -> Result<f64> {
-    const RANGE: std::ops::RangeInclusive<f64> = 1.0..=1e12;
-    let Some(parameters) = config.get("rope_parameters") else {
-        return config.real("rope_theta", RANGE);
-    };
-    let inner =
-        Config::new(config.file, parameters).map_err(|_| config.bad("rope_parameters", "an object"))?;
-    refused::one_of(&inner, "rope_type", "default")?;
-    refused::one_of(&inner, "type", "default")?;
-    for (key, _) in parameters.entries().unwrap_or_default() {
-        if !["rope_theta", "rope_type", "type", "partial_rotary_factor"].contains(&key.as_str()) {
-            return Err(Error::unsupported(format!("{}: key `{key}` in `rope_parameters`", config.file)));
-        }
-    }
-    if inner.optional_real("partial_rotary_factor", 0.0..=1.0)?.is_some_and(|factor| factor != 1.0) {
-        return Err(inner.unsupported("partial_rotary_factor", "1"));
-    }
-    let outer = config.optional_real("rope_theta", RANGE)?;
-    match (outer, inner.optional_real("rope_theta", RANGE)?) {
-        (Some(a), Some(b)) if a != b => Err(config.bad("rope_theta", &format!("{b}, as in rope_parameters"))),
-        (Some(theta), _) | (None, Some(theta)) => Ok(theta),
-        (None, None) => config.real("rope_theta", RANGE),
-    }
 }
 
 fn special(config: &Config<'_>, vocab: usize) -> Result<Special> {

@@ -1,6 +1,7 @@
 //! A look at the inside of a forward pass: recorded hidden states are compared this way, and a NaN is traced to the layer
 //! where it first appeared. A pass without a watcher pays one branch per stage.
 
+use super::scratch::Mat;
 use crate::tensor::Rows;
 use std::fmt;
 
@@ -25,6 +26,12 @@ pub enum Stage {
     Out,
     /// Norm before the feed-forward part, `[rows, hidden]`.
     MlpNorm,
+    /// Logits of the router over the experts of a block, `[rows, experts]`.
+    RouterLogits,
+    /// Their probabilities, `[rows, experts]`.
+    RouterScores,
+    /// The weights of the chosen experts, 0 for the others, `[rows, experts]`.
+    ExpertWeights,
     /// Feed-forward branch before the residual add, `[rows, hidden]`.
     Mlp,
     /// Residual stream after the block, `[rows, hidden]`.
@@ -42,16 +49,6 @@ pub struct Place {
     pub stage: Stage,
 }
 
-impl Place {
-    pub(super) fn new(layer: usize, stage: Stage) -> Self {
-        Self { layer: Some(layer), stage }
-    }
-
-    pub(super) fn outside(stage: Stage) -> Self {
-        Self { layer: None, stage }
-    }
-}
-
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stage = match self.stage {
@@ -64,6 +61,9 @@ impl fmt::Display for Place {
             Stage::KNorm => "key norm",
             Stage::Out => "attention output",
             Stage::MlpNorm => "norm before the feed-forward part",
+            Stage::RouterLogits => "router logits",
+            Stage::RouterScores => "router probabilities",
+            Stage::ExpertWeights => "expert weights",
             Stage::Mlp => "feed-forward output",
             Stage::Block => "residual stream",
             Stage::FinalNorm => "final norm",
@@ -93,9 +93,32 @@ impl<'a> Probe<'a> {
         Self(Some(watcher))
     }
 
-    pub(super) fn see(&mut self, place: Place, rows: Rows<'_>) {
+    /// Shows a stage inside of a block.
+    pub(super) fn see(&mut self, layer: usize, stage: Stage, rows: &Mat) {
+        self.see_at(Place { layer: Some(layer), stage }, rows);
+    }
+
+    /// Shows a stage before or after the blocks.
+    pub(super) fn see_outside(&mut self, stage: Stage, rows: &Mat) {
+        self.see_at(Place { layer: None, stage }, rows);
+    }
+
+    fn see_at(&mut self, place: Place, rows: &Mat) {
         if let Some(watcher) = &mut self.0 {
-            watcher(place, rows);
+            watcher(place, rows.rows());
+        }
+    }
+
+    /// Shows what `make` computes for the watcher only: rows of `width` numbers.
+    pub(super) fn see_made(
+        &mut self,
+        layer: usize,
+        stage: Stage,
+        width: usize,
+        make: impl FnOnce() -> Vec<f32>,
+    ) {
+        if let Some(watcher) = &mut self.0 {
+            watcher(Place { layer: Some(layer), stage }, Rows::new(&make(), width));
         }
     }
 }

@@ -86,7 +86,7 @@ impl Recipe {
     /// The format of a tensor; `None` if it stays as it is.
     fn format_of(&self, slot: &Slot) -> Option<Format> {
         let format = match slot.role {
-            Role::Norm | Role::Bias => return None,
+            Role::Norm | Role::Bias | Role::Router => return None,
             Role::Embedding => self.embed.unwrap_or(self.lm_head),
             Role::Head => self.lm_head,
             Role::Attention | Role::FeedForward => self.format,

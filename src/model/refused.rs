@@ -62,9 +62,9 @@ const FACTORS: &[&str] = &[
     "rope_scaling_factor",
 ];
 
-/// Refuses what no family does.
-pub(super) fn check(config: &Config<'_>) -> Result<()> {
-    for key in SWITCHES {
+/// Refuses what the family has no maths for. It reads the keys `read` itself.
+pub(super) fn check(config: &Config<'_>, read: &[&str]) -> Result<()> {
+    for key in SWITCHES.iter().filter(|key| !read.contains(key)) {
         if config.get(key).is_some_and(|value| !is_off(value)) {
             return Err(config.unsupported(key, "false or null"));
         }

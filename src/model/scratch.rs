@@ -1,7 +1,8 @@
 //! Buffers of one forward pass, sized by the largest pass so far, so that a denoise step does not allocate.
 
 use super::Segment;
-use super::arch::Dims;
+use super::arch::Architecture;
+use super::experts::Routes;
 use crate::bytes::ask_for;
 use crate::cache::KvPool;
 use crate::error::Result;
@@ -47,21 +48,20 @@ impl Mat {
         RowsMut::new(&mut self.data[rows.start * self.width..rows.end * self.width], self.width)
     }
 
+    /// The rows `bounds[0]..bounds[1]`, `bounds[1]..bounds[2]` and so on. `bounds` begin with 0 and end with the number of
+    /// rows.
+    pub(super) fn cut_mut(&mut self, bounds: &[usize]) -> impl Iterator<Item = RowsMut<'_>> {
+        let (mut rest, width) = (&mut *self.data, self.width);
+        bounds.windows(2).map(move |bound| {
+            let (part, after) = std::mem::take(&mut rest).split_at_mut((bound[1] - bound[0]) * width);
+            rest = after;
+            RowsMut::new(part, width)
+        })
+    }
+
     /// Pieces of at most `rows` rows.
     pub(super) fn pieces_mut(&mut self, rows: usize) -> impl Iterator<Item = RowsMut<'_>> {
         self.data.chunks_mut(rows * self.width).map(|piece| RowsMut::new(piece, self.width))
-    }
-}
-
-impl<'a> From<&'a Mat> for Rows<'a> {
-    fn from(mat: &'a Mat) -> Self {
-        mat.rows()
-    }
-}
-
-impl<'a> From<&'a mut Mat> for RowsMut<'a> {
-    fn from(mat: &'a mut Mat) -> Self {
-        mat.rows_mut()
     }
 }
 
@@ -84,10 +84,12 @@ pub struct Scratch {
     pub(super) tables: Vec<u32>,
     /// Output of attention before its projection, `[rows, n_heads * head_dim]`.
     pub(super) heads: Mat,
-    /// Gate, then its product with `up`, `[FFN_ROWS at most, ffn]`.
+    /// Gate, then its product with `up`, `[FFN_ROWS at most, ffn]`, or for every expert that they chose.
     pub(super) gate: Mat,
-    /// Up projection, `[FFN_ROWS at most, ffn]`.
+    /// Up projection, in the shape of `gate`.
     pub(super) up: Mat,
+    /// Which rows go through which experts.
+    pub(super) routes: Routes,
     /// The input of a GEMM in the forms that kernels read.
     pub(super) prepared: Prepared,
 }
@@ -97,14 +99,18 @@ impl Scratch {
     ///
     /// # Errors
     /// [`Error::Memory`](crate::Error::Memory) if there is not enough for it.
-    pub(super) fn resize(&mut self, dims: &Dims, rows: usize) -> Result<()> {
+    pub(super) fn resize(&mut self, arch: &Architecture, rows: usize) -> Result<()> {
+        let dims = &arch.dims;
         let ffn_rows = rows.min(FFN_ROWS);
         if rows * dims.hidden > self.x.data.capacity() {
             // The prepared input of the widest product comes on top, twice where a matrix unit wants a form of its own.
             let prepared = 2 * (rows * dims.hidden.max(dims.q_width())).max(ffn_rows * dims.ffn);
             let buffers =
                 rows * 2 * (dims.hidden + dims.q_width() + dims.kv_width()) + 2 * ffn_rows * dims.ffn;
-            ask_for(format!("a pass over {rows} positions"), (buffers + prepared) * size_of::<f32>())?;
+            let experts =
+                arch.mixture.as_ref().map_or(0, |mixture| Routes::floats(mixture, rows, dims.hidden));
+            let floats = buffers + prepared + experts;
+            ask_for(format!("a pass over {rows} positions"), floats * size_of::<f32>())?;
         }
         self.x.resize(rows, dims.hidden);
         self.h.resize(rows, dims.hidden);

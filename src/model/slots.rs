@@ -27,6 +27,8 @@ pub enum Role {
     Attention,
     /// A matrix of a feed-forward part.
     FeedForward,
+    /// The matrix that chooses experts. It decides, so it always stays in floats.
+    Router,
     /// A weight of a norm.
     Norm,
     /// A bias.
@@ -41,6 +43,7 @@ impl Role {
             Self::Head => "lm_head",
             Self::Attention => "attention",
             Self::FeedForward => "mlp",
+            Self::Router => "router",
             Self::Norm => "norms",
             Self::Bias => "biases",
         }
@@ -58,12 +61,24 @@ pub struct Slot {
     pub role: Role,
     /// The block that it belongs to, counted from 0; `None` outside of the blocks.
     pub layer: Option<usize>,
+    /// The expert that it belongs to, counted from 0 in its block.
+    pub expert: Option<usize>,
 }
 
 impl Slot {
     /// `[n, k]`, if it is a matrix.
     pub fn matrix(&self) -> Option<[usize; 2]> {
         self.shape.as_slice().try_into().ok()
+    }
+
+    /// Its format in a model whose blocks are in `blocks`, and whose embedding and output matrix are in `head`. Routers, norms
+    /// and biases are f32.
+    pub fn format(&self, blocks: Format, head: Format) -> Format {
+        match self.role {
+            Role::Embedding | Role::Head => head,
+            Role::Attention | Role::FeedForward => blocks,
+            Role::Router | Role::Norm | Role::Bias => Format::F32,
+        }
     }
 
     /// Number of elements.
@@ -88,22 +103,29 @@ pub(super) trait Make {
 pub(super) struct Part<'a, F> {
     make: &'a mut F,
     layer: usize,
+    expert: Option<usize>,
     prefix: String,
 }
 
 impl<'a, F: Make> Part<'a, F> {
     /// The block `layer` of `arch`.
     pub(super) fn block(arch: &Architecture, layer: usize, make: &'a mut F) -> Self {
-        Self { make, layer, prefix: format!("{}{layer}.", arch.names.block) }
+        Self { make, layer, expert: None, prefix: format!("{}{layer}.", arch.names.block) }
     }
 
     /// The weights whose names go on with `prefix`.
     pub(super) fn part(&mut self, prefix: &str) -> Part<'_, F> {
-        Part { make: self.make, layer: self.layer, prefix: format!("{}{prefix}", self.prefix) }
+        Part { prefix: format!("{}{prefix}", self.prefix), make: self.make, ..*self }
+    }
+
+    /// Expert `i` of those whose names go on with `prefix`.
+    pub(super) fn expert(&mut self, prefix: &str, i: usize) -> Part<'_, F> {
+        Part { expert: Some(i), ..self.part(&format!("{prefix}{i}.")) }
     }
 
     fn slot(&self, name: &str, ending: &str, shape: Vec<usize>, role: Role) -> Slot {
-        Slot { name: format!("{}{name}{ending}", self.prefix), shape, role, layer: Some(self.layer) }
+        let name = format!("{}{name}{ending}", self.prefix);
+        Slot { name, shape, role, layer: Some(self.layer), expert: self.expert }
     }
 
     /// The weight of a norm, `[width]`.
@@ -180,10 +202,11 @@ impl<M, V> Weights<M, V> {
             shape,
             role,
             layer: None,
+            expert: None,
         };
         let table = vec![dims.vocab, dims.hidden];
         let embed = make.matrix(outside(names.embed, table.clone(), Role::Embedding), 0..dims.vocab)?;
-        let blocks = (0..dims.layers).map(|i| Block::new(arch, &mut Part::block(arch, i, make)));
+        let blocks = (0..dims.layers).map(|i| Block::new(arch, i, &mut Part::block(arch, i, make)));
         let blocks = blocks.collect::<Result<_>>()?;
         let norm = make.vector(outside(names.norm, vec![dims.hidden], Role::Norm), 0..dims.hidden)?;
         let head = outside(names.lm_head, table, Role::Head);

@@ -4,9 +4,10 @@ use super::*;
 use diffulex::exec::{Executor, Threads};
 use diffulex::model::Probe;
 
-const MODELS: [&str; 8] = [
+const MODELS: [&str; 9] = [
     "sdar-f32",
     "sdar-hd128-sharded",
+    "sdar-moe-f32",
     "fastdllm2-f32",
     "fastdllm2-untied",
     "llada-f32",

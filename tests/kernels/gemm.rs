@@ -5,7 +5,7 @@ use crate::{bits, every_kernel, levels, matrix, noise};
 use diffulex::bytes::Bytes;
 use diffulex::dtype::{Bf16, DType, F16, as_bytes};
 use diffulex::exec::{Executor, Serial, Threads};
-use diffulex::kernels::{Activations, Kernels};
+use diffulex::kernels::{Activations, Group, Kernels, Prepared, Projection};
 use diffulex::quant::{Code, Format, Matrix, Quant};
 use diffulex::tensor::{Rows, RowsMut, TensorView};
 use proptest::prelude::*;
@@ -221,6 +221,64 @@ fn gemm_rows_do_not_see_each_other() {
                         let expected = &all[first * 61..(first + m) * 61];
                         assert_eq!(bits(&part), bits(expected), "rows {first}..{} of 130, k {k}", first + m);
                     }
+                }
+            }
+        }
+    }
+}
+
+/// Groups of rows and of outputs, some without rows, some without outputs.
+fn groups() -> impl Strategy<Value = Vec<(usize, Vec<usize>)>> {
+    let rows = prop_oneof![Just(0usize), 1usize..5, 1usize..40];
+    proptest::collection::vec((rows, proptest::collection::vec(1usize..70, 0..3)), 0..7)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn groups_have_the_bits_of_separate_calls(
+        groups in groups(),
+        k in 1usize..300,
+        format in proptest::sample::select(Format::all()),
+        threads in 1usize..4,
+    ) {
+        for kernels in Kernels::available() {
+            let exec = Threads::new(threads);
+            let inputs: Vec<_> = groups.iter().enumerate().map(|(i, (m, _))| noise(m * k, i as u64)).collect();
+            let weights: Vec<Vec<_>> = groups
+                .iter()
+                .map(|(_, outputs)| outputs.iter().map(|&n| matrix(n, k, format, n as u64).0).collect())
+                .collect();
+            let bias = noise(70, 3);
+            let mut outputs: Vec<Vec<_>> = groups
+                .iter()
+                .map(|(m, outputs)| outputs.iter().map(|n| vec![f32::NAN; m * n]).collect())
+                .collect();
+            let mut prepared: Vec<_> = groups.iter().map(|_| Prepared::default()).collect();
+            let mut projections: Vec<Vec<_>> = outputs
+                .iter_mut()
+                .zip(&weights)
+                .map(|(outputs, weights)| {
+                    let pairs = outputs.iter_mut().zip(weights);
+                    pairs
+                        .map(|(out, w): (&mut Vec<f32>, &Matrix)| Projection {
+                            w,
+                            bias: Some(&bias[..w.n()]),
+                            out: RowsMut::new(out, w.n()),
+                        })
+                        .collect()
+                })
+                .collect();
+            let calls = inputs.iter().zip(&mut prepared).zip(&mut projections);
+            let mut calls: Vec<_> = calls
+                .map(|((x, prepared), projections)| Group { x: Rows::new(x, k), prepared, projections })
+                .collect();
+            kernels.project_groups(&exec, &mut calls);
+            for (i, (outputs, weights)) in outputs.iter().zip(&weights).enumerate() {
+                for (out, w) in outputs.iter().zip(weights) {
+                    let expected = run_gemm(&kernels, &Serial, &inputs[i], w, Some(&bias[..w.n()]));
+                    prop_assert_eq!(bits(out), bits(&expected), "group {}, {}", i, kernels.unit_name(format));
                 }
             }
         }

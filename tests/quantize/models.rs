@@ -16,8 +16,15 @@ use diffulex::{Engine, EngineBuilder, Error};
 use std::sync::{Arc, Mutex};
 
 /// One of every family, tied and untied, f32 and 16 bits.
-const MODELS: [&str; 6] =
-    ["sdar-f32", "sdar-hd128-sharded", "fastdllm2-f32", "fastdllm2-untied", "dream-bf16", "llada-f16"];
+const MODELS: [&str; 7] = [
+    "sdar-f32",
+    "sdar-hd128-sharded",
+    "sdar-moe-f32",
+    "fastdllm2-f32",
+    "fastdllm2-untied",
+    "dream-bf16",
+    "llada-f16",
+];
 
 fn formats() -> [Format; 4] {
     let of = |code, group, zero| Format::Quant(Quant::new(code, group, zero).unwrap());
@@ -56,7 +63,7 @@ fn both(name: &str, recipe: &Recipe) -> [MemorySource; 2] {
     let (mut stored, mut decoded) = (MemorySource::new("stored"), MemorySource::new("decoded"));
     for planned in recipe.plan(&files(name).arch, &source).unwrap() {
         let name = &planned.slot.name;
-        if planned.slot.matrix().is_none() {
+        if planned.to == planned.from {
             stored.insert(name, source.tensor(name).unwrap());
             decoded.insert(name, source.tensor(name).unwrap());
             continue;
@@ -183,7 +190,7 @@ fn a_recipe_gives_every_part_its_format() {
         for planned in recipe.plan(&arch, &source).unwrap() {
             let slot = planned.slot;
             let expected = match slot.role {
-                Role::Norm | Role::Bias => planned.from,
+                Role::Norm | Role::Bias | Role::Router => planned.from,
                 Role::Embedding | Role::Head => int8,
                 _ if slot.name.contains(".1.") && slot.name.contains("v_proj") => planned.from,
                 Role::Attention | Role::FeedForward => int4,
@@ -195,7 +202,10 @@ fn a_recipe_gives_every_part_its_format() {
         let count =
             |role| recipe.plan(&arch, &source).unwrap().iter().filter(|p| p.slot.role == role).count();
         let layers = arch.dims.layers;
-        assert_eq!((count(Role::Attention), count(Role::FeedForward)), (4 * layers, 3 * layers), "{name}");
+        let experts = arch.mixture.as_ref().map_or(1, |mixture| mixture.experts);
+        let expected = (4 * layers, 3 * layers * experts, if experts > 1 { layers } else { 0 });
+        let found = (count(Role::Attention), count(Role::FeedForward), count(Role::Router));
+        assert_eq!(found, expected, "{name}");
         assert_eq!((count(Role::Embedding), count(Role::Head)), (1, usize::from(!arch.tied)), "{name}");
     }
     // An int4 model keeps its ends at int8.

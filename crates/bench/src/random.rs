@@ -81,11 +81,7 @@ fn fill_with<const SIZE: usize>(bytes: &mut [u8], element: impl Fn(u64) -> [u8; 
 pub fn source(arch: &Architecture, blocks: Format, head: Format, seed: u64) -> MemorySource {
     let mut source = MemorySource::new("random weights");
     for slot in arch.tensors() {
-        let format = match slot.matrix() {
-            Some(_) if slot.layer.is_some() => blocks,
-            Some(_) => head,
-            None => Format::F32,
-        };
+        let format = slot.format(blocks, head);
         if let (Format::Quant(quant), Some([n, k])) = (format, slot.matrix()) {
             let stored = StoredQuant { quant, n, k };
             let bytes = filled(quant.bytes(n, k), |bytes| fill_panels(seed, &slot.name, stored, bytes));
@@ -157,7 +153,7 @@ mod tests {
     use diffulex_cli::presets::Preset;
 
     fn slot(name: &str, shape: &[usize], role: Role) -> Slot {
-        Slot { name: name.to_owned(), shape: shape.to_vec(), role, layer: None }
+        Slot { name: name.to_owned(), shape: shape.to_vec(), role, layer: None, expert: None }
     }
 
     fn values(slot: &Slot, seed: u64) -> Vec<f32> {

@@ -18,6 +18,9 @@ pub(super) fn run(recording: &Recording, engine: &Engine, options: &Options, out
         let kind = if entry.get("batch").is_some() { "batch" } else { "forward" };
         outcomes.push(judge(name, kind, options, forward(recording, engine, entry)));
     }
+    if let Some(recorded) = recording.value("hidden").and_then(|hidden| hidden.get("moe_layers")) {
+        outcomes.push(Outcome::new("hidden.moe_layers", "hidden", sparse_layers(recorded, engine)));
+    }
     for name in recording.tensor_names("hidden.") {
         if name != "hidden.ids" {
             outcomes.push(judge(&name, "hidden", options, hidden(recording, engine, &name)));
@@ -43,6 +46,16 @@ fn judge(name: &str, kind: &'static str, options: &Options, result: Check<Differ
             outcome
         }
     }
+}
+
+/// Whether the recorded layers with experts are those of the model.
+fn sparse_layers(recorded: &Value, engine: &Engine) -> Check<()> {
+    let layers = recorded.as_array().ok_or("`moe_layers` is not a list")?;
+    let recorded: Vec<_> = layers.iter().map(Value::as_u64).collect();
+    let arch = engine.arch();
+    let sparse = (0..arch.dims.layers).filter(|&layer| arch.mixture_of(layer).is_some());
+    let ours: Vec<_> = sparse.map(|layer| Some(layer as u64)).collect();
+    (ours == recorded).then_some(()).ok_or_else(|| format!("experts in {ours:?}, recorded in {recorded:?}"))
 }
 
 /// The attention rule that an entry was recorded with.
@@ -114,35 +127,64 @@ fn compare(
 
 /// The place in the network that a recorded tensor belongs to.
 fn place(name: &str) -> Option<Place> {
-    let inside = |stage| Some(Place { layer: Some(0), stage });
-    let outside = |stage| Some(Place { layer: None, stage });
     match name {
-        "embed" => outside(Stage::Embed),
-        "final_norm" => outside(Stage::FinalNorm),
-        "l0.input_norm" => inside(Stage::AttnNorm),
-        "l0.q_proj" => inside(Stage::Q),
-        "l0.k_proj" => inside(Stage::K),
-        "l0.v_proj" => inside(Stage::V),
-        "l0.q_norm" => inside(Stage::QNorm),
-        "l0.k_norm" => inside(Stage::KNorm),
-        "l0.o_proj" => inside(Stage::Out),
-        "l0.post_norm" => inside(Stage::MlpNorm),
-        "l0.mlp" => inside(Stage::Mlp),
-        _ => {
-            let layer = name.strip_prefix("layer")?.parse().ok()?;
-            Some(Place { layer: Some(layer), stage: Stage::Block })
-        }
+        "embed" => return Some(Place { layer: None, stage: Stage::Embed }),
+        "final_norm" => return Some(Place { layer: None, stage: Stage::FinalNorm }),
+        _ => {}
     }
+    if let Some(layer) = name.strip_prefix("layer") {
+        return Some(Place { layer: Some(layer.parse().ok()?), stage: Stage::Block });
+    }
+    let (layer, inside) = name.strip_prefix('l')?.split_once('.')?;
+    let stage = match inside {
+        "input_norm" => Stage::AttnNorm,
+        "q_proj" => Stage::Q,
+        "k_proj" => Stage::K,
+        "v_proj" => Stage::V,
+        "q_norm" => Stage::QNorm,
+        "k_norm" => Stage::KNorm,
+        "o_proj" => Stage::Out,
+        "post_norm" => Stage::MlpNorm,
+        "router_logits" => Stage::RouterLogits,
+        "router_scores" => Stage::RouterScores,
+        "expert_ids" | "expert_weights" => Stage::ExpertWeights,
+        // Without shared experts the routed ones are the whole branch.
+        "routed" | "mlp" => Stage::Mlp,
+        _ => return None,
+    };
+    Some(Place { layer: Some(layer.parse().ok()?), stage })
+}
+
+/// The recorded choice of experts as the engine shows it: `[rows, experts]`, 0 for those that were not chosen, else their
+/// weights.
+fn expert_weights(recording: &Recording, engine: &Engine, layer: &str) -> Check<Vec<f32>> {
+    let experts = engine.arch().mixture.as_ref().ok_or("the model has no experts")?.experts;
+    let (shape, ids) = recording.i64s(&format!("hidden.{layer}.expert_ids"))?;
+    let (_, weights) = recording.f32s(&format!("hidden.{layer}.expert_weights"))?;
+    let &[_, rows, chosen] = &shape[..] else { return Err("expert ids without rows".into()) };
+    if ids.len() != weights.len() || ids.iter().any(|&id| id < 0 || id as usize >= experts) {
+        return Err(format!("ids and weights of {experts} experts disagree"));
+    }
+    let mut dense = vec![0.0; rows * experts];
+    for (i, (&id, weight)) in ids.iter().zip(weights).enumerate() {
+        dense[i / chosen * experts + id as usize] = weight;
+    }
+    Ok(dense)
 }
 
 fn hidden(recording: &Recording, engine: &Engine, name: &str) -> Check<Difference> {
-    let (_, theirs) = recording.f32s(name)?;
+    let slot = name.trim_start_matches("hidden.");
+    let (layer, inside) = slot.split_once('.').unwrap_or((slot, ""));
+    let mut theirs = match inside {
+        "expert_ids" | "expert_weights" => expert_weights(recording, engine, layer)?,
+        _ => recording.f32s(name)?.1,
+    };
     let ids = recording.id_rows("hidden.ids")?.remove(0);
-    let rule = attention(recording, engine, &Value::Null)?;
+    let entry = recording.value("hidden").unwrap_or(&Value::Null);
+    let rule = attention(recording, engine, entry)?;
     let visible = Visible::by_rule(rule, 0..ids.len(), 0, ids.len());
     let mut session = engine.session().map_err(|e| e.to_string())?;
     let mut difference = Difference::NONE;
-    let slot = name.trim_start_matches("hidden.");
     if slot == "logits" {
         compare(&mut session, &ids, 0, &visible, 0, &theirs, &mut difference)?;
         return Ok(difference);
@@ -160,7 +202,11 @@ fn hidden(recording: &Recording, engine: &Engine, name: &str) -> Check<Differenc
         let rows: Vec<usize> = (0..ids.len()).collect();
         session.logits(&rows, &mut Probe::new(&mut watch));
     }
-    let ours = seen.ok_or("the model has no such place")?;
+    let mut ours = seen.ok_or("the model has no such place")?;
+    if inside == "expert_ids" {
+        // Which ones, whatever they weigh.
+        ours.iter_mut().chain(&mut theirs).for_each(|weight| *weight = f32::from(*weight != 0.0));
+    }
     if ours.len() != theirs.len() {
         return Err(format!("{} numbers recorded, {} expected", theirs.len(), ours.len()));
     }

@@ -91,8 +91,7 @@ impl Need {
 /// Bytes of the matrices that passes of `arch` multiply with: block matrices in the format `blocks`, the output matrix in `head`.
 pub fn matrix_bytes(arch: &Architecture, blocks: Format, head: Format) -> u64 {
     let bytes = |slot: Slot| {
-        let format = if slot.layer.is_some() { blocks } else { head };
-        slot.matrix().map_or(0, |[n, k]| format.bytes(n, k).unwrap_or(usize::MAX) as u64)
+        slot.matrix().map_or(0, |[n, k]| slot.format(blocks, head).bytes(n, k).unwrap_or(usize::MAX) as u64)
     };
     multiplied(arch).map(bytes).fold(0, u64::saturating_add)
 }

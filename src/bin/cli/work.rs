@@ -1,7 +1,7 @@
 //! What a pass has to do at least: bytes to read, operations to compute.
 //!
 //! ```text
-//! bytes = block matrices + output matrix + keys and values of the cached positions
+//! bytes = block matrices (of the experts, as many as the rows can be expected to choose) + output matrix + keys and values of the cached positions
 //! operations = 2 rows n k of every matrix + 4 rows keys n_heads head_dim layers of attention
 //! ```
 
@@ -9,7 +9,7 @@ use super::machine::Machine;
 use diffulex::cache::KvDtype;
 use diffulex::engine::Engine;
 use diffulex::kernels::Kernels;
-use diffulex::model::Architecture;
+use diffulex::model::{Architecture, Slot};
 use diffulex::quant::Format;
 use serde_json::{Value, json};
 
@@ -22,6 +22,31 @@ pub struct PassSize {
     pub context: usize,
     /// Rows whose logits are computed.
     pub logit_rows: usize,
+}
+
+/// How much of a pass a matrix has to do with.
+#[derive(Clone, Copy)]
+struct Share {
+    /// Of its bytes, from 0 to 1.
+    bytes: f64,
+    /// Rows that it is multiplied with.
+    rows: f64,
+}
+
+impl Share {
+    /// Everything: all bytes, and `rows` rows.
+    fn all(rows: usize) -> Self {
+        Self { bytes: 1.0, rows: rows as f64 }
+    }
+
+    /// A pass over `rows` rows. Of experts, what can be expected if the rows choose independently.
+    fn new(arch: &Architecture, slot: &Slot, rows: usize) -> Self {
+        let mixture = arch.mixture.as_ref().filter(|_| slot.expert.is_some());
+        mixture.map_or(Self::all(rows), |mixture| Self {
+            bytes: mixture.touched(rows),
+            rows: rows as f64 * mixture.per_token as f64 / mixture.experts as f64,
+        })
+    }
 }
 
 /// The work of a pass.
@@ -40,12 +65,13 @@ impl Work {
     pub fn of(engine: &Engine, size: PassSize) -> Self {
         let model = engine.model();
         let mut work = Self::without_matrices(engine.arch(), engine.kv(), size);
-        for (_, matrix) in model.matrices().filter(|(slot, _)| slot.layer.is_some()) {
-            work.add((matrix.n(), matrix.k()), matrix.format(), matrix.bytes(), size.rows);
+        for (slot, matrix) in model.matrices().filter(|(slot, _)| slot.layer.is_some()) {
+            let share = Share::new(engine.arch(), slot, size.rows);
+            work.add([matrix.n(), matrix.k()], matrix.format(), matrix.bytes(), share);
         }
         if size.logit_rows > 0 {
             let head = model.lm_head();
-            work.add((head.n(), head.k()), head.format(), head.bytes(), size.logit_rows);
+            work.add([head.n(), head.k()], head.format(), head.bytes(), Share::all(size.logit_rows));
         }
         work
     }
@@ -57,16 +83,17 @@ impl Work {
     /// If a matrix exceeds the address space.
     pub fn of_shapes(arch: &Architecture, [blocks, head]: [Format; 2], kv: KvDtype, size: PassSize) -> Self {
         let mut work = Self::without_matrices(arch, kv, size);
-        let mut add = |n: usize, k: usize, format: Format, rows: usize| {
-            work.add((n, k), format, format.bytes(n, k).expect("a matrix that fits the address space"), rows);
+        let mut add = |[n, k]: [usize; 2], format: Format, share: Share| {
+            let bytes = format.bytes(n, k).expect("a matrix that fits the address space");
+            work.add([n, k], format, bytes, share);
         };
         for slot in arch.tensors().iter().filter(|slot| slot.layer.is_some()) {
-            if let Some([n, k]) = slot.matrix() {
-                add(n, k, blocks, size.rows);
+            if let Some(shape) = slot.matrix() {
+                add(shape, slot.format(blocks, head), Share::new(arch, slot, size.rows));
             }
         }
         if size.logit_rows > 0 {
-            add(arch.dims.vocab, arch.dims.hidden, head, size.logit_rows);
+            add([arch.dims.vocab, arch.dims.hidden], head, Share::all(size.logit_rows));
         }
         work
     }
@@ -80,9 +107,9 @@ impl Work {
         }
     }
 
-    fn add(&mut self, (n, k): (usize, usize), format: Format, bytes: usize, rows: usize) {
-        self.weight_bytes += bytes;
-        let operations = 2.0 * rows as f64 * n as f64 * k as f64;
+    fn add(&mut self, [n, k]: [usize; 2], format: Format, bytes: usize, share: Share) {
+        self.weight_bytes += (bytes as f64 * share.bytes).round() as usize;
+        let operations = 2.0 * share.rows * n as f64 * k as f64;
         match self.operations.iter_mut().find(|(known, _)| *known == format) {
             Some((_, sum)) => *sum += operations,
             None => self.operations.push((format, operations)),

@@ -4,8 +4,8 @@
 //! out[i, j] = Σ_k x[i, k] w[j, k] + bias[j]         x: [m, k]   w: [n, k]   out: [m, n]
 //! ```
 //!
-//! Several products of the same x run as one: x is brought into the form that their kernels read once ([`Prepared`]), and
-//! the columns of all outputs together are split over the executor. Never k: so bits do not depend on the threads.
+//! GEMMs with the same x form a [`Group`]: x is brought into the form that their kernels read once ([`Prepared`]). The columns
+//! of all outputs of all groups together are split over the executor. Never k: so bits do not depend on the threads.
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
@@ -27,7 +27,7 @@ pub(crate) use unit::Unit;
 use super::cpu::Level;
 #[cfg(target_arch = "x86_64")]
 use crate::dtype::Bf16;
-use crate::exec::{Columns, Executor, Output, split_outputs};
+use crate::exec::{Columns, Executor, Output, Serial, split, split_outputs};
 use crate::quant::{Elements, Matrix, PANEL_ROWS};
 use crate::tensor::{Rows, RowsMut};
 use codes::{Fma, Int8};
@@ -50,54 +50,82 @@ pub struct Projection<'a> {
     pub out: RowsMut<'a>,
 }
 
-/// A weight with the kernel that was chosen for it.
+/// GEMMs with the same x.
+pub struct Group<'g, 'a> {
+    /// `[m, k]`; without rows nothing is computed.
+    pub x: Rows<'g>,
+    /// Memory for x in the forms that the kernels read.
+    pub prepared: &'g mut Prepared,
+    /// What x is multiplied with.
+    pub projections: &'g mut [Projection<'a>],
+}
+
+impl Group<'_, '_> {
+    /// # Panics
+    /// If the shapes disagree.
+    fn check(&self) {
+        for Projection { w, bias, out } in self.projections.iter() {
+            assert_eq!(self.x.width(), w.k(), "gemm: width of x and k of the weight");
+            assert_eq!(out.width(), w.n(), "gemm: width of out and n of the weight");
+            assert_eq!(self.x.len(), out.len(), "gemm: rows of x and rows of out");
+            let fits = bias.is_none_or(|bias| bias.len() == w.n());
+            assert!(fits, "gemm: length of the bias and n of the weight");
+        }
+    }
+
+    /// Brings x into the forms that the kernels read.
+    fn prepare(&mut self, choose: &impl Fn(&Matrix) -> Unit, level: Level, exec: &dyn Executor) {
+        self.prepared.clear();
+        if !self.x.is_empty() {
+            for Projection { w, .. } in self.projections.iter() {
+                self.prepared.add(level, exec, self.x, choose(w).form(w.format()));
+            }
+        }
+    }
+}
+
+/// A GEMM with the kernel that was chosen for it.
 struct Choice<'a> {
+    x: Rows<'a>,
+    prepared: &'a Prepared,
     w: Elements<'a>,
     unit: Unit,
     form: Form,
     bias: Option<&'a [f32]>,
 }
 
-/// Runs the products on `exec`.
-pub(crate) fn project(
-    choose: impl Fn(&Matrix) -> Unit,
+/// Runs the GEMMs of all groups on `exec`.
+pub(crate) fn project_groups(
+    choose: impl Fn(&Matrix) -> Unit + Sync,
     level: Level,
     exec: &dyn Executor,
-    x: Rows<'_>,
-    prepared: &mut Prepared,
-    projections: &mut [Projection<'_>],
+    groups: &mut [Group<'_, '_>],
 ) {
-    for Projection { w, bias, out } in projections.iter() {
-        assert_eq!(x.width(), w.k(), "gemm: width of x and k of the weight");
-        assert_eq!(out.width(), w.n(), "gemm: width of out and n of the weight");
-        assert_eq!(x.len(), out.len(), "gemm: rows of x and rows of out");
-        assert!(bias.is_none_or(|bias| bias.len() == w.n()), "gemm: length of the bias and n of the weight");
+    groups.iter().for_each(Group::check);
+    match groups {
+        [group] => group.prepare(&choose, level, exec),
+        // Small ones, so each by one thread.
+        _ => split(exec, groups, 1, |_, group| group[0].prepare(&choose, level, &Serial)),
     }
-    if x.is_empty() {
-        return;
-    }
-    prepared.clear();
-    let choices: Vec<Choice<'_>> = projections
-        .iter()
-        .map(|&Projection { w, bias, .. }| {
+    let (mut choices, mut outputs, mut columns) = (Vec::new(), Vec::new(), 0);
+    for Group { x, prepared, projections } in groups.iter_mut().filter(|group| !group.x.is_empty()) {
+        let (x, prepared) = (*x, &**prepared);
+        for Projection { w, bias, out } in projections.iter_mut() {
             let unit = choose(w);
             let form = unit.form(w.format());
-            prepared.add(level, exec, x, form);
-            Choice { w: w.elements(), unit, form, bias }
-        })
-        .collect();
-    let columns: usize = projections.iter().map(|projection| projection.w.n()).sum();
+            choices.push(Choice { x, prepared, w: w.elements(), unit, form, bias: *bias });
+            outputs.push(Output { width: w.n(), data: out.data_mut() });
+            columns += w.n();
+        }
+    }
     let piece = columns.div_ceil(exec.width() * TASKS_PER_THREAD).next_multiple_of(UNIT_COLUMNS);
-    let outputs =
-        projections.iter_mut().map(|Projection { w, out, .. }| Output { width: w.n(), data: out.data_mut() });
-    let prepared = &*prepared;
-    split_outputs(exec, outputs.collect(), piece, |i, out| choices[i].run(x, prepared, out));
+    split_outputs(exec, outputs, piece.max(UNIT_COLUMNS), |i, out| choices[i].run(out));
 }
 
 impl Choice<'_> {
     /// Computes the columns `out`.
-    fn run(&self, x: Rows<'_>, prepared: &Prepared, out: Columns<'_>) {
-        let bias = self.bias;
+    fn run(&self, out: Columns<'_>) {
+        let Self { x, prepared, bias, .. } = *self;
         match (self.w, self.unit) {
             (Elements::F32(w), Unit::Fma(level)) => level.run_tile(Piece { x, w, bias, out }),
             (Elements::Bf16(w), Unit::Fma(level)) => level.run_tile(Piece { x, w, bias, out }),

@@ -1,0 +1,220 @@
+//! Feed-forward parts of experts against plain f64 loops: handmade models, whose routers are random, tied, or broken.
+
+mod fixture;
+
+use diffulex::bytes::Bytes;
+use diffulex::cache::{KvDtype, Visible};
+use diffulex::dtype::{DType, as_bytes};
+use diffulex::engine::ModelFiles;
+use diffulex::exec::{Executor, Serial, Threads};
+use diffulex::kernels::{Activations, Level};
+use diffulex::model::{Architecture, Dims, GenerationConfig, Mixture, Place, Probe, Role, Router, Stage};
+use diffulex::tensor::{Rows, TensorView, TokenId};
+use diffulex::weights::{MemorySource, TensorSource};
+use diffulex::{Engine, Error};
+use fixture::golden;
+use proptest::prelude::*;
+use std::sync::Arc;
+
+const HIDDEN: usize = 24;
+const VOCAB: usize = 301;
+
+/// One block of experts of an otherwise tiny SDAR.
+fn architecture(experts: usize, per_token: usize, ffn: usize, normalized: bool) -> Architecture {
+    let arch = Architecture::from_file(&golden("sdar-moe-f32").join("config.json")).unwrap();
+    let dims = Dims { vocab: VOCAB, hidden: HIDDEN, layers: 1, head_dim: 8, ..arch.dims };
+    let router = Router::Softmax { normalized };
+    let mixture = Mixture { experts, per_token, ffn, router, sparse: vec![true].into() };
+    Architecture { dims, mixture: Some(mixture), ..arch }
+}
+
+/// Random weights; those of the router are `router(expert, i)`.
+fn weights(arch: &Architecture, seed: u64, router: impl Fn(usize, usize) -> f32) -> MemorySource {
+    let mut source = MemorySource::new("made");
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1 << 24) as f32 - 0.5
+    };
+    for slot in arch.tensors() {
+        let values: Vec<f32> = match slot.role {
+            Role::Router => (0..slot.elements()).map(|i| router(i / HIDDEN, i % HIDDEN)).collect(),
+            Role::Norm => (0..slot.elements()).map(|_| 1.0 + next()).collect(),
+            _ => (0..slot.elements()).map(|_| next()).collect(),
+        };
+        let bytes = Bytes::copy_aligned(as_bytes(&values));
+        source.insert(slot.name, TensorView::new(DType::F32, slot.shape, bytes).unwrap());
+    }
+    source
+}
+
+fn engine(
+    arch: &Architecture,
+    source: &MemorySource,
+    level: Level,
+    exec: Arc<dyn Executor + Send + Sync>,
+) -> Engine {
+    let builder = Engine::builder().level(level).activations(Activations::F32).executor(exec);
+    let files = ModelFiles { arch: arch.clone(), generation: GenerationConfig::default() };
+    builder.kv(KvDtype::F32).context(1024).load(files, source).unwrap()
+}
+
+/// What a pass over `rows` rows shows at a stage of block 0.
+fn seen(engine: &Engine, rows: usize, stages: &[Stage]) -> Vec<Vec<f32>> {
+    let ids: Vec<TokenId> = (0..rows).map(|i| (i * 7 % VOCAB) as TokenId).collect();
+    let mut found = vec![Vec::new(); stages.len()];
+    let mut watch = |place: Place, rows: Rows<'_>| {
+        if let Some(i) = stages.iter().position(|&stage| place == Place { layer: Some(0), stage }) {
+            found[i] = rows.data().to_vec();
+        }
+    };
+    let visible = Visible::by_rule(engine.arch().attention, 0..rows, 0, rows);
+    engine.session().unwrap().forward(&ids, 0, &visible, &mut Probe::new(&mut watch)).unwrap();
+    found
+}
+
+fn tensor(source: &MemorySource, name: &str) -> Vec<f64> {
+    let view = source.tensor(name).unwrap();
+    view.as_slice::<f32>().unwrap().iter().map(|&x| f64::from(x)).collect()
+}
+
+/// `w x` for a row-major `w`.
+fn product(w: &[f64], x: &[f64]) -> Vec<f64> {
+    w.chunks(x.len()).map(|row| row.iter().zip(x).map(|(w, x)| w * x).sum()).collect()
+}
+
+/// The formula of a row, by what the engine chose: probabilities and weights of the experts, and the output.
+fn oracle(source: &MemorySource, mixture: &Mixture, x: &[f32], chosen: &[usize]) -> [Vec<f64>; 3] {
+    let x: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
+    let logits = product(&tensor(source, "model.layers.0.mlp.gate.weight"), &x);
+    let top = logits.iter().fold(f64::NEG_INFINITY, |top, &x| top.max(x));
+    let all: f64 = logits.iter().map(|x| (x - top).exp()).sum();
+    let p = |e: usize| (logits[e] - top).exp() / all;
+    let Router::Softmax { normalized } = mixture.router;
+    let sum = if normalized { chosen.iter().map(|&e| p(e)).sum() } else { 1.0 };
+    let (mut weights, mut out) = (vec![0.0; mixture.experts], vec![0.0; HIDDEN]);
+    for &e in chosen {
+        weights[e] = p(e) / sum;
+        let matrix =
+            |name: &str| tensor(source, &format!("model.layers.0.mlp.experts.{e}.{name}_proj.weight"));
+        let (gate, up) = (product(&matrix("gate"), &x), product(&matrix("up"), &x));
+        let inner: Vec<f64> = gate.iter().zip(up).map(|(g, u)| g / (1.0 + (-g).exp()) * u).collect();
+        out.iter_mut().zip(product(&matrix("down"), &inner)).for_each(|(out, y)| *out += weights[e] * y);
+    }
+    [(0..mixture.experts).map(p).collect(), weights, out]
+}
+
+/// The experts of the largest probabilities; equals by their number.
+fn best(scores: &[f32], count: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..scores.len()).collect();
+    order.sort_by(|&a, &b| scores[b].partial_cmp(&scores[a]).unwrap().then(a.cmp(&b)));
+    order.truncate(count);
+    order
+}
+
+/// Compares a pass with the oracle, and returns the experts of every row.
+fn check(arch: &Architecture, source: &MemorySource, rows: usize) -> Vec<Vec<usize>> {
+    let mixture = arch.mixture.as_ref().unwrap();
+    let mut first: Option<Vec<Vec<usize>>> = None;
+    for level in Level::available() {
+        let engine = engine(arch, source, level, Arc::new(Serial));
+        let stages = [Stage::MlpNorm, Stage::RouterScores, Stage::ExpertWeights, Stage::Mlp];
+        let [x, scores, weights, out] = seen(&engine, rows, &stages).try_into().unwrap();
+        let mut choices = Vec::new();
+        for row in 0..rows {
+            let row_of = |data: &[f32], width: usize| data[row * width..][..width].to_vec();
+            let chosen = best(&row_of(&scores, mixture.experts), mixture.per_token);
+            let [p, w, sum] = oracle(source, mixture, &row_of(&x, HIDDEN), &chosen);
+            for (data, expected, what) in [(&scores, &p, "probability"), (&weights, &w, "weight")] {
+                for (e, (&found, &expected)) in row_of(data, mixture.experts).iter().zip(expected).enumerate()
+                {
+                    let near = (f64::from(found) - expected).abs() <= 1e-5 * expected;
+                    assert!(near, "{}: {what} of expert {e}, row {row}: {found}, {expected}", level.name());
+                }
+            }
+            let scale = sum.iter().fold(0.0f64, |top, x| top.max(x.abs()));
+            for (found, expected) in row_of(&out, HIDDEN).iter().zip(&sum) {
+                let error = (f64::from(*found) - expected).abs();
+                assert!(error <= 1e-5 * scale, "{}: row {row}: {found}, expected {expected}", level.name());
+            }
+            choices.push(chosen);
+        }
+        first.get_or_insert(choices);
+    }
+    first.unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn experts_compute_the_formula(
+        experts in 1usize..12,
+        pick in any::<proptest::sample::Index>(),
+        ffn in 1usize..20,
+        normalized in any::<bool>(),
+        rows in 1usize..20,
+        seed in any::<u64>(),
+    ) {
+        let arch = architecture(experts, pick.index(experts) + 1, ffn, normalized);
+        let source = weights(&arch, seed, |e, i| ((e * 31 + i * 17 + seed as usize % 97) % 23) as f32 / 23.0 - 0.5);
+        check(&arch, &source, rows);
+    }
+}
+
+#[test]
+fn equal_experts_are_chosen_by_their_number() {
+    let arch = architecture(6, 2, 5, true);
+    let choices = check(&arch, &weights(&arch, 1, |_, _| 0.0), 3);
+    assert_eq!(choices, [[0, 1], [0, 1], [0, 1]]);
+    // Experts 1, 3 and 5 are alike; whichever side of the others a row puts them, 5 is never taken before 3.
+    let choices =
+        check(&arch, &weights(&arch, 1, |e, i| if e % 2 == 1 { i as f32 - 12.0 } else { e as f32 }), 16);
+    assert!(choices.iter().all(|chosen| !chosen.contains(&5)), "{choices:?}");
+    assert!(choices.contains(&vec![1, 3]), "{choices:?}");
+}
+
+/// More rows than go through the feed-forward part at a time, and experts that nobody chooses.
+#[test]
+fn many_rows_and_experts_without_rows() {
+    let arch = architecture(5, 2, 7, false);
+    let rank = |e: usize| [3.0, -3.0, 2.0, -2.0, 1.0][e];
+    // The sign of one number of a row decides between {0, 2} and {1, 3}; expert 4 is never among the best two.
+    let source = weights(&arch, 9, |e, i| if i == 0 { rank(e) } else { 0.0 });
+    let choices = check(&arch, &source, 600);
+    assert!(choices.iter().all(|chosen| !chosen.contains(&4)), "an expert without rows");
+    assert!(choices.contains(&vec![0, 2]) && choices.contains(&vec![1, 3]), "both sides are there");
+}
+
+#[test]
+fn bits_do_not_depend_on_threads_or_on_other_rows() {
+    let arch = architecture(8, 3, 9, true);
+    let source = weights(&arch, 4, |e, i| ((e * 5 + i * 3) % 11) as f32 / 11.0);
+    let bits = |rows: usize, exec: Arc<dyn Executor + Send + Sync>| -> Vec<u32> {
+        let found = seen(&engine(&arch, &source, Level::detect(), exec), rows, &[Stage::Mlp]);
+        found[0].iter().map(|x| x.to_bits()).collect()
+    };
+    let serial = bits(40, Arc::new(Serial));
+    for threads in 2..5 {
+        assert!(bits(40, Arc::new(Threads::new(threads))) == serial, "{threads} threads");
+    }
+    // Blocks of 4 see nothing of later ones.
+    for rows in [4, 8, 36] {
+        assert!(bits(rows, Arc::new(Serial)) == serial[..rows * HIDDEN], "{rows} rows");
+    }
+}
+
+#[test]
+fn a_router_that_is_not_finite_is_named() {
+    let arch = architecture(4, 2, 5, true);
+    let source = weights(&arch, 2, |e, i| if (e, i) == (3, 1) { f32::NAN } else { 0.1 });
+    let engine = engine(&arch, &source, Level::detect(), Arc::new(Serial));
+    let [weights] = seen(&engine, 2, &[Stage::ExpertWeights]).try_into().unwrap();
+    assert_eq!(weights.iter().filter(|x| x.is_nan()).count(), 2 * 2, "two experts of each of two rows");
+    let policy = engine.default_policy();
+    let request = diffulex::Request::new(&[1, 2, 3, 4], 4, &policy);
+    let mut session = engine.session().unwrap();
+    let error = session.generate(&request, &mut |_| Ok(diffulex::Control::Continue)).err().expect("an error");
+    assert!(matches!(error, Error::NotFinite { .. }), "{error}");
+    assert!(error.to_string().ends_with("layer 0, router logits"), "{error}");
+}
