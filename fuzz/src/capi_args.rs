@@ -2,6 +2,7 @@
 
 use arbitrary::{Result, Unstructured};
 use diffulex::Policy;
+use diffulex::engine::options::OPTIONS;
 use diffulex_capi::{Files, Generation, Info, Options, Request};
 use std::ffi::{CStr, CString, c_char};
 use std::ptr::null;
@@ -175,26 +176,7 @@ pub(crate) fn ids(u: &mut Unstructured<'_>, vocab: usize) -> Result<Vec<u32>> {
 
 /// Names, keys and values of policies, and words that are none.
 pub(crate) fn policy(u: &mut Unstructured<'_>) -> Result<Option<CString>> {
-    const KEYS: [&str; 18] = [
-        "temperature",
-        "top-k",
-        "top-p",
-        "repetition-penalty",
-        "steps",
-        "steps-per-block",
-        "block",
-        "sub-block",
-        "threshold",
-        "factor",
-        "entropy-bound",
-        "confidence",
-        "alg-temp",
-        "eps",
-        "cfg",
-        "cache",
-        "no-merge",
-        "unknown",
-    ];
+    let keys: Vec<_> = OPTIONS.iter().map(|option| option.name).chain(["unknown"]).collect();
     const VALUES: [&str; 18] = [
         "0",
         "1",
@@ -224,7 +206,7 @@ pub(crate) fn policy(u: &mut Unstructured<'_>) -> Result<Option<CString>> {
         text += u.choose(&names)?;
     }
     for _ in 0..u.int_in_range(0..=3)? {
-        text += &format!(" {}={}", u.choose(&KEYS)?, u.choose(&VALUES)?);
+        text += &format!(" {}={}", u.choose(&keys)?, u.choose(&VALUES)?);
     }
     Ok(Some(CString::new(text).expect("no NUL")))
 }

@@ -221,7 +221,19 @@ impl EngineBuilder {
             activations => Kernels::new(level).with_activations(activations)?,
         };
         let rope = model.rope_table(context);
-        Ok(Engine { model, rope, kernels, exec, kv, context, mask, stop, token_limit, banned: self.banned })
+        Ok(Engine {
+            model,
+            rope,
+            kernels,
+            exec,
+            kv,
+            context,
+            mask,
+            stop,
+            defaults: generation,
+            token_limit,
+            banned: self.banned,
+        })
     }
 }
 

@@ -18,6 +18,7 @@ mod builder;
 mod driver;
 mod event;
 mod generation;
+pub mod options;
 mod overrides;
 mod plan;
 mod rules;
@@ -38,7 +39,7 @@ use crate::cache::KvDtype;
 use crate::error::{Error, Result};
 use crate::exec::Executor;
 use crate::kernels::{Kernels, RopeTable};
-use crate::model::{Architecture, Compute, Transformer};
+use crate::model::{Architecture, Compute, GenerationConfig, Transformer};
 use crate::sampler::Policy;
 use crate::tensor::TokenId;
 use std::path::Path;
@@ -54,6 +55,8 @@ pub struct Engine {
     context: usize,
     mask: Option<TokenId>,
     stop: Vec<TokenId>,
+    /// What generation_config.json says.
+    defaults: GenerationConfig,
     /// Ids from here on are no tokens of the tokenizer.
     token_limit: usize,
     /// Ids below the limit that are no tokens either, sorted.
@@ -130,12 +133,20 @@ impl Engine {
         &self.stop
     }
 
-    /// The policy that the model was published with.
+    /// Decoding defaults of the checkpoint.
+    pub fn defaults(&self) -> &GenerationConfig {
+        &self.defaults
+    }
+
+    /// The policy that a checkpoint is decoded with unless somebody says otherwise: the one that its family was published with, as
+    /// generation_config.json changes it. The same as of [`Overrides::default`].
     ///
     /// # Panics
     /// Never: presets name policies that exist, and a test opens each.
     pub fn default_policy(&self) -> Policy {
-        Policy::named(self.arch().policy).expect("presets name policies that exist")
+        let mut policy = Policy::named(self.arch().policy).expect("presets name policies that exist");
+        overrides::drawing(&Overrides::default(), self, &mut policy);
+        policy
     }
 
     /// Checks that a policy is in range and one that this model can decode with, which [`Session::generate`] does, too.

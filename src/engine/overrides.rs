@@ -1,12 +1,12 @@
 //! [`Overrides`]: what a caller wants otherwise than the model's own policy, and the policy in force that follows from it.
 
 use super::Engine;
+use super::options::OPTIONS;
 use crate::cache::Attention;
 use crate::error::{Error, Result};
-use crate::model::GenerationConfig;
 use crate::sampler::{CachePlan, Floor, Pace, Policy, Score, Steps, Unmask};
 
-/// Changes to a policy by the names of the programs' options. What is `None` stays as it is.
+/// Changes to a policy, by the names of the decode options ([`OPTIONS`]). What is `None` stays as it is.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Overrides {
     /// A published policy instead of the model's own; see [`Policy::named`].
@@ -53,11 +53,10 @@ impl Overrides {
     /// # Errors
     /// [`Error::Option`] for a value out of range, an option that the chosen sampler has no use for, or what the model cannot do;
     /// [`Error::Unsupported`] for guidance with a cache.
-    pub fn policy(&self, defaults: &GenerationConfig, engine: &Engine) -> Result<Policy> {
+    pub fn policy(&self, engine: &Engine) -> Result<Policy> {
         exclusive(self)?;
-        let mut policy =
-            self.strategy.as_deref().map_or_else(|| Ok(engine.default_policy()), Policy::named)?;
-        drawing(self, defaults, &mut policy);
+        let mut policy = Policy::named(self.strategy.as_deref().unwrap_or(engine.arch().policy))?;
+        drawing(self, engine, &mut policy);
         schedule(self, engine, &mut policy)?;
         unmasking(self, &mut policy)?;
         if let Some(confidence) = self.confidence {
@@ -79,15 +78,11 @@ impl Overrides {
 
 /// Refuses options that mean different things for the same part, as the command line does by itself.
 fn exclusive(overrides: &Overrides) -> Result<()> {
-    let (threshold, factor) = (overrides.threshold.is_some(), overrides.factor.is_some());
-    for (name, given, other, also) in [
-        ("factor", factor, "threshold", threshold),
-        ("entropy-bound", overrides.entropy_bound.is_some(), "threshold", threshold),
-        ("entropy-bound", overrides.entropy_bound.is_some(), "factor", factor),
-        ("steps-per-block", overrides.steps_per_block.is_some(), "steps", overrides.steps.is_some()),
-    ] {
-        if given && also {
-            return Err(Error::option(name, format!("given beside `{other}`, only one of them expected")));
+    let given: Vec<_> = OPTIONS.iter().filter(|option| option.get(overrides).is_some()).collect();
+    for (i, option) in given.iter().enumerate().filter(|(_, option)| !option.group.is_empty()) {
+        if let Some(other) = given[..i].iter().find(|other| other.group == option.group) {
+            let reason = format!("given beside `{}`, only one of them expected", other.name);
+            return Err(Error::option(option.name, reason));
         }
     }
     Ok(())
@@ -108,8 +103,8 @@ fn fits(overrides: &Overrides, engine: &Engine, policy: &Policy) -> Result<()> {
     Err(Error::option("strategy", format!("`{name}` given, {family} models need one for {reason} models")))
 }
 
-fn drawing(overrides: &Overrides, defaults: &GenerationConfig, policy: &mut Policy) {
-    let draw = &mut policy.draw;
+pub(super) fn drawing(overrides: &Overrides, engine: &Engine, policy: &mut Policy) {
+    let (draw, defaults) = (&mut policy.draw, engine.defaults());
     let sampled = defaults.do_sample != Some(false);
     let temperature = defaults.temperature.filter(|_| sampled);
     draw.temperature = overrides.temperature.or(temperature).unwrap_or(draw.temperature);

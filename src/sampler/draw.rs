@@ -65,6 +65,16 @@ impl Score {
             Self::Random => "random",
         }
     }
+
+    /// What it is, for the help of programs.
+    pub fn help(self) -> &'static str {
+        match self {
+            Self::Probability => "The probability of the token",
+            Self::Margin => "Its distance from the second",
+            Self::NegEntropy => "The entropy of the distribution, negated",
+            Self::Random => "Not at all: a random order",
+        }
+    }
 }
 
 /// How a logits row becomes a token.

@@ -104,6 +104,17 @@ impl CachePlan {
         }
     }
 
+    /// What it keeps, for the help of programs.
+    pub fn help(self) -> &'static str {
+        match self {
+            Self::None => "Nothing: every pass computes the whole canvas (bidirectional models)",
+            Self::Prefix => "What stands before the block (bidirectional models)",
+            Self::Dual => "Everything but the block (bidirectional models)",
+            Self::Block => "Finished blocks (block-causal models)",
+            Self::SubBlock => "Finished blocks, and the rest of the block (Fast-dLLM v2)",
+        }
+    }
+
     /// Whether the logits differ from those of a full pass.
     pub fn is_approximate(self) -> bool {
         matches!(self, Self::Prefix | Self::Dual | Self::SubBlock)

@@ -2,9 +2,10 @@
 //! own policy, and what is not named stays.
 
 use super::*;
+use diffulex::engine::ModelFiles;
 use diffulex::engine::Overrides;
-use diffulex::model::GenerationConfig;
 use diffulex::sampler::{Floor, Score};
+use diffulex::weights::{Checkpoint, Storage};
 
 /// What a change to the model's own policy amounts to, written by hand.
 type Change = fn(&mut Policy);
@@ -13,7 +14,7 @@ type Change = fn(&mut Policy);
 fn nothing_wanted_is_the_policy_of_the_model() {
     for name in FAMILIES {
         let engine = engine(name);
-        let policy = Overrides::default().policy(&GenerationConfig::default(), &engine).unwrap();
+        let policy = Overrides::default().policy(&engine).unwrap();
         assert_eq!(policy, engine.default_policy(), "{name}");
     }
 }
@@ -53,7 +54,7 @@ fn each_wish_changes_its_part_and_nothing_else() {
         let engine = engine(name);
         let mut expected = engine.default_policy();
         change(&mut expected);
-        let policy = overrides.policy(&GenerationConfig::default(), &engine);
+        let policy = overrides.policy(&engine);
         assert_eq!(policy.unwrap(), expected, "{name}: {overrides:?}");
     }
 }
@@ -61,15 +62,20 @@ fn each_wish_changes_its_part_and_nothing_else() {
 #[test]
 fn the_callers_wish_wins_over_the_checkpoint() {
     let engine = engine("sdar-f32");
-    let checkpoint =
-        GenerationConfig { temperature: Some(0.6), top_k: Some(20), ..GenerationConfig::default() };
+    // Its generation_config.json.
+    assert_eq!((engine.defaults().temperature, engine.defaults().top_k), (Some(0.6), Some(20)));
+    let own = engine.default_policy();
+    assert_eq!((own.draw.temperature, own.draw.filters.top_k), (0.6, 20));
     let wishes = Overrides { temperature: Some(0.0), ..Overrides::default() };
-    let policy = wishes.policy(&checkpoint, &engine).unwrap();
+    let policy = wishes.policy(&engine).unwrap();
     assert_eq!((policy.draw.temperature, policy.draw.filters.top_k), (0.0, 20));
     // A checkpoint that says not to draw means what it says, whatever its temperature.
-    let greedy = GenerationConfig { do_sample: Some(false), ..checkpoint };
-    let policy = Overrides::default().policy(&greedy, &engine).unwrap();
-    assert_eq!(policy.draw.temperature, engine.default_policy().draw.temperature);
+    let checkpoint = Checkpoint::locate(&fixture::golden("sdar-f32")).unwrap();
+    let mut files = ModelFiles::read(&checkpoint).unwrap();
+    files.generation.do_sample = Some(false);
+    let greedy = Engine::builder().load(files, &checkpoint.open(Storage::Read).unwrap()).unwrap();
+    let published = Policy::named(greedy.arch().policy).unwrap();
+    assert_eq!(greedy.default_policy().draw.temperature, published.draw.temperature);
 }
 
 #[test]
@@ -118,7 +124,7 @@ fn wishes_that_contradict_each_other_or_the_model_are_refused_by_name() {
         ("sdar-f32", Overrides { temperature: Some(f32::NAN), ..wish() }, "option `temperature`"),
     ];
     for (name, overrides, message) in table {
-        let refusal = overrides.policy(&GenerationConfig::default(), &engine(name)).unwrap_err().to_string();
+        let refusal = overrides.policy(&engine(name)).unwrap_err().to_string();
         assert!(refusal.contains(message), "{name}: {overrides:?}: {refusal}");
     }
 }

@@ -11,7 +11,7 @@ use diffulex::json::Value;
 use diffulex::kernels::{Activations, Level};
 use diffulex::model::{Alignment, Architecture, GenerationConfig};
 use diffulex::quant::{DEFAULT_GROUP, FormatName};
-use diffulex::weights::{Checkpoint, SafeTensors, Storage};
+use diffulex::weights::{SafeTensors, Storage};
 use std::ffi::{CString, c_char, c_void};
 use std::ptr;
 use std::sync::Arc;
@@ -19,16 +19,15 @@ use std::sync::Arc;
 /// More threads are a mistake.
 const MAX_THREADS: usize = 1024;
 
-/// `diffulex_engine`: an engine, the decoding defaults beside it, and its descriptions as C reads them.
+/// `diffulex_engine`: an engine, and its descriptions as C reads them.
 pub struct EngineHandle {
     pub(super) engine: Arc<Engine>,
-    pub(super) defaults: GenerationConfig,
     /// Family, policy, level, activations, element type of the cache, format of the weights.
     texts: [CString; 6],
 }
 
 impl EngineHandle {
-    pub(super) fn new(engine: Engine, defaults: GenerationConfig) -> Self {
+    pub(super) fn new(engine: Engine) -> Self {
         let format = engine.model().weight_format().name();
         let (arch, kernels) = (engine.arch(), engine.kernels());
         let texts = [
@@ -40,7 +39,7 @@ impl EngineHandle {
             &format,
         ];
         let texts = texts.map(|text| CString::new(text).expect("no name holds a NUL"));
-        Self { engine: Arc::new(engine), defaults, texts }
+        Self { engine: Arc::new(engine), texts }
     }
 
     /// What an opening function hands out.
@@ -190,9 +189,7 @@ pub unsafe extern "C" fn diffulex_engine_open(
         let path = unsafe { text("path", path) }?.ok_or_else(|| Failure::argument("path is NULL"))?;
         // SAFETY: as above.
         let builder = unsafe { builder(options) }?;
-        let checkpoint = Checkpoint::locate(path.as_ref())?;
-        let defaults = ModelFiles::read(&checkpoint)?.generation;
-        let opened = EngineHandle::new(builder.open_checkpoint(&checkpoint)?, defaults);
+        let opened = EngineHandle::new(builder.open(path)?);
         // SAFETY: `clear` has written there.
         unsafe { opened.hand_out(engine) };
         Ok(())
@@ -260,8 +257,7 @@ pub unsafe extern "C" fn diffulex_engine_open_memory(
         let builder = unsafe { builder(options) }?;
         // SAFETY: as above.
         let (files, source) = unsafe { self::files(files) }?;
-        let defaults = files.generation.clone();
-        let opened = EngineHandle::new(builder.load(files, &source)?, defaults);
+        let opened = EngineHandle::new(builder.load(files, &source)?);
         // SAFETY: `clear` has written there.
         unsafe { opened.hand_out(engine) };
         Ok(())

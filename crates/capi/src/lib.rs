@@ -10,7 +10,6 @@ mod engine;
 mod error;
 mod passes;
 mod pointers;
-mod policy;
 mod session;
 mod structs;
 #[cfg(test)]

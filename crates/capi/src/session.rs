@@ -3,9 +3,9 @@
 use super::engine::{EngineHandle, clear, release, share};
 use super::error::{ErrorText, Failure, Outcome, Status, call};
 use super::pointers::{read, slice, text, write};
+use super::structs;
 use super::structs::{Callback, Event, Generation, Request, Token};
-use super::{policy, structs};
-use diffulex::engine::{self, Control, PassKind, Session, StopReason};
+use diffulex::engine::{self, Control, Overrides, PassKind, Session, StopReason};
 use diffulex::sampler::{CachePlan, Candidate, Canvas};
 use std::ffi::{CStr, c_void};
 use std::ptr;
@@ -127,7 +127,7 @@ impl State {
         let stop = unsafe { slice("diffulex_request.stop", request.stop, request.stop_len) }?;
         // SAFETY: as above.
         let text = unsafe { text("diffulex_request.policy", request.policy) }?;
-        let policy = policy::parse(text.unwrap_or_default())?.policy(&handle.defaults, &handle.engine)?;
+        let policy = text.unwrap_or_default().parse::<Overrides>()?.policy(&handle.engine)?;
         let request = engine::Request {
             stop: if request.stop.is_null() { handle.engine.stop() } else { stop },
             seed: request.seed,

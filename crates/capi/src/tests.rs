@@ -6,12 +6,10 @@ use super::pointers::{read, slice, text, write};
 use super::session::cache_name;
 use super::structs::Versioned;
 use super::{Request, diffulex_committed, diffulex_engine_free, diffulex_generate, diffulex_session_free};
-use super::{diffulex_session_new, diffulex_status_name, policy};
-use diffulex::engine::{Engine, Overrides};
-use diffulex::error::Error;
+use super::{diffulex_session_new, diffulex_status_name};
+use diffulex::engine::Engine;
 use diffulex::exec::Executor;
-use diffulex::model::GenerationConfig;
-use diffulex::sampler::{CachePlan, Score};
+use diffulex::sampler::CachePlan;
 use std::ffi::CStr;
 use std::ptr::{null, null_mut};
 use std::sync::Arc;
@@ -91,7 +89,7 @@ fn a_session_that_panicked_is_poisoned_and_others_are_not() {
     let faulty = Arc::new(Faulty(AtomicBool::new(false)));
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/sdar-f32");
     let engine = Engine::builder().executor(faulty.clone()).context(64).open(path).unwrap();
-    let engine = Arc::into_raw(Arc::new(EngineHandle::new(engine, GenerationConfig::default()))).cast_mut();
+    let engine = Arc::into_raw(Arc::new(EngineHandle::new(engine))).cast_mut();
     let prompt = [5, 173, 89, 198];
     let request = Request {
         struct_size: size_of::<Request>(),
@@ -210,50 +208,4 @@ fn pointers_that_cannot_be_used_are_named() {
     // SAFETY: a static text.
     let broken = unsafe { text("path", c"\xff".as_ptr()) }.unwrap_err();
     assert!(broken.message.starts_with("path is not UTF-8"), "{}", broken.message);
-}
-
-#[test]
-fn a_policy_as_text_says_the_same_as_overrides() {
-    let all = "llada-random temperature=0.5 top-k=3 top-p=0.25 repetition-penalty=1.5 steps=4 steps-per-block=5 block=6 \
-               sub-block=7 threshold=0.75 factor=2 entropy-bound=0.125 confidence=margin alg-temp=1 eps=0.5 cfg=3 \
-               cache=dual no-merge=true";
-    let expected = Overrides {
-        strategy: Some("llada-random".into()),
-        temperature: Some(0.5),
-        top_k: Some(3),
-        top_p: Some(0.25),
-        repetition_penalty: Some(1.5),
-        steps: Some(4),
-        steps_per_block: Some(5),
-        block: Some(6),
-        sub_block: Some(7),
-        threshold: Some(0.75),
-        factor: Some(2.0),
-        entropy_bound: Some(0.125),
-        confidence: Some(Score::Margin),
-        alg_temp: Some(1.0),
-        eps: Some(0.5),
-        cfg: Some(3.0),
-        cache: Some(CachePlan::Dual),
-        no_merge: Some(true),
-    };
-    assert_eq!(policy::parse(all).unwrap(), expected);
-    assert_eq!(policy::parse(" \t\n").unwrap(), Overrides::default());
-    for (text, name, reason) in [
-        ("steps=2 steps=3", "steps", "given twice"),
-        ("llada-random dream-origin", "strategy", "given twice"),
-        ("top-k=1.5", "top-k", "`1.5` given, a whole number expected"),
-        ("threshold=high", "threshold", "`high` given, a number expected"),
-        ("no-merge=1", "no-merge", "`1` given, true or false expected"),
-        ("cache=all", "cache", "`all` given, one of none, prefix, dual, block, sub-block expected"),
-        ("confidence=", "confidence", "`` given, one of probability, margin, entropy, random expected"),
-        ("heat=1", "policy", "`heat` is no key of a policy; docs/decoding.md lists them"),
-    ] {
-        match policy::parse(text) {
-            Err(Error::Option { name: found, reason: why }) => {
-                assert_eq!((found, why.as_str()), (name, reason), "{text}");
-            }
-            other => panic!("{text}: {other:?}"),
-        }
-    }
 }

@@ -3,9 +3,10 @@
 mod words;
 
 use clap::Parser;
+use diffulex::cache::KvDtype;
 use diffulex::exec::Threads;
 use diffulex::{Error, Result};
-use diffulex_cli::{self as cli, CpuArgs, KvChoice};
+use diffulex_cli::{self as cli, CpuArgs};
 use diffulex_verify::{self as verify, Options, Outcome, Verdict};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -26,8 +27,8 @@ struct Args {
     #[arg(long, default_value_t = 1e-3)]
     tolerance: f32,
     /// Element type of cached keys and values
-    #[arg(long, value_enum, default_value = "f32")]
-    kv: KvChoice,
+    #[arg(long, value_parser = cli::kv(), default_value = "f32")]
+    kv: KvDtype,
     /// Print one JSON array of {entry, kind, passed, max_abs, top1}; `reason` (why it failed), `skipped` (why) and `directory`
     /// (if several DIRs are given) are there where they apply
     #[arg(long)]
@@ -55,7 +56,7 @@ fn run(args: &Args) -> Result<ExitCode> {
         tolerance: args.tolerance,
         level: args.machine.level()?,
         exec: Arc::new(Threads::new(args.machine.threads())),
-        kv: args.kv.into(),
+        kv: args.kv,
         text: Some(words::open),
     };
     let (mut rows, mut summary) = (Vec::new(), Summary::default());

@@ -1,160 +1,134 @@
-//! Decoding options, and from them, checkpoint defaults and the model's own policy to the policy in force.
+//! Decoding options as a command line and as JSON, and the settings that follow from them.
 
-use clap::{Args, ValueEnum};
+use clap::builder::{PossibleValue, PossibleValuesParser, ValueParser};
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
 use diffulex::cache::Attention;
+use diffulex::engine::options::{DecodeOption, Kind, OPTIONS};
 use diffulex::engine::{Engine, Overrides};
-use diffulex::error::Result;
-use diffulex::model::GenerationConfig;
-use diffulex::sampler::{CachePlan, FilterOrder, Floor, Pace, Policy, Score, Steps, Unmask};
-use serde::{Deserialize, Serialize};
+use diffulex::sampler::{FilterOrder, Floor, Pace, Policy, Steps, Unmask};
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
+use std::fmt;
 
-/// How to decode.
-#[derive(Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[command(next_help_heading = "Decoding")]
-#[serde(default, deny_unknown_fields)]
+/// How to decode: every option of [`OPTIONS`].
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct DecodingArgs {
-    /// Published sampler by name; --list-strategies lists them [default: the model's own]
-    #[arg(long, value_name = "NAME")]
-    pub strategy: Option<String>,
-    /// 0 takes the most probable token [default: generation_config.json, else 0]
-    #[arg(long, value_name = "T")]
-    pub temperature: Option<f32>,
-    /// Draw from the K most probable tokens; 0 is off [default: generation_config.json, else 0]
-    #[arg(long, value_name = "K")]
-    pub top_k: Option<usize>,
-    /// Draw from the most probable tokens that make up P; 1 is off [default: generation_config.json, else 1]
-    #[arg(long, value_name = "P")]
-    pub top_p: Option<f32>,
-    /// Makes tokens of the text less probable; 1 is off [default: generation_config.json, else 1]
-    #[arg(long, value_name = "R")]
-    pub repetition_penalty: Option<f32>,
-    /// Denoise steps: of a block (SDAR, Fast-dLLM v2), of the whole generation (Dream, LLaDA)
-    #[arg(long, value_name = "N")]
-    pub steps: Option<usize>,
-    /// Denoise steps of a block, in every family
-    #[arg(long, value_name = "N", conflicts_with = "steps")]
-    pub steps_per_block: Option<usize>,
-    /// Positions in a block
-    #[arg(long, value_name = "N")]
-    pub block: Option<usize>,
-    /// Positions in a sub-block
-    #[arg(long, value_name = "N")]
-    pub sub_block: Option<usize>,
-    /// Reveal what is at least this sure (from 0 to 1)
-    #[arg(long, value_name = "P", conflicts_with_all = ["factor", "entropy_bound"])]
-    pub threshold: Option<f64>,
-    /// Reveal as many as the factor rule allows
-    #[arg(long, value_name = "F", conflicts_with = "entropy_bound")]
-    pub factor: Option<f64>,
-    /// Reveal as many as this entropy budget allows, in nats
-    #[arg(long, value_name = "NATS")]
-    pub entropy_bound: Option<f64>,
-    /// How sure the model is of a token
-    #[arg(long, value_enum)]
-    pub confidence: Option<Confidence>,
-    /// Randomness in the choice of positions; 0 is off
-    #[arg(long, value_name = "T")]
-    pub alg_temp: Option<f64>,
-    /// Last time step of Dream's schedule
-    #[arg(long, value_name = "EPS")]
-    pub eps: Option<f32>,
-    /// Classifier-free guidance; 0 is off
-    #[arg(long, value_name = "SCALE")]
-    pub cfg: Option<f32>,
-    /// What is kept between steps; prefix, dual and sub-block are approximate
-    #[arg(long, value_enum)]
-    pub cache: Option<Cache>,
-    /// Commit every block in a forward pass of its own
-    #[arg(long)]
-    pub no_merge: bool,
+    /// What was given.
+    pub overrides: Overrides,
 }
 
-/// See [`Score`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Confidence {
-    /// The probability of the token.
-    Probability,
-    /// Its distance from the second.
-    Margin,
-    /// The entropy of the distribution, negated.
-    Entropy,
-    /// Not at all: a random order.
-    Random,
+/// The option on a command line. Numbers are parsed here only to be refused in the words of a command line.
+fn arg(option: &'static DecodeOption) -> Arg {
+    let arg = Arg::new(option.name).long(option.name).help(option.help).help_heading("Decoding");
+    let words = || option.choices().into_iter().map(|(word, help)| PossibleValue::new(word).help(help));
+    let parser: ValueParser = match option.kind() {
+        Kind::Switch => return arg.action(ArgAction::SetTrue),
+        Kind::Real32 => value_parser!(f32).into(),
+        Kind::Real64 => value_parser!(f64).into(),
+        Kind::Whole => value_parser!(usize).into(),
+        // Too many to be listed in a help; an unknown one is refused when the policy is made.
+        Kind::Choice if option.name == "strategy" => value_parser!(String),
+        Kind::Choice => PossibleValuesParser::new(words()).into(),
+    };
+    let others = OPTIONS.iter().filter(|other| other.name != option.name && !option.group.is_empty());
+    let others = others.filter(|other| other.group == option.group).map(|other| other.name);
+    arg.value_name(option.value).value_parser(parser).conflicts_with_all(others)
 }
 
-impl From<Confidence> for Score {
-    fn from(confidence: Confidence) -> Self {
-        match confidence {
-            Confidence::Probability => Self::Probability,
-            Confidence::Margin => Self::Margin,
-            Confidence::Entropy => Self::NegEntropy,
-            Confidence::Random => Self::Random,
-        }
+impl Args for DecodingArgs {
+    fn augment_args(command: Command) -> Command {
+        command.args(OPTIONS.iter().map(arg))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
     }
 }
 
-/// See [`CachePlan`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Cache {
-    /// Nothing: every pass computes the whole canvas (bidirectional models).
-    None,
-    /// What stands before the block (bidirectional models).
-    Prefix,
-    /// Everything but the block (bidirectional models).
-    Dual,
-    /// Finished blocks (block-causal models).
-    Block,
-    /// Finished blocks, and the rest of the block (Fast-dLLM v2).
-    SubBlock,
-}
+impl FromArgMatches for DecodingArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut args = Self::default();
+        args.update_from_arg_matches(matches)?;
+        Ok(args)
+    }
 
-impl From<Cache> for CachePlan {
-    fn from(cache: Cache) -> Self {
-        match cache {
-            Cache::None => Self::None,
-            Cache::Prefix => Self::Prefix,
-            Cache::Dual => Self::Dual,
-            Cache::Block => Self::Block,
-            Cache::SubBlock => Self::SubBlock,
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        for option in &OPTIONS {
+            let value = match option.kind() {
+                Kind::Switch => matches.get_flag(option.name).then_some("true"),
+                _ => matches.get_raw(option.name).and_then(|mut values| values.next()?.to_str()),
+            };
+            if value.is_some() {
+                let set = option.set(&mut self.overrides, value);
+                set.map_err(|error| clap::Error::raw(ErrorKind::InvalidValue, error))?;
+            }
         }
+        Ok(())
     }
 }
 
-impl DecodingArgs {
-    /// The same without the command line.
-    fn overrides(&self) -> Overrides {
-        Overrides {
-            strategy: self.strategy.clone(),
-            temperature: self.temperature,
-            top_k: self.top_k,
-            top_p: self.top_p,
-            repetition_penalty: self.repetition_penalty,
-            steps: self.steps,
-            steps_per_block: self.steps_per_block,
-            block: self.block,
-            sub_block: self.sub_block,
-            threshold: self.threshold,
-            factor: self.factor,
-            entropy_bound: self.entropy_bound,
-            confidence: self.confidence.map(Into::into),
-            alg_temp: self.alg_temp,
-            eps: self.eps,
-            cfg: self.cfg,
-            cache: self.cache.map(Into::into),
-            no_merge: Some(self.no_merge),
+/// The name of an option as a key of JSON: `top_k`.
+fn key(option: &DecodeOption) -> String {
+    option.name.replace('-', "_")
+}
+
+/// An object of what is given.
+impl Serialize for DecodingArgs {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for option in &OPTIONS {
+            let Some(text) = option.get(&self.overrides) else { continue };
+            let value = match option.kind() {
+                Kind::Choice => Value::from(text),
+                // Written as Rust writes it, which JSON reads.
+                _ => serde_json::from_str(&text).map_err(serde::ser::Error::custom)?,
+            };
+            map.serialize_entry(&key(option), &value)?;
         }
+        map.end()
     }
 }
 
-/// The policy in force. Options win over generation_config.json, which wins over the model's own policy.
-///
-/// # Errors
-/// As [`Overrides::policy`].
-pub fn policy(args: &DecodingArgs, defaults: &GenerationConfig, engine: &Engine) -> Result<Policy> {
-    args.overrides().policy(defaults, engine)
+impl<'de> Deserialize<'de> for DecodingArgs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Given;
+
+        impl<'de> Visitor<'de> for Given {
+            type Value = DecodingArgs;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of decoding options")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<DecodingArgs, A::Error> {
+                let mut args = DecodingArgs::default();
+                while let Some((name, value)) = map.next_entry::<String, Value>()? {
+                    let option = OPTIONS.iter().find(|option| key(option) == name);
+                    let option = option.ok_or_else(|| A::Error::custom(format!("unknown field `{name}`")))?;
+                    let text = match (&value, option.kind()) {
+                        (Value::Null, _) => None,
+                        (Value::String(text), Kind::Choice) => Some(text.clone()),
+                        (Value::Bool(_), Kind::Switch) => Some(value.to_string()),
+                        (Value::Number(_), Kind::Real32 | Kind::Real64 | Kind::Whole) => {
+                            Some(value.to_string())
+                        }
+                        _ => {
+                            let what =
+                                format!("field `{name}`: {value} found, {} expected", option.expected());
+                            return Err(A::Error::custom(what));
+                        }
+                    };
+                    option.set(&mut args.overrides, text.as_deref()).map_err(A::Error::custom)?;
+                }
+                Ok(args)
+            }
+        }
+
+        deserializer.deserialize_map(Given)
+    }
 }
 
 /// Every setting in force, as JSON.

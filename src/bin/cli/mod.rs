@@ -25,7 +25,7 @@ pub mod work;
 pub use complete::parse;
 pub use in_use::InUse;
 pub use interrupt::{catch_interrupt, interrupted, parting, release_interrupt};
-pub use model::{CpuArgs, KvChoice, MachineArgs, ModelArgs, Opened};
+pub use model::{CpuArgs, MachineArgs, ModelArgs, Opened, kv};
 pub use progress::Progress;
 pub use replace::{replace, replaceable};
 pub use version::{long_version, version};

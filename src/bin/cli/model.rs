@@ -3,13 +3,14 @@
 use super::hub;
 use super::in_use::InUse;
 use super::memory::{self, Need};
-use clap::{Args, ValueEnum};
+use clap::Args;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use diffulex::cache::KvDtype;
 use diffulex::engine::{Engine, EngineBuilder, ModelFiles};
 use diffulex::error::Result;
 use diffulex::json::Value;
 use diffulex::kernels::{Activations, Level};
-use diffulex::model::{Architecture, GenerationConfig};
+use diffulex::model::Architecture;
 use diffulex::quant::{DEFAULT_GROUP, FormatName};
 use diffulex::tensor::TokenId;
 use diffulex::text::Tokenizer;
@@ -18,22 +19,11 @@ use diffulex::text::hf::HfTokenizer;
 use diffulex::weights::{Checkpoint, Storage, TensorSource};
 use std::path::{Path, PathBuf};
 
-/// Element type of cached keys and values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum KvChoice {
-    /// Exact.
-    F32,
-    /// Half the memory.
-    F16,
-}
-
-impl From<KvChoice> for KvDtype {
-    fn from(choice: KvChoice) -> Self {
-        match choice {
-            KvChoice::F32 => Self::F32,
-            KvChoice::F16 => Self::F16,
-        }
-    }
+/// Reads the element type of cached keys and values.
+pub fn kv() -> impl TypedValueParser<Value = KvDtype> {
+    let value = |kv: KvDtype, help| PossibleValue::new(kv.name()).help(help);
+    let values = [value(KvDtype::F32, "Exact"), value(KvDtype::F16, "Half the memory")];
+    PossibleValuesParser::new(values).map(|name| KvDtype::from_name(&name).expect("one of the values"))
 }
 
 /// Threads and instructions.
@@ -121,8 +111,8 @@ pub struct ModelArgs {
     #[arg(long, value_name = "N")]
     pub context: Option<usize>,
     /// Element type of cached keys and values
-    #[arg(long, value_enum, default_value = "f16")]
-    pub kv: Option<KvChoice>,
+    #[arg(long, value_parser = kv(), default_value = "f16")]
+    pub kv: Option<KvDtype>,
     /// Quantize the weights while loading: int4 or int8, with a group as int4:128 or int8:row [default group: 64]
     #[arg(long, value_name = "FORMAT")]
     pub quantize: Option<FormatName>,
@@ -136,8 +126,6 @@ pub struct Opened {
     pub tokenizer: Option<HfTokenizer>,
     /// Absent if the checkpoint has none.
     pub template: Option<ChatTemplate>,
-    /// Decoding defaults of the checkpoint.
-    pub generation: GenerationConfig,
     /// Where the model came from.
     pub origin: String,
     /// What the user should know, if there is something.
@@ -187,7 +175,6 @@ impl ModelArgs {
         let tokenizer = self.tokenizer(&files)?;
         let template = ChatTemplate::open(files.chat_template.as_deref(), files.tokenizer_config.as_deref())?;
         let model = ModelFiles::read(&files)?;
-        let generation = model.generation.clone();
         if let Some(tokenizer) = &tokenizer {
             // The config decides; only where it is silent does the tokenizer have to name one mask.
             if self.mask_id.or(model.arch.tokens.mask).is_none() {
@@ -204,15 +191,7 @@ impl ModelArgs {
         let source = if self.no_mmap { files.open(Storage::Read)? } else { mapped? };
         let engine = builder.load(model, &source)?;
         in_use.check()?;
-        Ok(Opened {
-            engine,
-            tokenizer,
-            template,
-            generation,
-            origin: path.display().to_string(),
-            note,
-            in_use,
-        })
+        Ok(Opened { engine, tokenizer, template, origin: path.display().to_string(), note, in_use })
     }
 
     /// Whether the model fits into memory, judged by what its files declare; a note if it hardly does.
@@ -262,7 +241,7 @@ impl ModelArgs {
             builder = builder.context(context);
         }
         if let Some(kv) = self.kv {
-            builder = builder.kv(kv.into());
+            builder = builder.kv(kv);
         }
         if let Some(name) = self.quantize {
             builder = builder.quantize(name.resolve(DEFAULT_GROUP, false)?);

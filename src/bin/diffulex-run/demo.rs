@@ -43,12 +43,11 @@ pub(crate) fn open(model: &ModelArgs, machine: &MachineArgs) -> Result<Opened> {
     let arch = Architecture::from_config(ORIGIN, &Value::parse(ORIGIN, CONFIG)?)?;
     let source = SafeTensors::from_bytes(ORIGIN, &Bytes::new(WEIGHTS))?;
     let builder = model.builder(machine)?.tokens(tokenizer.size(), tokenizer.holes().to_vec());
-    let engine = builder.load(ModelFiles { arch, generation: generation.clone() }, &source)?;
+    let engine = builder.load(ModelFiles { arch, generation }, &source)?;
     Ok(Opened {
         engine,
         tokenizer: Some(tokenizer),
         template,
-        generation,
         origin: ORIGIN.to_string(),
         note: None,
         in_use: InUse::default(),

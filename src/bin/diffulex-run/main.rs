@@ -26,7 +26,7 @@ mod transcript;
 
 use answer::Setup;
 use args::Cli;
-use cli::{INTERRUPTED, Opened, Progress, decoding};
+use cli::{INTERRUPTED, Opened, Progress};
 use diffulex::{Policy, Result};
 use prompt::Prompt;
 use std::process::ExitCode;
@@ -91,7 +91,7 @@ fn once(args: &Cli, opened: &Opened, open_time: Duration, mut trace: Option<Trac
     if is_demo && !args.output.quiet && !args.output.json {
         cli::note(demo::NOTICE);
     }
-    let policy = decoding::policy(&args.decoding, &opened.generation, &opened.engine)?;
+    let policy = args.decoding.overrides.policy(&opened.engine)?;
     let setup = Setup::new(&args.length, policy, &opened.engine)?;
     let mut session = opened.engine.session()?;
     let mut display = display::choose(&args.output, opened, &setup, &prompt)?;

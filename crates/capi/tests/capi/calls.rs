@@ -2,7 +2,7 @@
 
 use diffulex::cache::{KvDtype, Visible};
 use diffulex::engine::{Overrides, StopReason};
-use diffulex::model::{GenerationConfig, Probe};
+use diffulex::model::Probe;
 use diffulex::{Control, Engine};
 use diffulex_capi::*;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -144,10 +144,7 @@ fn generations_are_those_of_the_engine() {
         ("llada-f32", c"llada-random temperature=0.9", of("llada-random", Some(0.9))),
     ] {
         let engine = reference(name);
-        let file = golden(name).join("generation_config.json");
-        let defaults =
-            if file.is_file() { GenerationConfig::from_file(&file) } else { Ok(Default::default()) };
-        let policy_of = overrides.policy(&defaults.unwrap(), &engine).unwrap();
+        let policy_of = overrides.policy(&engine).unwrap();
         let wanted = diffulex::Request {
             seed: 7,
             stop: engine.stop(),

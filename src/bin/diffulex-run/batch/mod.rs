@@ -5,7 +5,7 @@ mod output;
 
 use crate::answer::{self, Answer, Setup};
 use crate::args::Cli;
-use crate::cli::{self, INTERRUPTED, Opened, Progress, decoding};
+use crate::cli::{self, INTERRUPTED, Opened, Progress};
 use crate::demo;
 use crate::display::Silent;
 use crate::prompt::Prompt;
@@ -81,7 +81,7 @@ impl Batch {
     /// # Errors
     /// Options that make no sense, or an output that cannot be written. What is wrong with a line is recorded there.
     pub(crate) fn run(mut self, args: &Cli, opened: &Opened) -> Result<ExitCode> {
-        let policy = decoding::policy(&args.decoding, &opened.generation, &opened.engine)?;
+        let policy = args.decoding.overrides.policy(&opened.engine)?;
         let setup = Setup::new(&args.length, policy, &opened.engine)?;
         if args.model.weights.is_none() && !args.output.quiet {
             cli::note(demo::NOTICE);

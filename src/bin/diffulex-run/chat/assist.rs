@@ -39,9 +39,9 @@ impl Completer for Assist {
             let names = COMMANDS.iter().map(|spec| spec.name.to_string());
             return Ok((0, beginning_with(typed, names)));
         };
-        match COMMANDS.iter().find(|spec| spec.is(word)).map(|spec| spec.name) {
-            Some("/save" | "/load") => self.files.complete_path(line, pos),
-            Some(name) => Ok((pos - text.len(), beginning_with(text, values(name)))),
+        match COMMANDS.iter().find(|spec| spec.is(word)) {
+            Some(spec) if ["/save", "/load"].contains(&spec.name) => self.files.complete_path(line, pos),
+            Some(spec) => Ok((pos - text.len(), beginning_with(text, values(spec)))),
             None => Ok((pos, Vec::new())),
         }
     }

@@ -1,9 +1,8 @@
 //! Commands of a session: a line that begins with a slash becomes a [`Command`].
 
 use super::settings::Change;
-use crate::cli::decoding::Cache;
-use clap::ValueEnum;
-use diffulex::Policy;
+use diffulex::engine::Overrides;
+use diffulex::engine::options::{DecodeOption, Kind};
 use rustyline::completion::unescape;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -33,10 +32,17 @@ pub(crate) struct Spec {
     /// What stands behind it. Empty: nothing.
     argument: &'static str,
     help: &'static str,
+    /// The decode option that it sets. Empty: none.
+    option: &'static str,
 }
 
 const fn spec(name: &'static str, short: &'static str, argument: &'static str, help: &'static str) -> Spec {
-    Spec { name, short, argument, help }
+    Spec { name, short, argument, help, option: "" }
+}
+
+/// A command that sets a decode option.
+const fn sets(option: &'static str, spec: Spec) -> Spec {
+    Spec { option, ..spec }
 }
 
 impl Spec {
@@ -47,23 +53,23 @@ impl Spec {
 }
 
 /// All commands, in the order of the help.
-pub(crate) const COMMANDS: [Spec; 21] = [
+pub(crate) static COMMANDS: [Spec; 21] = [
     spec("/help", "/h", "", "this list"),
     spec("/quit", "/q", "", "end the session, as Ctrl-D does"),
     spec("/exit", "/x", "", "the same"),
     spec("/clear", "/c", "", "forget the conversation"),
     spec("/retry", "/r", "", "answer the last question again"),
     spec("/config", "/cfg", "", "show every setting in force"),
-    spec("/temp", "/t", "T", "temperature; 0 takes the most probable token"),
-    spec("/topk", "/k", "K", "draw from the K most probable tokens; 0 is off"),
-    spec("/topp", "/p", "P", "draw from the most probable tokens that make up P; 1 is off"),
+    sets("temperature", spec("/temp", "/t", "T", "temperature; 0 takes the most probable token")),
+    sets("top-k", spec("/topk", "/k", "K", "draw from the K most probable tokens; 0 is off")),
+    sets("top-p", spec("/topp", "/p", "P", "draw from the most probable tokens that make up P; 1 is off")),
     spec("/max", "/m", "N", "new tokens in an answer at most"),
-    spec("/iter", "/i", "N", "denoise steps of a block"),
-    spec("/steps", "/s", "N", "denoise steps: of a block, or of the answer (Dream, LLaDA)"),
-    spec("/conf", "/cf", "P", "confidence from which on a token is revealed, from 0 to 1"),
-    spec("/block", "/b", "N", "positions in a block"),
-    spec("/strategy", "/st", "NAME", "published sampler"),
-    spec("/cache", "/ca", "PLAN", "what is kept between steps"),
+    sets("steps-per-block", spec("/iter", "/i", "N", "denoise steps of a block")),
+    sets("steps", spec("/steps", "/s", "N", "denoise steps: of a block, or of the answer (Dream, LLaDA)")),
+    sets("threshold", spec("/conf", "/cf", "P", "confidence from which on a token is revealed, from 0 to 1")),
+    sets("block", spec("/block", "/b", "N", "positions in a block")),
+    sets("strategy", spec("/strategy", "/st", "NAME", "published sampler")),
+    sets("cache", spec("/cache", "/ca", "PLAN", "what is kept between steps")),
     spec("/seed", "/sd", "N", "seed of every random number; answer n uses seed + n"),
     spec("/stats", "/ss", "on|off", "a line about every answer"),
     spec("/canvas", "/cv", "on|off", "show the block while it is denoised"),
@@ -84,7 +90,7 @@ pub(crate) fn parse(line: &str) -> Result<Command, String> {
     let spec = COMMANDS.iter().find(|spec| spec.is(word)).ok_or_else(|| {
         format!("`{word}` given, a command expected; /help lists them (a question may begin with a space)")
     })?;
-    let given = Argument { command: spec.name, text: text.trim() };
+    let given = Argument { spec, text: text.trim() };
     match spec.name {
         "/help" => given.nothing(Command::Help),
         "/quit" | "/exit" => given.nothing(Command::Quit),
@@ -101,14 +107,14 @@ pub(crate) fn parse(line: &str) -> Result<Command, String> {
 
 /// What stands behind a command.
 struct Argument<'a> {
-    command: &'static str,
+    spec: &'static Spec,
     text: &'a str,
 }
 
 impl Argument<'_> {
     fn wrong<T>(&self, expected: &str) -> Result<T, String> {
         let given = if self.text.is_empty() { "nothing".to_string() } else { format!("`{}`", self.text) };
-        Err(format!("{}: {given} given, {expected} expected", self.command))
+        Err(format!("{}: {given} given, {expected} expected", self.spec.name))
     }
 
     fn nothing(&self, command: Command) -> Result<Command, String> {
@@ -133,17 +139,21 @@ impl Argument<'_> {
         }
     }
 
-    fn count(&self) -> Result<Option<usize>, String> {
-        self.number("a whole number")
-    }
-
-    fn choice<T>(&self, find: impl Fn(&str) -> Option<T>) -> Result<Option<T>, String> {
+    /// A value of the decode option that the command sets.
+    fn value(&self, option: &DecodeOption) -> Result<Option<String>, String> {
         if self.text == DEFAULT {
             return Ok(None);
         }
-        match find(self.text) {
-            Some(found) => Ok(Some(found)),
-            None => self.wrong(&format!("one of {}", values(self.command).join(", "))),
+        let words = values(self.spec);
+        let known = if words.is_empty() {
+            option.set(&mut Overrides::default(), Some(self.text)).is_ok()
+        } else {
+            words.iter().any(|word| word == self.text)
+        };
+        match option.kind() {
+            _ if known => Ok(Some(self.text.to_string())),
+            Kind::Choice => self.wrong(&format!("one of {}", words.join(", "))),
+            _ => self.wrong(&format!("{} or `{DEFAULT}`", option.expected())),
         }
     }
 
@@ -156,44 +166,32 @@ impl Argument<'_> {
     }
 
     fn change(&self) -> Result<Change, String> {
-        Ok(match self.command {
-            "/temp" => Change::Temperature(self.number("a number")?),
-            "/topk" => Change::TopK(self.count()?),
-            "/topp" => Change::TopP(self.number("a number")?),
-            "/max" => Change::MaxTokens(self.count()?),
-            "/iter" => Change::StepsPerBlock(self.count()?),
-            "/steps" => Change::Steps(self.count()?),
-            "/conf" => Change::Threshold(self.number("a number")?),
-            "/block" => Change::Block(self.count()?),
-            "/strategy" => Change::Strategy(self.choice(|name| {
-                let known = Policy::names().any(|(known, _)| known == name);
-                known.then(|| name.to_string())
-            })?),
-            "/cache" => Change::Cache(self.choice(|name| Cache::from_str(name, false).ok())?),
+        if let Some(option) = DecodeOption::named(self.spec.option) {
+            return Ok(Change::Decoding(option.name, self.value(option)?));
+        }
+        Ok(match self.spec.name {
+            "/max" => Change::MaxTokens(self.number("a whole number")?),
             "/seed" => Change::Seed(self.number("a whole number")?),
             other => unreachable!("{other} is a command of the table without a meaning"),
         })
     }
 }
 
-/// The words that may stand behind a command, if they are a few.
-pub(crate) fn values(command: &str) -> Vec<String> {
-    let named = |names: Vec<String>| names.into_iter().chain([DEFAULT.to_string()]).collect();
-    match command {
-        "/strategy" => named(Policy::names().map(|(name, _)| name.to_string()).collect()),
-        "/cache" => {
-            let plans = Cache::value_variants().iter().filter_map(Cache::to_possible_value);
-            named(plans.map(|plan| plan.get_name().to_string()).collect())
-        }
-        "/stats" | "/canvas" => vec!["on".to_string(), "off".to_string()],
-        _ => Vec::new(),
+/// The words that may follow a command, if they are a few.
+pub(crate) fn values(spec: &Spec) -> Vec<String> {
+    if matches!(spec.name, "/stats" | "/canvas") {
+        return vec!["on".to_string(), "off".to_string()];
     }
+    let choices = DecodeOption::named(spec.option).map(DecodeOption::choices).unwrap_or_default();
+    let words = choices.into_iter().map(|(word, _)| word.to_string());
+    let default = (words.len() > 0).then(|| DEFAULT.to_string());
+    words.chain(default).collect()
 }
 
 /// What `/help` prints.
 pub(crate) fn help() -> String {
     let mut text = String::new();
-    for Spec { name, short, argument, help } in &COMMANDS {
+    for Spec { name, short, argument, help, .. } in &COMMANDS {
         let usage = format!("{name} {argument}");
         writeln!(text, "  {usage:17}{short:6}{help}").expect("a string can be written to");
     }
@@ -211,6 +209,10 @@ mod tests {
             Ok(Command::Set(change)) => change,
             other => panic!("{line}: {other:?}"),
         }
+    }
+
+    fn to(option: &'static str, value: &str) -> Change {
+        Change::Decoding(option, Some(value.to_string()))
     }
 
     #[test]
@@ -251,14 +253,14 @@ mod tests {
 
     #[test]
     fn numbers_are_read_in_the_type_of_their_setting() {
-        assert_eq!(set("/temp 0.7"), Change::Temperature(Some(0.7)));
-        assert_eq!(set("/topk 40"), Change::TopK(Some(40)));
-        assert_eq!(set("/topp .9"), Change::TopP(Some(0.9)));
+        assert_eq!(set("/temp 0.7"), to("temperature", "0.7"));
+        assert_eq!(set("/topk 40"), to("top-k", "40"));
+        assert_eq!(set("/topp .9"), to("top-p", ".9"));
         assert_eq!(set("/max 12"), Change::MaxTokens(Some(12)));
-        assert_eq!(set("/iter 4"), Change::StepsPerBlock(Some(4)));
-        assert_eq!(set("/steps 5"), Change::Steps(Some(5)));
-        assert_eq!(set("/conf 0.9"), Change::Threshold(Some(0.9)));
-        assert_eq!(set("/block 8"), Change::Block(Some(8)));
+        assert_eq!(set("/iter 4"), to("steps-per-block", "4"));
+        assert_eq!(set("/steps 5"), to("steps", "5"));
+        assert_eq!(set("/conf 0.9"), to("threshold", "0.9"));
+        assert_eq!(set("/block 8"), to("block", "8"));
         assert_eq!(set("/seed 18446744073709551615"), Change::Seed(Some(u64::MAX)));
         for word in ["/temp", "/topp", "/conf"] {
             let wrong = |given: &str| Err(format!("{word}: {given} given, a number or `default` expected"));
@@ -276,17 +278,17 @@ mod tests {
 
     #[test]
     fn default_takes_a_setting_back() {
-        assert_eq!(set("/temp default"), Change::Temperature(None));
-        assert_eq!(set("/strategy default"), Change::Strategy(None));
-        assert_eq!(set("/cache default"), Change::Cache(None));
+        assert_eq!(set("/temp default"), Change::Decoding("temperature", None));
+        assert_eq!(set("/strategy default"), Change::Decoding("strategy", None));
+        assert_eq!(set("/cache default"), Change::Decoding("cache", None));
         assert_eq!(set("/seed default"), Change::Seed(None));
         assert!(parse("/stats default").unwrap_err().contains("on or off expected"));
     }
 
     #[test]
     fn choices_name_what_there_is_to_choose_from() {
-        assert_eq!(set("/cache sub-block"), Change::Cache(Some(Cache::SubBlock)));
-        assert_eq!(set("/strategy dream-origin"), Change::Strategy(Some("dream-origin".to_string())));
+        assert_eq!(set("/cache sub-block"), to("cache", "sub-block"));
+        assert_eq!(set("/strategy dream-origin"), to("strategy", "dream-origin"));
         assert_eq!(parse("/stats on"), Ok(Command::Stats(true)));
         assert_eq!(parse("/canvas off"), Ok(Command::Canvas(false)));
         let error = parse("/cache all").unwrap_err();

@@ -97,21 +97,23 @@ impl Saved {
 mod tests {
     use super::*;
     use crate::args::LengthArgs;
-    use crate::cli::decoding::{Cache, Confidence, DecodingArgs};
+    use crate::cli::decoding::DecodingArgs;
+    use diffulex::engine::Overrides;
+    use diffulex::sampler::{CachePlan, Score};
 
     fn saved() -> Saved {
-        let decoding = DecodingArgs {
+        let overrides = Overrides {
             strategy: Some("sdar-static".to_string()),
             temperature: Some(0.7),
             threshold: Some(0.1),
-            confidence: Some(Confidence::Margin),
-            cache: Some(Cache::SubBlock),
-            ..DecodingArgs::default()
+            confidence: Some(Score::Margin),
+            cache: Some(CachePlan::SubBlock),
+            ..Overrides::default()
         };
         let length = LengthArgs { seed: u64::MAX, stop: vec!["\n".to_string()], ..LengthArgs::default() };
         let turns = vec![Turn { question: "a\nb".to_string(), answer: "\"c\"".to_string(), cut: true }];
         let conversation = Conversation { system: Some("Be brief.".to_string()), turns, asked: 3 };
-        Saved::new("sdar", Settings { decoding, length }, conversation)
+        Saved::new("sdar", Settings { decoding: DecodingArgs { overrides }, length }, conversation)
     }
 
     #[test]
@@ -142,7 +144,10 @@ mod tests {
             (&good.replace("\"cut\":true", "\"cut\":1"), "invalid type: integer `1`, expected a boolean"),
             (&good.replace("\"cut\"", "\"cat\""), "unknown field `cat`"),
             (&good.replace("\"seed\"", "\"sead\""), "unknown field `sead`"),
-            (&good.replace("sub-block", "super-block"), "unknown variant `super-block`"),
+            (
+                &good.replace("sub-block", "super-block"),
+                "`super-block` given, one of none, prefix, dual, block, sub-block expected",
+            ),
             (&good[..good.len() - 1], "EOF while parsing"),
         ] {
             std::fs::write(&path, text).unwrap();

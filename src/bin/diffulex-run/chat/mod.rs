@@ -156,7 +156,10 @@ impl<'a> Chat<'a> {
                 Ok(self.since(&before))
             }
             Command::Load(path) => self.load(&path).map(|()| self.since(&before)),
-            Command::Set(change) => self.change(self.settings.with(change)).map(|()| self.since(&before)),
+            Command::Set(change) => {
+                let changed = self.settings.with(change).and_then(|settings| self.change(settings));
+                changed.map(|()| self.since(&before))
+            }
             Command::Stats(on) => {
                 self.output.quiet = !on;
                 Ok(self.since(&before))

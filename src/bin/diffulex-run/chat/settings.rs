@@ -3,7 +3,8 @@
 use crate::answer::Setup;
 use crate::args::LengthArgs;
 use crate::cli::Opened;
-use crate::cli::decoding::{self, Cache, DecodingArgs};
+use crate::cli::decoding::DecodingArgs;
+use diffulex::engine::options::{DecodeOption, OPTIONS};
 use diffulex::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -18,41 +19,34 @@ pub(crate) struct Settings {
 /// A new value for a setting; `None` takes it back to its default.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Change {
-    Temperature(Option<f32>),
-    TopK(Option<usize>),
-    TopP(Option<f32>),
+    /// Of the decode option with this name, as [`DecodeOption::set`] reads it.
+    Decoding(&'static str, Option<String>),
     MaxTokens(Option<usize>),
-    StepsPerBlock(Option<usize>),
-    Steps(Option<usize>),
-    Threshold(Option<f64>),
-    Block(Option<usize>),
-    Strategy(Option<String>),
-    Cache(Option<Cache>),
     Seed(Option<u64>),
 }
 
 impl Settings {
     /// These settings with one of them changed. Options that exclude each other replace each other.
-    pub(crate) fn with(&self, change: Change) -> Self {
+    ///
+    /// # Errors
+    /// A value that is none of its option.
+    pub(crate) fn with(&self, change: Change) -> Result<Self> {
         let mut new = self.clone();
-        let decoding = &mut new.decoding;
         match change {
-            Change::Temperature(value) => decoding.temperature = value,
-            Change::TopK(value) => decoding.top_k = value,
-            Change::TopP(value) => decoding.top_p = value,
-            Change::StepsPerBlock(value) => (decoding.steps_per_block, decoding.steps) = (value, None),
-            Change::Steps(value) => (decoding.steps, decoding.steps_per_block) = (value, None),
-            Change::Threshold(value) => {
-                decoding.threshold = value;
-                (decoding.factor, decoding.entropy_bound) = (None, None);
+            Change::Decoding(name, value) => {
+                let option = DecodeOption::named(name).expect("commands set options of the table");
+                let overrides = &mut new.decoding.overrides;
+                for other in
+                    OPTIONS.iter().filter(|other| !other.group.is_empty() && other.group == option.group)
+                {
+                    other.set(overrides, None)?;
+                }
+                option.set(overrides, value.as_deref())?;
             }
-            Change::Block(value) => decoding.block = value,
-            Change::Strategy(value) => decoding.strategy = value,
-            Change::Cache(value) => decoding.cache = value,
             Change::MaxTokens(value) => new.length.max_tokens = value,
             Change::Seed(value) => new.length.seed = value.unwrap_or_default(),
         }
-        new
+        Ok(new)
     }
 
     /// How answers are decoded with these settings.
@@ -60,7 +54,7 @@ impl Settings {
     /// # Errors
     /// As the command line would complain about the options, and for answers that are longer than the context.
     pub(crate) fn resolve(&self, opened: &Opened) -> Result<Setup> {
-        let policy = decoding::policy(&self.decoding, &opened.generation, &opened.engine)?;
+        let policy = self.decoding.overrides.policy(&opened.engine)?;
         let context = opened.engine.context();
         if let Some(n) = self.length.max_tokens.filter(|n| !(1..=context).contains(n)) {
             let reason = format!("{n} given, a number from 1 to {context} (the context) expected");

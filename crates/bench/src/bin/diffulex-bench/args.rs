@@ -2,12 +2,13 @@
 
 use crate::quality::Grid;
 use clap::{Args, Parser, ValueEnum};
+use diffulex::cache::KvDtype;
 use diffulex::quant::{Code, Format, Group};
 use diffulex::tensor::TokenId;
 use diffulex::{Error, Result};
 use diffulex_cli::decoding::DecodingArgs;
 use diffulex_cli::presets::Preset;
-use diffulex_cli::{self as cli, DEFAULT_GROUP, FormatName, KvChoice, MachineArgs};
+use diffulex_cli::{self as cli, DEFAULT_GROUP, FormatName, MachineArgs};
 use std::path::PathBuf;
 
 /// Measure forward passes beside what this machine can do at most.
@@ -67,8 +68,8 @@ pub(crate) struct ModelArgs {
     #[arg(long, value_name = "ID")]
     pub(crate) mask_id: Option<TokenId>,
     /// Element type of cached keys and values
-    #[arg(long, value_enum, default_value = "f16")]
-    pub(crate) kv: KvChoice,
+    #[arg(long, value_parser = cli::kv(), default_value = "f16")]
+    pub(crate) kv: KvDtype,
 }
 
 /// What is measured.

@@ -18,7 +18,7 @@ pub(crate) struct Run {
 /// Generates once to warm up, a block at most, and once to measure, in a session of its own.
 pub(crate) fn measure(args: &Cli, subject: &Subject) -> Result<Run> {
     let engine = &subject.engine;
-    let policy: Policy = decoding::policy(&args.decoding, &subject.generation, engine)?;
+    let policy: Policy = args.decoding.overrides.policy(engine)?;
     let prompt = subject.ids(args.generate.prompt_tokens);
     let stop = if args.generate.ignore_eos { &[] } else { engine.stop() };
     let request = Request { stop, ..Request::new(&prompt, args.generate.max_tokens, &policy) };

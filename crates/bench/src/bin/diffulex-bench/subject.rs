@@ -22,8 +22,6 @@ pub(crate) struct Subject {
     pub(crate) engine: Engine,
     /// The threads of the engine.
     pub(crate) exec: Arc<Threads>,
-    /// Decoding defaults of the checkpoint.
-    pub(crate) generation: GenerationConfig,
     /// Whether its weights are noise.
     pub(crate) is_random: bool,
     /// How long it took to open or to make, in seconds.
@@ -44,7 +42,7 @@ impl Subject {
             .level(args.machine.cpu.level()?)
             .activations(args.machine.activations()?)
             .executor(exec.clone())
-            .kv(args.model.kv.into());
+            .kv(args.model.kv);
         if let Some(id) = args.model.mask_id {
             builder = builder.mask(id);
         }
@@ -53,7 +51,7 @@ impl Subject {
             builder = builder.context(positions);
         } else if positions > PLENTY {
             // Generations end at the end of a block.
-            builder = builder.context(positions.saturating_add(args.decoding.block.unwrap_or(0)));
+            builder = builder.context(positions.saturating_add(args.decoding.overrides.block.unwrap_or(0)));
         }
         let mut subject = match (&args.model.weights, &args.model.preset) {
             (Some(path), _) => Self::checkpoint(args, path, builder, exec)?,
@@ -74,8 +72,7 @@ impl Subject {
         let opened = files.open_with(path, builder, !args.machine.no_memory_check)?;
         opened.note.iter().for_each(|note| cli::note(note));
         check_activations(args.machine.activations()?, &opened.engine.model().formats())?;
-        let (name, generation) = (opened.origin, opened.generation);
-        Ok(Self { name, engine: opened.engine, exec, generation, is_random: false, seconds: 0.0 })
+        Ok(Self { name: opened.origin, engine: opened.engine, exec, is_random: false, seconds: 0.0 })
     }
 
     fn random(args: &Cli, name: &str, builder: EngineBuilder, exec: Arc<Threads>) -> Result<Self> {
@@ -92,14 +89,7 @@ impl Subject {
         let layers =
             if args.model.layers.is_some() { format!(", {} layers", preset.layers) } else { String::new() };
         let name = format!("{name}{layers} (random weights)");
-        Ok(Self {
-            name,
-            engine,
-            exec,
-            generation: GenerationConfig::default(),
-            is_random: true,
-            seconds: 0.0,
-        })
+        Ok(Self { name, engine, exec, is_random: true, seconds: 0.0 })
     }
 
     /// Some tokens, never the mask.
@@ -118,7 +108,7 @@ fn check_memory(args: &Cli, arch: &Architecture, [blocks, head]: [Format; 2]) ->
     let context = args.positions().min(arch.dims.max_pos);
     let weights =
         memory::matrix_bytes(arch, blocks, head).saturating_add(memory::embedding_bytes(arch, head));
-    let need = Need::new(weights, arch, args.model.kv.into(), context);
+    let need = Need::new(weights, arch, args.model.kv, context);
     let advice = "what helps: --format int4, fewer --layers; --no-memory-check goes on anyway";
     let note = memory::check("preset", &need, memory::available(), advice)?;
     note.iter().for_each(|note| cli::note(note));

@@ -1,9 +1,10 @@
 //! The settings that are compared: formats of the weights, rules of unmasking, cache plans.
 
 use diffulex::cache::Attention;
+use diffulex::engine::Overrides;
 use diffulex::kernels::Activations;
 use diffulex::quant::{Code, Format};
-use diffulex_cli::decoding::{Cache, DecodingArgs};
+use diffulex::sampler::CachePlan;
 use diffulex_cli::{DEFAULT_GROUP, FormatName};
 
 /// A row of the table.
@@ -12,7 +13,7 @@ pub(crate) struct Setting {
     /// Weights converted on loading; as stored if `None`.
     pub(crate) quantize: Option<FormatName>,
     pub(crate) activations: Activations,
-    pub(crate) decoding: DecodingArgs,
+    pub(crate) decoding: Overrides,
 }
 
 /// Which rows.
@@ -29,7 +30,7 @@ pub(crate) enum Grid {
 }
 
 /// The rows of a grid for a model. `given` are the options that hold in every row that does not set them itself.
-pub(crate) fn settings(grid: Grid, attention: Attention, given: &DecodingArgs) -> Vec<Setting> {
+pub(crate) fn settings(grid: Grid, attention: Attention, given: &Overrides) -> Vec<Setting> {
     let wanted = |part| grid == Grid::All || grid == part;
     let mut rows = Vec::new();
     if wanted(Grid::Formats) {
@@ -44,7 +45,7 @@ pub(crate) fn settings(grid: Grid, attention: Attention, given: &DecodingArgs) -
     rows
 }
 
-fn formats(given: &DecodingArgs) -> Vec<Setting> {
+fn formats(given: &Overrides) -> Vec<Setting> {
     let integers = |code| FormatName::Integers(code, Some(DEFAULT_GROUP));
     let f32 = Activations::F32;
     [
@@ -64,17 +65,17 @@ fn formats(given: &DecodingArgs) -> Vec<Setting> {
     .into()
 }
 
-fn decoding(attention: Attention, given: &DecodingArgs) -> Vec<Setting> {
+fn decoding(attention: Attention, given: &Overrides) -> Vec<Setting> {
     let one_at_a_time = match attention {
         Attention::BlockCausal { .. } => "sdar-static",
         Attention::Bidirectional => "llada-low-confidence",
     };
-    let with = |name: &str, change: &dyn Fn(&mut DecodingArgs)| {
+    let with = |name: &str, change: &dyn Fn(&mut Overrides)| {
         let mut decoding = given.clone();
         change(&mut decoding);
         Setting { name: name.to_string(), quantize: None, activations: Activations::F32, decoding }
     };
-    let threshold = |tau| move |args: &mut DecodingArgs| args.threshold = Some(tau);
+    let threshold = |tau| move |args: &mut Overrides| args.threshold = Some(tau);
     vec![
         with("schedule", &|args| args.strategy = Some(one_at_a_time.to_string())),
         with("threshold 0.95", &threshold(0.95)),
@@ -85,13 +86,13 @@ fn decoding(attention: Attention, given: &DecodingArgs) -> Vec<Setting> {
     ]
 }
 
-fn caches(given: &DecodingArgs) -> Vec<Setting> {
+fn caches(given: &Overrides) -> Vec<Setting> {
     // A block of 8: with one block, nothing would be left for a cache to be wrong about.
     let block = given.block.or(Some(8));
-    [("cache none", Cache::None), ("cache prefix", Cache::Prefix), ("cache dual", Cache::Dual)]
+    [("cache none", CachePlan::None), ("cache prefix", CachePlan::Prefix), ("cache dual", CachePlan::Dual)]
         .map(|(name, cache)| {
             let threshold = given.threshold.or(Some(0.9));
-            let decoding = DecodingArgs { cache: Some(cache), threshold, block, ..given.clone() };
+            let decoding = Overrides { cache: Some(cache), threshold, block, ..given.clone() };
             Setting { name: name.to_string(), quantize: None, activations: Activations::F32, decoding }
         })
         .into()

@@ -9,7 +9,7 @@ pub(crate) use grid::Grid;
 use crate::args::Cli;
 use diffulex::text::Tokenizer;
 use diffulex::{Control, Error, Request, Result};
-use diffulex_cli::{self as cli, MachineArgs, ModelArgs, Opened, decoding};
+use diffulex_cli::{self as cli, MachineArgs, ModelArgs, Opened};
 use grid::Setting;
 use question::Question;
 use serde_json::{Value, json};
@@ -46,7 +46,7 @@ pub(crate) fn run(args: &Cli, grid: Grid) -> Result<()> {
     if !args.json {
         cli::print(&header(&tasks))?;
     }
-    for setting in grid::settings(grid, attention, &args.decoding) {
+    for setting in grid::settings(grid, attention, &args.decoding.overrides) {
         let score = ask(&open(&setting)?, &setting, &questions, &tasks)?;
         if args.json {
             rows.push(score.json(&setting, &tasks));
@@ -81,7 +81,7 @@ fn questions(args: &Cli, weights: &Path) -> Result<(Vec<Question>, Vec<String>)>
 
 fn ask(opened: &Opened, setting: &Setting, questions: &[Question], tasks: &[String]) -> Result<Score> {
     let engine = &opened.engine;
-    let policy = decoding::policy(&setting.decoding, &opened.generation, engine)?;
+    let policy = setting.decoding.policy(engine)?;
     let mut score = Score { tasks: vec![(0, 0); tasks.len()], ..Score::default() };
     let mut session = engine.session()?;
     for question in questions {
