@@ -6,7 +6,8 @@
 //! From the bottom up: [`dtype`], [`bytes`] and [`exec`] are plain storage and threads; [`tensor`] and [`json`] give them
 //! shape; [`quant`] says how weights are stored; [`kernels`] compute on slices and [`weights`] reads files; [`cache`] keeps keys
 //! and values, and [`roofline`] measures what the machine can do; [`model`] is the transformer and [`sampler`] the decoding
-//! policies, neither of which sees the other; [`engine`] brings them together, and [`text`] turns ids into words. A module
+//! policies, neither of which sees the other; [`engine`] brings them together, and [`text`] turns ids into words;
+//! [`text_model`] goes from text to text. A module
 //! uses only what comes before it in this list. Programs, the C interface and the comparison with recordings are crates of their own.
 
 pub mod bytes;
@@ -23,6 +24,7 @@ pub mod roofline;
 pub mod sampler;
 pub mod tensor;
 pub mod text;
+pub mod text_model;
 pub mod weights;
 
 pub use engine::{Control, Engine, EngineBuilder, Event, Generation, Request, Session};
@@ -30,6 +32,7 @@ pub use error::{Error, Result};
 pub use exec::Executor;
 pub use model::Architecture;
 pub use sampler::Policy;
+pub use text_model::Model;
 pub use weights::TensorSource;
 
 #[cfg(not(all(target_endian = "little", target_pointer_width = "64")))]

@@ -140,6 +140,16 @@ impl EngineBuilder {
         self
     }
 
+    /// The mask id that the caller gave.
+    pub fn given_mask(&self) -> Option<TokenId> {
+        self.mask
+    }
+
+    /// Whether weights will be mapped or read.
+    pub fn storage_kind(&self) -> Storage {
+        self.storage
+    }
+
     /// Positions that a session of a model will hold.
     pub fn context_for(&self, arch: &Architecture) -> usize {
         self.context.unwrap_or(DEFAULT_CONTEXT.min(arch.dims.max_pos))

@@ -74,6 +74,24 @@ impl Canvas {
         self.ids[candidate.pos] = candidate.token;
     }
 
+    /// The first stop id among the `max_new` positions after the prompt, whether masks come before it or not.
+    pub fn text_stop(&self, max_new: usize, stop: &[TokenId]) -> Option<usize> {
+        let end = self.len().min(self.prompt.saturating_add(max_new));
+        (self.prompt..end).find(|&pos| stop.contains(&self.ids[pos]))
+    }
+
+    /// Where the text after the prompt ends: at [`Self::text_stop`], else after `max_new` positions or with the canvas. Whoever asks
+    /// where a text ends asks here; only a stop string, which ids know nothing of, ends it earlier.
+    pub fn text_end(&self, max_new: usize, stop: &[TokenId]) -> usize {
+        let end = self.len().min(self.prompt.saturating_add(max_new));
+        self.text_stop(max_new, stop).unwrap_or(end)
+    }
+
+    /// The part of the text that is final: from the prompt to the first mask before [`Self::text_end`].
+    pub fn settled_text(&self, max_new: usize, stop: &[TokenId]) -> Range<usize> {
+        self.prompt..self.first_mask(self.prompt..self.text_end(max_new, stop))
+    }
+
     /// The first position of `range` that holds a stop id with no mask before it.
     pub fn settled_stop(&self, range: Range<usize>, stop: &[TokenId]) -> Option<usize> {
         let settled = self.first_mask(range.clone());

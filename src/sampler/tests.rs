@@ -223,3 +223,22 @@ fn a_canvas_knows_its_masks_and_its_settled_stops() {
 fn a_known_position_cannot_be_revealed() {
     Canvas::new(&[5], 2, 9).reveal(&Candidate { pos: 0, token: 1, score: 0.0 });
 }
+
+#[test]
+fn a_text_ends_at_its_first_stop_id_or_after_so_many_positions() {
+    let mut canvas = Canvas::new(&[8, 1], 8, 0);
+    let reveal = |canvas: &mut Canvas, pos, token| canvas.reveal(&Candidate { pos, token, score: 1.0 });
+    assert_eq!((canvas.text_stop(6, &[8]), canvas.text_end(6, &[8])), (None, 8), "the prompt ends nothing");
+    assert_eq!((canvas.text_end(3, &[8]), canvas.text_end(usize::MAX, &[8])), (5, 8));
+    reveal(&mut canvas, 4, 8);
+    reveal(&mut canvas, 2, 7);
+    assert_eq!(
+        (canvas.text_stop(6, &[8]), canvas.settled_text(6, &[8])),
+        (Some(4), 2..3),
+        "a mask before it"
+    );
+    assert_eq!(canvas.text_stop(2, &[8]), None, "a stop id past the end is none");
+    reveal(&mut canvas, 3, 9);
+    assert_eq!((canvas.text_end(6, &[8]), canvas.settled_text(6, &[8])), (4, 2..4));
+    assert_eq!(canvas.settled_text(1, &[8]), 2..3);
+}

@@ -7,7 +7,7 @@
 //! Source: transformers, `chat_template_utils.py` (the environment) and `apply_chat_template` (the variables).
 
 pub use super::Message;
-use super::special_token;
+use super::{Template, special_token};
 use crate::error::{Error, Result};
 use crate::json::Value as Json;
 use minijinja::syntax::SyntaxConfig;
@@ -94,6 +94,12 @@ impl ChatTemplate {
             }
             Err(error) => Err(text_error(&self.origin, &error)),
         }
+    }
+}
+
+impl Template for ChatTemplate {
+    fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
+        Self::render(self, messages, add_generation_prompt)
     }
 }
 

@@ -35,6 +35,15 @@ impl Message {
     }
 }
 
+/// Turns a conversation into the text that a chat model was trained on.
+pub trait Template: Send + Sync {
+    /// The text of a conversation. `add_generation_prompt` ends it with the start of the assistant's turn.
+    ///
+    /// # Errors
+    /// If the template fails or refuses the conversation.
+    fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String>;
+}
+
 /// Text to ids and back.
 pub trait Tokenizer: Send + Sync {
     /// The ids of `text`. Nothing is added at its ends: chat templates carry their special tokens, and the text of a special

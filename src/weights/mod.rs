@@ -5,6 +5,7 @@
 //! that share the bytes: nothing here copies a weight.
 
 mod directory;
+mod in_use;
 mod index;
 #[cfg(feature = "mmap")]
 mod mmap;
@@ -16,6 +17,7 @@ mod tests;
 pub mod writer;
 
 pub use self::directory::{Checkpoint, Storage, Weights};
+pub use self::in_use::InUse;
 pub use self::quantized::{QUANT_KEY, StoredQuant, quant_metadata};
 pub use self::safetensors::SafeTensors;
 

@@ -16,6 +16,7 @@ mod documents;
 mod faults;
 mod hub;
 mod infill;
+mod library;
 mod options;
 mod quantize;
 mod recorded;

@@ -13,7 +13,7 @@ mod text;
 mod traces;
 
 pub use recording::Recording;
-pub use text::{OpenText, Render, Text};
+pub use text::{OpenText, Text};
 
 use diffulex::cache::KvDtype;
 use diffulex::engine::{Engine, ModelFiles};

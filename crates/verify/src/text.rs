@@ -7,7 +7,7 @@ use diffulex::engine::Engine;
 use diffulex::error::Result;
 use diffulex::json::Value;
 use diffulex::tensor::TokenId;
-use diffulex::text::{Message, Tokenizer};
+use diffulex::text::{Message, Template, Tokenizer};
 use std::path::Path;
 
 type Check<T> = std::result::Result<T, String>;
@@ -19,11 +19,8 @@ pub struct Text {
     /// The mask that the tokenizer names, which counts where the config names none.
     pub mask: Option<TokenId>,
     /// Its chat template, if it has one, or what is wrong with it.
-    pub render: Result<Option<Render>>,
+    pub template: Result<Option<Box<dyn Template>>>,
 }
-
-/// The text of a conversation, ended by the start of the assistant's turn if the second argument says so.
-pub type Render = Box<dyn Fn(&[Message], bool) -> Result<String>>;
 
 /// Opens the [`Text`] of the checkpoint in a directory. The library of this crate reads no tokenizer of its own.
 pub type OpenText = fn(&Path) -> Result<Text>;
@@ -59,9 +56,9 @@ fn equal<T: PartialEq + std::fmt::Debug>(what: &str, ours: &T, theirs: &T) -> Ch
 
 impl Text {
     fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Check<String> {
-        let render = self.render.as_ref().map_err(ToString::to_string)?;
-        let render = render.as_ref().ok_or("there is no chat template")?;
-        render(messages, add_generation_prompt).map_err(|e| e.to_string())
+        let template = self.template.as_ref().map_err(ToString::to_string)?;
+        let template = template.as_ref().ok_or("there is no chat template")?;
+        template.render(messages, add_generation_prompt).map_err(|e| e.to_string())
     }
 
     fn ids_of(&self, text: &str) -> Check<Vec<TokenId>> {

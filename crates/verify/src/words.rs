@@ -1,11 +1,11 @@
 //! The words of a checkpoint, as the library opens them.
 
 use diffulex::json::Value;
-use diffulex::text::Tokenizer;
 use diffulex::text::chat::ChatTemplate;
 use diffulex::text::hf::HfTokenizer;
+use diffulex::text::{Template, Tokenizer};
 use diffulex::weights::Checkpoint;
-use diffulex_verify::{Render, Text};
+use diffulex_verify::Text;
 use std::path::{Path, PathBuf};
 
 /// Opens tokenizer and template of the checkpoint in `dir`.
@@ -16,9 +16,6 @@ pub(crate) fn open(dir: &Path) -> diffulex::Result<Text> {
     let tokenizer = HfTokenizer::from_dir(files.directory())?;
     let mask = tokenizer.mask_id(config.as_ref(), special.as_ref())?;
     let template = ChatTemplate::open(files.chat_template.as_deref(), files.tokenizer_config.as_deref());
-    let render = template.map(|template| {
-        template
-            .map(|template| -> Render { Box::new(move |messages, begin| template.render(messages, begin)) })
-    });
-    Ok(Text { tokenizer: Box::new(tokenizer) as Box<dyn Tokenizer>, mask, render })
+    let template = template.map(|template| template.map(|template| Box::new(template) as Box<dyn Template>));
+    Ok(Text { tokenizer: Box::new(tokenizer) as Box<dyn Tokenizer>, mask, template })
 }

@@ -9,9 +9,7 @@ pub mod decoding;
 #[cfg(unix)]
 #[allow(unsafe_code, reason = "a signal handler")]
 mod fault;
-pub mod gaps;
 pub mod hub;
-mod in_use;
 mod interrupt;
 pub mod machine;
 pub mod memory;
@@ -23,9 +21,8 @@ mod version;
 pub mod work;
 
 pub use complete::parse;
-pub use in_use::InUse;
 pub use interrupt::{catch_interrupt, interrupted, parting, release_interrupt};
-pub use model::{CpuArgs, MachineArgs, ModelArgs, Opened, kv};
+pub use model::{CpuArgs, MachineArgs, ModelArgs, kv};
 pub use progress::Progress;
 pub use replace::{replace, replaceable};
 pub use version::{long_version, version};

@@ -1,22 +1,19 @@
 //! Options that name a model and the machine it runs on, and opening what they name.
 
 use super::hub;
-use super::in_use::InUse;
 use super::memory::{self, Need};
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use diffulex::cache::KvDtype;
-use diffulex::engine::{Engine, EngineBuilder, ModelFiles};
+use diffulex::engine::{Engine, EngineBuilder};
 use diffulex::error::Result;
-use diffulex::json::Value;
 use diffulex::kernels::{Activations, Level};
 use diffulex::model::Architecture;
 use diffulex::quant::{DEFAULT_GROUP, FormatName};
 use diffulex::tensor::TokenId;
-use diffulex::text::Tokenizer;
-use diffulex::text::chat::ChatTemplate;
-use diffulex::text::hf::HfTokenizer;
-use diffulex::weights::{Checkpoint, Storage, TensorSource};
+use diffulex::text_model::Model;
+use diffulex::text_model::open::Parts;
+use diffulex::weights::{Checkpoint, InUse, Storage, TensorSource};
 use std::path::{Path, PathBuf};
 
 /// Reads the element type of cached keys and values.
@@ -118,22 +115,6 @@ pub struct ModelArgs {
     pub quantize: Option<FormatName>,
 }
 
-/// An opened model with its texts.
-pub struct Opened {
-    /// The engine.
-    pub engine: Engine,
-    /// Absent if the checkpoint has none: ids in, ids out.
-    pub tokenizer: Option<HfTokenizer>,
-    /// Absent if the checkpoint has none.
-    pub template: Option<ChatTemplate>,
-    /// Where the model came from.
-    pub origin: String,
-    /// What the user should know, if there is something.
-    pub note: Option<String>,
-    /// The files that the weights are mapped from.
-    pub in_use: InUse,
-}
-
 impl ModelArgs {
     /// The files of the checkpoint at `path` (or with this hub id), with those replaced that have an option of their own.
     ///
@@ -159,39 +140,33 @@ impl ModelArgs {
     ///
     /// # Errors
     /// Whatever is wrong with the files or the options.
-    pub fn open(&self, path: &Path, machine: &MachineArgs) -> Result<Opened> {
-        self.open_with(path, self.builder(machine)?, !machine.no_memory_check)
+    pub fn open(&self, path: &Path, machine: &MachineArgs) -> Result<Model> {
+        self.open_with(path, self.builder(machine)?, !machine.no_memory_check).map(|(model, _)| model)
     }
 
-    /// Opens the checkpoint at `path` with the settings of `builder`, to which the tokenizer adds what it knows.
+    /// Opens the checkpoint at `path` with the settings of `builder`; with it comes what the user should know, if there is something.
     /// `check_memory`: refuse a model that does not fit into memory before anything of it is read.
     ///
     /// # Errors
     /// Whatever is wrong with the files or the settings.
-    pub fn open_with(&self, path: &Path, mut builder: EngineBuilder, check_memory: bool) -> Result<Opened> {
+    pub fn open_with(
+        &self,
+        path: &Path,
+        builder: EngineBuilder,
+        check_memory: bool,
+    ) -> Result<(Model, Option<String>)> {
         let files = self.locate(path)?;
-        let read = |path: &Option<PathBuf>| path.as_deref().map(Value::read).transpose();
-        let (config, special) = (read(&files.tokenizer_config)?, read(&files.special_tokens_map)?);
-        let tokenizer = self.tokenizer(&files)?;
-        let template = ChatTemplate::open(files.chat_template.as_deref(), files.tokenizer_config.as_deref())?;
-        let model = ModelFiles::read(&files)?;
-        if let Some(tokenizer) = &tokenizer {
-            // The config decides; only where it is silent does the tokenizer have to name one mask.
-            if self.mask_id.or(model.arch.tokens.mask).is_none() {
-                builder = builder.tokenizer_mask(tokenizer.mask_id(config.as_ref(), special.as_ref())?);
-            }
-            builder = builder.tokens(tokenizer.size(), tokenizer.holes().to_vec());
-        }
+        let parts = Parts::read(&files)?;
         let in_use = if self.no_mmap { InUse::default() } else { InUse::hold(&files)? };
         let mapped = files.open(Storage::Map);
         let note = match &mapped {
-            Ok(source) if check_memory => self.check_memory(&builder, &model.arch, source)?,
+            Ok(source) if check_memory => self.check_memory(&builder, parts.arch(), source)?,
             _ => None,
         };
         let source = if self.no_mmap { files.open(Storage::Read)? } else { mapped? };
-        let engine = builder.load(model, &source)?;
+        let model = parts.load(&path.display().to_string(), builder, &source)?;
         in_use.check()?;
-        Ok(Opened { engine, tokenizer, template, origin: path.display().to_string(), note, in_use })
+        Ok((Model { in_use, ..model }, note))
     }
 
     /// Whether the model fits into memory, judged by what its files declare; a note if it hardly does.
@@ -212,17 +187,6 @@ impl ModelArgs {
         let need = Need::new(weights.saturating_add(read), arch, kv, context);
         let floats = recipe.is_none() && source.names().iter().all(|name| source.quant(name).is_none());
         memory::check("weights", &need, memory::available(), &memory::advice(&need, floats, kv))
-    }
-
-    /// The tokenizer that was given, or what lies beside the weights: tokenizer.json, or vocab.json with merges.txt.
-    fn tokenizer(&self, files: &Checkpoint) -> Result<Option<HfTokenizer>> {
-        if let Some(path) = &self.tokenizer {
-            return HfTokenizer::from_file(path).map(Some);
-        }
-        let dir = files.directory();
-        let there = files.tokenizer.is_some()
-            || (dir.join("vocab.json").is_file() && dir.join("merges.txt").is_file());
-        there.then(|| HfTokenizer::from_dir(dir)).transpose()
     }
 
     /// Engine settings that these options name.

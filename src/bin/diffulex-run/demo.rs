@@ -1,15 +1,15 @@
 //! The model that runs when no weights are given: a tiny SDAR checkpoint of our own (demo/), part of the program.
 
-use crate::cli::{InUse, MachineArgs, ModelArgs, Opened};
+use crate::cli::{MachineArgs, ModelArgs};
 use diffulex::bytes::Bytes;
 use diffulex::engine::ModelFiles;
 use diffulex::json::Value;
 use diffulex::model::GenerationConfig;
-use diffulex::text::Tokenizer;
 use diffulex::text::chat::ChatTemplate;
 use diffulex::text::hf::HfTokenizer;
+use diffulex::text_model::open::Parts;
 use diffulex::weights::SafeTensors;
-use diffulex::{Architecture, Result};
+use diffulex::{Architecture, Model, Result};
 
 /// What may be asked. The first one is, if nobody asks anything.
 pub(crate) const SUGGESTIONS: [&str; 3] =
@@ -30,26 +30,23 @@ static TOKENIZER: &[u8] = include_bytes!("../../../demo/sdar/tokenizer.json");
 static TOKENIZER_CONFIG: &[u8] = include_bytes!("../../../demo/sdar/tokenizer_config.json");
 
 /// Whether a model is the demo model.
-pub(crate) fn is(opened: &Opened) -> bool {
-    opened.origin == ORIGIN
+pub(crate) fn is(model: &Model) -> bool {
+    model.origin == ORIGIN
 }
 
-pub(crate) fn open(model: &ModelArgs, machine: &MachineArgs) -> Result<Opened> {
-    let tokenizer = HfTokenizer::from_bytes(ORIGIN, TOKENIZER)?;
+pub(crate) fn open(model: &ModelArgs, machine: &MachineArgs) -> Result<Model> {
     let config = Value::parse(ORIGIN, TOKENIZER_CONFIG)?;
     let template = config.get("chat_template").and_then(Value::as_str);
     let template = template.map(|text| ChatTemplate::from_source(ORIGIN, text, Vec::new())).transpose()?;
     let generation = GenerationConfig::from_json(ORIGIN, &Value::parse(ORIGIN, GENERATION_CONFIG)?)?;
     let arch = Architecture::from_config(ORIGIN, &Value::parse(ORIGIN, CONFIG)?)?;
     let source = SafeTensors::from_bytes(ORIGIN, &Bytes::new(WEIGHTS))?;
-    let builder = model.builder(machine)?.tokens(tokenizer.size(), tokenizer.holes().to_vec());
-    let engine = builder.load(ModelFiles { arch, generation }, &source)?;
-    Ok(Opened {
-        engine,
-        tokenizer: Some(tokenizer),
+    let parts = Parts {
+        files: ModelFiles { arch, generation },
+        tokenizer: Some(HfTokenizer::from_bytes(ORIGIN, TOKENIZER)?),
         template,
-        origin: ORIGIN.to_string(),
-        note: None,
-        in_use: InUse::default(),
-    })
+        tokenizer_config: Some(config),
+        special_tokens_map: None,
+    };
+    parts.load(ORIGIN, model.builder(machine)?, &source)
 }

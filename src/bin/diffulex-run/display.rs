@@ -1,14 +1,13 @@
 //! How an answer is shown while it is decoded. [`Plain`] prints text as it becomes final, [`Live`] the masks after it, too.
 
-use crate::answer::{self, Setup};
 use crate::args::OutputArgs;
 use crate::canvas::{self, Live, Region, Span};
-use crate::cli::{self, Opened};
+use crate::cli;
 use crate::demo;
 use crate::progress::WithProgress;
-use crate::prompt::Prompt;
 use clap::ValueEnum;
-use diffulex::{Control, Event, Result};
+use diffulex::text_model::{Prompt, Setup};
+use diffulex::{Control, Event, Model, Result};
 use std::borrow::Cow;
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -46,11 +45,11 @@ pub(crate) enum CanvasChoice {
 /// If the model has no mask.
 pub(crate) fn choose<'a>(
     args: &OutputArgs,
-    opened: &'a Opened,
+    model: &'a Model,
     setup: &'a Setup,
     prompt: &Prompt,
 ) -> Result<Box<dyn Display + 'a>> {
-    let infills = answer::infills(opened, prompt)?;
+    let infills = model.fills_gaps(prompt)?;
     let terminal = std::io::stdout().is_terminal();
     // The console of Windows obeys escape sequences only when it is told to, and returns to the left with every line feed.
     let capable = terminal && anstyle_query::term_supports_ansi_color() && !cfg!(windows);
@@ -59,11 +58,10 @@ pub(crate) fn choose<'a>(
     if live && !args.json && prompt.gap.is_none() {
         let span = Span {
             start: if infills { 0 } else { prompt.ids.len() },
-            prompt: prompt.ids.len(),
             max_new: setup.new_tokens(prompt, infills),
         };
-        let region = Region::new(opened, &setup.policy, &setup.ending.ids, prompt.as_ids, span);
-        let delay = args.canvas_delay.unwrap_or(if demo::is(opened) { demo::DELAY_MS } else { 0 });
+        let region = Region::new(model, &setup.policy, &setup.stop_ids, prompt.as_ids, span);
+        let delay = args.canvas_delay.unwrap_or(if demo::is(model) { demo::DELAY_MS } else { 0 });
         let delay = Duration::from_millis(delay);
         return Ok(Box::new(Live::new(region, infills, !anstyle_query::no_color(), delay)));
     }

@@ -1,12 +1,13 @@
 //! `--info`: what a model is and what it needs.
 
-use crate::cli::{Opened, decoding};
+use crate::cli::decoding;
+use diffulex::Model;
 use diffulex::cache::{Attention, KvDtype};
 use serde_json::{Value, json};
 
 /// The description, for people or as JSON.
-pub(crate) fn render(opened: &Opened, as_json: bool) -> String {
-    let info = describe(opened);
+pub(crate) fn render(model: &Model, as_json: bool) -> String {
+    let info = describe(model);
     if as_json {
         return format!("{info:#}\n");
     }
@@ -20,17 +21,17 @@ pub(crate) fn text(value: &Value) -> String {
     text
 }
 
-fn describe(opened: &Opened) -> Value {
-    let engine = &opened.engine;
-    let (arch, model) = (engine.arch(), engine.model());
+fn describe(model: &Model) -> Value {
+    let engine = &model.engine;
+    let (arch, weights) = (engine.arch(), engine.model());
     let dims = arch.dims;
-    let kv = |dtype: KvDtype| model.kv_shape().bytes_per_token(dtype);
+    let kv = |dtype: KvDtype| weights.kv_shape().bytes_per_token(dtype);
     let attention = match arch.attention {
         Attention::Bidirectional => json!("bidirectional"),
         Attention::BlockCausal { block } => json!(format!("block-causal, block {block}")),
     };
     json!({
-        "model": opened.origin,
+        "model": model.origin,
         "runs": true,
         "family": arch.family,
         "sizes": {
@@ -38,9 +39,9 @@ fn describe(opened: &Opened) -> Value {
             "n_heads": dims.n_heads, "n_kv_heads": dims.n_kv_heads, "head_dim": dims.head_dim, "max_pos": dims.max_pos,
         },
         "attention": attention,
-        "parameters": model.parameters(),
+        "parameters": weights.parameters(),
         "bytes": {
-            "weights": model.weight_bytes(),
+            "weights": weights.weight_bytes(),
             "kv_per_token": kv(engine.kv()),
             "kv_for_context": kv(engine.kv()) * engine.context(),
         },
@@ -48,15 +49,15 @@ fn describe(opened: &Opened) -> Value {
         "kv": engine.kv().name(),
         "mask_id": engine.mask().ok(),
         "stop_ids": engine.stop(),
-        "tokenizer": opened.tokenizer.is_some(),
-        "chat_template": opened.template.is_some(),
+        "tokenizer": model.tokenizer.is_some(),
+        "chat_template": model.template.is_some(),
         "strategy": arch.policy,
         "decoding": decoding::describe(&engine.default_policy(), engine),
         "level": engine.kernels().level().name(),
         "activations": engine.kernels().activations().name(),
         "cpu": diffulex::kernels::Cpu::detect().to_string(),
         "threads": engine.threads(),
-        "kernels": engine.kernels().names(&model.formats()),
+        "kernels": engine.kernels().names(&weights.formats()),
     })
 }
 

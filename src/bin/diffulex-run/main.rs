@@ -22,13 +22,10 @@ mod progress;
 mod prompt;
 mod report;
 mod trace;
-mod transcript;
 
-use answer::Setup;
 use args::Cli;
-use cli::{INTERRUPTED, Opened, Progress};
-use diffulex::{Policy, Result};
-use prompt::Prompt;
+use cli::{INTERRUPTED, Progress};
+use diffulex::{Model, Policy, Result};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use trace::Trace;
@@ -53,28 +50,28 @@ fn run(args: &Cli) -> Result<ExitCode> {
     let batch = args.batch.prepare()?;
     let trace = args.output.trace.as_deref().map(Trace::create).transpose()?;
     let start = Instant::now();
-    let opened = match open(args) {
+    let (model, note) = match open(args) {
         Err(error) if args.output.info => return broken::report(args, error),
         outcome => outcome?,
     };
     let open_time = start.elapsed();
     if args.output.info {
-        cli::print(&info::render(&opened, args.output.json))?;
+        cli::print(&info::render(&model, args.output.json))?;
         return Ok(ExitCode::SUCCESS);
     }
-    if let Some(note) = opened.note.as_ref().filter(|_| !args.output.quiet && !args.output.json) {
+    if let Some(note) = note.as_ref().filter(|_| !args.output.quiet && !args.output.json) {
         cli::note(note);
     }
     match batch {
-        Some(batch) => batch.run(args, &opened),
-        None if chat::is_asked_for(args) => chat::run(args, &opened, args.model.weights.is_none()),
-        None => once(args, &opened, open_time, trace),
+        Some(batch) => batch.run(args, &model),
+        None if chat::is_asked_for(args) => chat::run(args, &model, args.model.weights.is_none()),
+        None => once(args, &model, open_time, trace),
     }
 }
 
-/// The model that the options name.
-fn open(args: &Cli) -> Result<Opened> {
-    let Some(path) = &args.model.weights else { return demo::open(&args.model, &args.machine) };
+/// The model that the options name, and what the user should know about it.
+fn open(args: &Cli) -> Result<(Model, Option<String>)> {
+    let Some(path) = &args.model.weights else { return Ok((demo::open(&args.model, &args.machine)?, None)) };
     let verb = if args.model.quantize.is_some() { "quantizing" } else { "opening" };
     let words = format!("{verb} {}", path.display());
     let progress = Progress::start(words.as_str(), args.output.quiet);
@@ -84,31 +81,29 @@ fn open(args: &Cli) -> Result<Opened> {
 }
 
 /// One prompt, one answer.
-fn once(args: &Cli, opened: &Opened, open_time: Duration, mut trace: Option<Trace>) -> Result<ExitCode> {
+fn once(args: &Cli, model: &Model, open_time: Duration, mut trace: Option<Trace>) -> Result<ExitCode> {
     let is_demo = args.model.weights.is_none();
     let fallback = is_demo.then_some(demo::SUGGESTIONS[0]);
-    let prompt = Prompt::read(&args.prompt, args.length.max_tokens, opened, fallback)?;
+    let prompt = prompt::read(&args.prompt, args.length.max_tokens, model, fallback)?;
     if is_demo && !args.output.quiet && !args.output.json {
         cli::note(demo::NOTICE);
     }
-    let policy = args.decoding.overrides.policy(&opened.engine)?;
-    let setup = Setup::new(&args.length, policy, &opened.engine)?;
-    let mut session = opened.engine.session()?;
-    let mut display = display::choose(&args.output, opened, &setup, &prompt)?;
+    let policy = args.decoding.overrides.policy(&model.engine)?;
+    let setup = answer::setup(&args.length, policy, model)?;
+    let mut session = model.engine.session()?;
+    let mut display = display::choose(&args.output, model, &setup, &prompt)?;
     let answer = match &mut trace {
-        None => answer::answer(&mut session, opened, &setup, &prompt, &mut *display)?,
-        Some(trace) => {
-            answer::answer(&mut session, opened, &setup, &prompt, &mut trace.watch(&mut *display))?
-        }
+        None => answer::answer(&mut session, model, &setup, &prompt, &mut *display)?,
+        Some(trace) => answer::answer(&mut session, model, &setup, &prompt, &mut trace.watch(&mut *display))?,
     };
-    let json = report::json(&answer, opened, &prompt, open_time);
+    let json = report::json(&answer, model, &prompt, open_time);
     if let Some(trace) = trace {
-        trace.finish(opened, &setup, &prompt, &answer, &json)?;
+        trace.finish(model, &setup, &prompt, &answer, &json)?;
     }
     if args.output.json {
         cli::print(&format!("{json:#}\n"))?;
     } else if !args.output.quiet {
-        report::summary(&answer, opened, &prompt, open_time, args.output.verbose);
+        report::summary(&answer, model, &prompt, open_time, args.output.verbose);
     }
     Ok(if cli::interrupted() { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS })
 }

@@ -1,15 +1,15 @@
 //! What a run says about itself: a few lines on stderr, or one JSON object.
 
-use crate::answer::Answer;
-use crate::cli::{self, Opened, decoding};
-use crate::prompt::Prompt;
+use crate::cli::{self, decoding};
+use diffulex::Model;
+use diffulex::text_model::{Answer, Prompt};
 use serde_json::{Value, json};
 use std::time::Duration;
 
 /// What multiplies the weights.
-pub(crate) fn kernels(opened: &Opened) -> String {
-    let format = opened.engine.model().weight_format();
-    let unit = opened.engine.kernels().unit_name(format);
+pub(crate) fn kernels(model: &Model) -> String {
+    let format = model.engine.model().weight_format();
+    let unit = model.engine.kernels().unit_name(format);
     let (activations, instructions) = unit.split_once('/').unwrap_or((&unit, ""));
     let activations = if activations == "i8" { "int8" } else { activations };
     format!("{format} weights, {activations} activations, {instructions}")
@@ -21,7 +21,7 @@ pub(crate) fn seconds(duration: Duration) -> f64 {
 }
 
 /// Prints the summary for people.
-pub(crate) fn summary(answer: &Answer, opened: &Opened, prompt: &Prompt, open: Duration, verbose: bool) {
+pub(crate) fn summary(answer: &Answer, model: &Model, prompt: &Prompt, open: Duration, verbose: bool) {
     let Answer { generation, policy, .. } = answer;
     let timings = generation.timings;
     let approximate = if generation.cache.is_approximate() { " (approximate)" } else { " (exact)" };
@@ -42,17 +42,17 @@ pub(crate) fn summary(answer: &Answer, opened: &Opened, prompt: &Prompt, open: D
         timings.decode.as_secs_f64(),
         answer.per_second(),
         generation.cache.name(),
-        opened.engine.kv().name(),
-        kernels(opened),
-        opened.engine.threads(),
+        model.engine.kv().name(),
+        kernels(model),
+        model.engine.threads(),
     ));
     if verbose {
-        cli::note(&format!("decoding: {:#}", decoding::describe(policy, &opened.engine)));
+        cli::note(&format!("decoding: {:#}", decoding::describe(policy, &model.engine)));
     }
 }
 
 /// The same for programs.
-pub(crate) fn json(answer: &Answer, opened: &Opened, prompt: &Prompt, open: Duration) -> Value {
+pub(crate) fn json(answer: &Answer, model: &Model, prompt: &Prompt, open: Duration) -> Value {
     let Answer { generation, policy, .. } = answer;
     let ids = |run: &std::ops::Range<usize>| json!(generation.canvas[run.clone()]);
     json!({
@@ -60,8 +60,8 @@ pub(crate) fn json(answer: &Answer, opened: &Opened, prompt: &Prompt, open: Dura
         "ids": generation.tokens[..answer.counted.min(generation.tokens.len())],
         "filled": generation.filled.iter().map(ids).collect::<Vec<_>>(),
         "finish_reason": answer.reason(),
-        "model": opened.origin,
-        "family": opened.engine.arch().family,
+        "model": model.origin,
+        "family": model.engine.arch().family,
         "prompt_tokens": prompt.ids.len(),
         "new_tokens": answer.counted,
         "nfe": generation.nfe,
@@ -74,9 +74,9 @@ pub(crate) fn json(answer: &Answer, opened: &Opened, prompt: &Prompt, open: Dura
         },
         "tokens_per_second": answer.per_second(),
         "cache": { "plan": generation.cache.name(), "approximate": generation.cache.is_approximate(),
-                   "kv": opened.engine.kv().name() },
-        "kernels": kernels(opened),
-        "threads": opened.engine.threads(),
-        "decoding": decoding::describe(policy, &opened.engine),
+                   "kv": model.engine.kv().name() },
+        "kernels": kernels(model),
+        "threads": model.engine.threads(),
+        "decoding": decoding::describe(policy, &model.engine),
     })
 }

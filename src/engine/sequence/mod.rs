@@ -381,10 +381,9 @@ impl<'r> Sequence<'r> {
 
     /// What was generated.
     pub(super) fn finish(&mut self) -> Generation {
-        let (prompt, wanted) = (self.canvas.prompt(), self.canvas.prompt() + self.max_new);
         // Whole blocks are generated; what was not asked for is cut off.
-        let settled = self.canvas.first_mask(prompt..wanted.min(self.canvas.len()));
-        let stop = self.canvas.settled_stop(prompt..settled, &self.stop);
+        let settled = self.canvas.settled_text(self.max_new, &self.stop);
+        let stop = self.canvas.text_stop(self.max_new, &self.stop).filter(|pos| *pos == settled.end);
         let reason = match stop {
             Some(pos) => StopReason::Stop(self.canvas.ids()[pos]),
             None if self.cancelled => StopReason::Cancelled,
@@ -393,7 +392,7 @@ impl<'r> Sequence<'r> {
         let mut filled = std::mem::take(&mut self.filled);
         filled.retain(|run| self.canvas.first_mask(run.clone()) == run.end);
         Generation {
-            tokens: self.canvas.ids()[prompt..stop.unwrap_or(settled)].to_vec(),
+            tokens: self.canvas.ids()[settled].to_vec(),
             canvas: self.canvas.ids().to_vec(),
             filled,
             carried: self.carried,

@@ -3,18 +3,17 @@
 mod input;
 mod output;
 
-use crate::answer::{self, Answer, Setup};
+use crate::answer;
 use crate::args::Cli;
-use crate::cli::{self, INTERRUPTED, Opened, Progress};
+use crate::cli::{self, INTERRUPTED, Progress};
 use crate::demo;
 use crate::display::Silent;
-use crate::prompt::Prompt;
 use crate::report::seconds;
-use crate::transcript::Ending;
 use clap::Args;
 use diffulex::engine::Session;
 use diffulex::text::chat::Message;
-use diffulex::{Error, Result};
+use diffulex::text_model::{Answer, Prompt, Setup};
+use diffulex::{Error, Model, Result};
 use input::{Line, Task, Words};
 use output::Output;
 use serde_json::{Value, json};
@@ -80,13 +79,13 @@ impl Batch {
     ///
     /// # Errors
     /// Options that make no sense, or an output that cannot be written. What is wrong with a line is recorded there.
-    pub(crate) fn run(mut self, args: &Cli, opened: &Opened) -> Result<ExitCode> {
-        let policy = args.decoding.overrides.policy(&opened.engine)?;
-        let setup = Setup::new(&args.length, policy, &opened.engine)?;
+    pub(crate) fn run(mut self, args: &Cli, model: &Model) -> Result<ExitCode> {
+        let policy = args.decoding.overrides.policy(&model.engine)?;
+        let setup = answer::setup(&args.length, policy, model)?;
         if args.model.weights.is_none() && !args.output.quiet {
             cli::note(demo::NOTICE);
         }
-        let mut session = opened.engine.session()?;
+        let mut session = model.engine.session()?;
         let mut counts = Counts::default();
         let progress = Progress::start("", args.output.quiet);
         cli::catch_interrupt();
@@ -98,7 +97,7 @@ impl Batch {
             progress.message(format!("prompt {} of {}", index + 1, self.lines.len()));
             let outcome = match &line.task {
                 Ok(task) => {
-                    answer_to(task, args, opened, &setup, &mut session).map_err(|error| error.to_string())
+                    answer_to(task, args, model, &setup, &mut session).map_err(|error| error.to_string())
                 }
                 Err(reason) => Err(reason.clone()),
             };
@@ -147,30 +146,28 @@ impl Counts {
 fn answer_to(
     task: &Task,
     args: &Cli,
-    opened: &Opened,
+    model: &Model,
     setup: &Setup,
     session: &mut Session<'_>,
 ) -> Result<(Answer, Prompt)> {
     let system = task.system.as_deref().or(args.prompt.system.as_deref());
     let prompt = match &task.words {
-        Words::Prompt(text) => Prompt::of_text(text, system, args.prompt.raw, opened)?,
+        Words::Prompt(text) => model.prompt_with(text, system, args.prompt.raw)?,
         Words::Messages(messages) => {
             let own = messages.first().is_some_and(|first| first.role == "system");
             let system = system.filter(|_| !own).map(|text| Message::new("system", text));
             let messages: Vec<_> = system.into_iter().chain(messages.iter().cloned()).collect();
-            Prompt::of_messages(&messages, opened)?
+            model.conversation(&messages)?
         }
     };
     let setup = Setup {
         policy: setup.policy.clone(),
-        ending: Ending {
-            ids: setup.ending.ids.clone(),
-            strings: task.stop.clone().unwrap_or_else(|| setup.ending.strings.clone()),
-        },
+        stop_ids: setup.stop_ids.clone(),
+        stop: task.stop.clone().unwrap_or_else(|| setup.stop.clone()),
         seed: task.seed.unwrap_or(setup.seed),
         max_tokens: task.max_tokens.or(setup.max_tokens),
     };
-    let answer = answer::answer(session, opened, &setup, &prompt, &mut Silent)?;
+    let answer = answer::answer(session, model, &setup, &prompt, &mut Silent)?;
     Ok((answer, prompt))
 }
 

@@ -2,12 +2,11 @@
 
 use super::cells::cells;
 use super::screen::{Piece, Style};
-use crate::cli::Opened;
 use diffulex::cache::Attention;
 use diffulex::sampler::{Candidate, Canvas, Score};
 use diffulex::tensor::TokenId;
 use diffulex::text::{StreamDecoder, Tokenizer};
-use diffulex::{Policy, Result};
+use diffulex::{Model, Policy, Result};
 use std::ops::Range;
 
 const MASK: &str = "░";
@@ -16,8 +15,6 @@ const MASK: &str = "░";
 pub(crate) struct Span {
     /// The first one: that after the prompt, or 0 if gaps of the prompt are filled in.
     pub(crate) start: usize,
-    /// Where the prompt ends. Only after it does a stop id end the text.
-    pub(crate) prompt: usize,
     /// New tokens at most.
     pub(crate) max_new: usize,
 }
@@ -41,15 +38,14 @@ pub(crate) struct Region<'a> {
 impl<'a> Region<'a> {
     /// Of an answer decoded by `policy`. `as_ids` shows numbers instead of words.
     pub(crate) fn new(
-        opened: &'a Opened,
+        model: &'a Model,
         policy: &Policy,
         stop_ids: &'a [TokenId],
         as_ids: bool,
         span: Span,
     ) -> Self {
-        let tokenizer =
-            opened.tokenizer.as_ref().filter(|_| !as_ids).map(|tokenizer| tokenizer as &dyn Tokenizer);
-        let block = match opened.engine.arch().attention {
+        let tokenizer = model.tokenizer.as_deref().filter(|_| !as_ids);
+        let block = match model.engine.arch().attention {
             Attention::BlockCausal { block } if span.start > 0 => {
                 Some(policy.schedule.block.unwrap_or(block))
             }
@@ -146,11 +142,8 @@ impl<'a> Region<'a> {
         format!("{}{id}", if pos > self.span.start { "," } else { "" })
     }
 
-    /// The end of the answer: the first stop id, known masks before it or not, or its length.
     fn end(&self, canvas: &Canvas) -> usize {
-        let end = canvas.len().min(self.span.prompt + self.span.max_new);
-        let new = self.span.prompt.min(end)..end;
-        new.into_iter().find(|&pos| self.stop_ids.contains(&canvas.ids()[pos])).unwrap_or(end)
+        canvas.text_end(self.span.max_new, self.stop_ids)
     }
 
     fn live_end(&self, canvas: &Canvas) -> usize {

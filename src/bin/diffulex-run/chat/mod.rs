@@ -10,18 +10,16 @@ mod input;
 mod settings;
 mod stats;
 
-use crate::answer::{self, Answer, DEFAULT_MAX_TOKENS, Setup};
+use crate::answer;
 use crate::args::{Cli, OutputArgs};
-use crate::cli::{self, INTERRUPTED, Opened, decoding};
+use crate::cli::{self, INTERRUPTED, decoding};
 use crate::display::{self, CanvasChoice};
-use crate::prompt::Prompt;
 use crate::{demo, info, report};
 use command::Command;
 use conversation::{Conversation, Saved, Turn};
 use diffulex::engine::{Session, StopReason};
-use diffulex::text::Tokenizer;
-use diffulex::text::chat::ChatTemplate;
-use diffulex::{Error, Result};
+use diffulex::text_model::{Answer, DEFAULT_MAX_TOKENS, Prompt, Setup};
+use diffulex::{Error, Model, Result};
 use input::Input;
 use serde_json::{Value, json};
 use settings::Settings;
@@ -43,11 +41,11 @@ pub(crate) fn is_asked_for(args: &Cli) -> bool {
 /// # Errors
 /// Options that make no sense for the model, a model without a chat template, input that is no text, output that cannot be
 /// written. What is wrong with a single turn or command is noted and does not end the session.
-pub(crate) fn run(args: &Cli, opened: &Opened, is_demo: bool) -> Result<ExitCode> {
-    let mut chat = Chat::new(args, opened)?;
+pub(crate) fn run(args: &Cli, model: &Model, is_demo: bool) -> Result<ExitCode> {
+    let mut chat = Chat::new(args, model)?;
     let mut input = Input::open()?;
     if !args.output.quiet {
-        greet(opened, is_demo);
+        greet(model, is_demo);
     }
     if args.output.verbose {
         cli::note(&info::text(&chat.describe()));
@@ -64,17 +62,17 @@ pub(crate) fn run(args: &Cli, opened: &Opened, is_demo: bool) -> Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
-fn greet(opened: &Opened, is_demo: bool) {
+fn greet(model: &Model, is_demo: bool) {
     if is_demo {
         cli::note(demo::NOTICE);
         cli::note(&format!("Try: {}", demo::SUGGESTIONS.join("  ")));
     }
-    let engine = &opened.engine;
+    let engine = &model.engine;
     cli::note(&format!(
         "{}: {}, {}, {} threads\n/help lists the commands",
-        opened.origin,
+        model.origin,
         engine.arch().family,
-        report::kernels(opened),
+        report::kernels(model),
         engine.threads()
     ));
 }
@@ -89,9 +87,7 @@ enum Flow {
 
 /// A conversation in progress.
 struct Chat<'a> {
-    opened: &'a Opened,
-    tokenizer: &'a dyn Tokenizer,
-    template: &'a ChatTemplate,
+    model: &'a Model,
     session: Session<'a>,
     settings: Settings,
     /// What the settings mean.
@@ -103,19 +99,20 @@ struct Chat<'a> {
 }
 
 impl<'a> Chat<'a> {
-    fn new(args: &Cli, opened: &'a Opened) -> Result<Self> {
+    fn new(args: &Cli, model: &'a Model) -> Result<Self> {
         let missing =
-            |what: &str| Error::format(&opened.origin, format!("{what}, which a conversation needs"));
+            |what: &str| Error::format(&model.origin, format!("{what}, which a conversation needs"));
+        if model.tokenizer.is_none() {
+            return Err(missing("no tokenizer"));
+        }
+        if model.template.is_none() {
+            return Err(missing("no chat template (--prompt works without one)"));
+        }
         let settings = Settings { decoding: args.decoding.clone(), length: args.length.clone() };
         Ok(Self {
-            opened,
-            tokenizer: opened.tokenizer.as_ref().ok_or_else(|| missing("no tokenizer"))?,
-            template: opened
-                .template
-                .as_ref()
-                .ok_or_else(|| missing("no chat template (--prompt works without one)"))?,
-            session: opened.engine.session()?,
-            setup: settings.resolve(opened)?,
+            model,
+            session: model.engine.session()?,
+            setup: settings.resolve(model)?,
             settings,
             output: args.output.clone(),
             conversation: Conversation { system: args.prompt.system.clone(), ..Conversation::default() },
@@ -175,13 +172,13 @@ impl<'a> Chat<'a> {
 
     /// Puts settings in force, all or nothing.
     fn change(&mut self, settings: Settings) -> Result<()> {
-        self.setup = settings.resolve(self.opened)?;
+        self.setup = settings.resolve(self.model)?;
         self.settings = settings;
         Ok(())
     }
 
     fn save(&self, path: &Path) -> Result<()> {
-        let family = self.opened.engine.arch().family;
+        let family = self.model.engine.arch().family;
         Saved::new(family, self.settings.clone(), self.conversation.clone()).write(path)
     }
 
@@ -190,7 +187,7 @@ impl<'a> Chat<'a> {
         self.change(saved.settings)?;
         self.conversation = saved.conversation;
         self.last = None;
-        let family = self.opened.engine.arch().family;
+        let family = self.model.engine.arch().family;
         if saved.family != family {
             cli::note(&format!("note: it was saved from {}; this model is {family}", saved.family));
         }
@@ -254,9 +251,9 @@ impl<'a> Chat<'a> {
 
     fn answer(&mut self, turns: usize, question: &str, setup: &Setup) -> Result<Answer> {
         let prompt = self.prompt(turns, question)?;
-        let inner = display::choose(&self.output, self.opened, setup, &prompt)?;
+        let inner = display::choose(&self.output, self.model, setup, &prompt)?;
         let mut display = Counting { inner, kept: None };
-        let answer = answer::answer(&mut self.session, self.opened, setup, &prompt, &mut display)?;
+        let answer = answer::answer(&mut self.session, self.model, setup, &prompt, &mut display)?;
         if !self.output.quiet {
             cli::note(&stats::line(&answer, prompt.ids.len(), display.kept.unwrap_or(0)));
         }
@@ -265,9 +262,9 @@ impl<'a> Chat<'a> {
 
     /// The conversation up to a question, as ids.
     fn prompt(&self, turns: usize, question: &str) -> Result<Prompt> {
-        let rendered = self.template.render(&self.conversation.messages(turns, question), true)?;
-        let ids = self.tokenizer.encode(&rendered)?;
-        if question.contains("<mask:") || ids.contains(&self.opened.engine.mask()?) {
+        let rendered = self.model.render(&self.conversation.messages(turns, question))?;
+        let ids = self.model.tokenizer()?.encode(&rendered)?;
+        if question.contains("<mask:") || ids.contains(&self.model.engine.mask()?) {
             let reason = "a mask given: a conversation has no gaps to fill in, --prompt TEXT does that";
             return Err(Error::option("chat", reason));
         }
@@ -294,13 +291,13 @@ impl<'a> Chat<'a> {
             "turns": self.conversation.turns.len(),
             "max_tokens": self.setup.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS),
             "seed": self.settings.length.seed,
-            "stop_strings": self.setup.ending.strings,
+            "stop_strings": self.setup.stop,
             "stats": !self.output.quiet,
             "canvas": format!("{:?}", self.output.canvas).to_lowercase(),
-            "context": self.opened.engine.context(),
+            "context": self.model.engine.context(),
         });
         if let (Some(all), Value::Object(decoding)) =
-            (all.as_object_mut(), decoding::describe(&self.setup.policy, &self.opened.engine))
+            (all.as_object_mut(), decoding::describe(&self.setup.policy, &self.model.engine))
         {
             all.extend(decoding);
         }

@@ -1,11 +1,11 @@
 //! [`Settings`]: what commands change. They are options of the command line, and become a policy in the same way.
 
-use crate::answer::Setup;
+use crate::answer;
 use crate::args::LengthArgs;
-use crate::cli::Opened;
 use crate::cli::decoding::DecodingArgs;
 use diffulex::engine::options::{DecodeOption, OPTIONS};
-use diffulex::{Error, Result};
+use diffulex::text_model::Setup;
+use diffulex::{Error, Model, Result};
 use serde::{Deserialize, Serialize};
 
 /// Everything that a session can change about its answers.
@@ -53,13 +53,13 @@ impl Settings {
     ///
     /// # Errors
     /// As the command line would complain about the options, and for answers that are longer than the context.
-    pub(crate) fn resolve(&self, opened: &Opened) -> Result<Setup> {
-        let policy = self.decoding.overrides.policy(&opened.engine)?;
-        let context = opened.engine.context();
+    pub(crate) fn resolve(&self, model: &Model) -> Result<Setup> {
+        let policy = self.decoding.overrides.policy(&model.engine)?;
+        let context = model.engine.context();
         if let Some(n) = self.length.max_tokens.filter(|n| !(1..=context).contains(n)) {
             let reason = format!("{n} given, a number from 1 to {context} (the context) expected");
             return Err(Error::option("max-tokens", reason));
         }
-        Setup::new(&self.length, policy, &opened.engine)
+        answer::setup(&self.length, policy, model)
     }
 }

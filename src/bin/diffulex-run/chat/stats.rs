@@ -1,7 +1,7 @@
 //! The line about an answer, and the display that counts for it.
 
-use crate::answer::Answer;
 use crate::display::Display;
+use diffulex::text_model::Answer;
 use diffulex::{Control, Event, Result};
 
 /// Another display that remembers how much of the prompt the session had already.

@@ -5,16 +5,15 @@
 
 mod recorder;
 
-use crate::answer::{Answer, Setup};
-use crate::cli::{self, Opened, decoding};
+use crate::cli::{self, decoding};
 use crate::display::Display;
-use crate::prompt::Prompt;
 use diffulex::cache::Attention;
 use diffulex::engine::PassKind;
 use diffulex::sampler::Candidate;
 use diffulex::tensor::TokenId;
 use diffulex::text::Tokenizer;
-use diffulex::{Control, Error, Event, Result};
+use diffulex::text_model::{Answer, Prompt, Setup};
+use diffulex::{Control, Error, Event, Model, Result};
 use recorder::{CANDIDATES, Pass, Recorder};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -73,14 +72,14 @@ impl Trace {
     /// [`Error::Io`].
     pub(crate) fn finish(
         self,
-        opened: &Opened,
+        model: &Model,
         setup: &Setup,
         prompt: &Prompt,
         answer: &Answer,
         summary: &Value,
     ) -> Result<()> {
-        let mut words = Words { tokenizer: opened.tokenizer.as_ref().map(|t| t as _), known: HashMap::new() };
-        let head = head(opened, setup, prompt, answer, &mut words);
+        let mut words = Words { tokenizer: model.tokenizer.as_deref(), known: HashMap::new() };
+        let head = head(model, setup, prompt, answer, &mut words);
         let passes = &self.recorder.passes;
         cli::replace(&self.path, |out| match self.form {
             Form::Json => write_json(out, &head, passes, summary, &mut words),
@@ -138,15 +137,15 @@ fn rounded(x: f64) -> f64 {
 }
 
 /// Everything but the passes and the summary.
-fn head(opened: &Opened, setup: &Setup, prompt: &Prompt, answer: &Answer, words: &mut Words<'_>) -> Value {
-    let (engine, generation) = (&opened.engine, &answer.generation);
+fn head(model: &Model, setup: &Setup, prompt: &Prompt, answer: &Answer, words: &mut Words<'_>) -> Value {
+    let (engine, generation) = (&model.engine, &answer.generation);
     let texts: Vec<_> = prompt.ids.iter().map(|&id| words.of(id).map(str::to_string)).collect();
     let text = words.tokenizer.and_then(|tokenizer| tokenizer.decode(&prompt.ids, false).ok());
     json!({
         "format": "diffulex-trace",
         "version": VERSION,
         "program": format!("diffulex-run {}", env!("CARGO_PKG_VERSION")),
-        "model": opened.origin,
+        "model": model.origin,
         "family": engine.arch().family,
         "attention": match engine.arch().attention {
             Attention::Bidirectional => "bidirectional",

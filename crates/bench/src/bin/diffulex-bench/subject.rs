@@ -69,10 +69,10 @@ impl Subject {
 
     fn checkpoint(args: &Cli, path: &Path, builder: EngineBuilder, exec: Arc<Threads>) -> Result<Self> {
         let files = ModelArgs { mask_id: args.model.mask_id, ..ModelArgs::default() };
-        let opened = files.open_with(path, builder, !args.machine.no_memory_check)?;
-        opened.note.iter().for_each(|note| cli::note(note));
-        check_activations(args.machine.activations()?, &opened.engine.model().formats())?;
-        Ok(Self { name: opened.origin, engine: opened.engine, exec, is_random: false, seconds: 0.0 })
+        let (model, note) = files.open_with(path, builder, !args.machine.no_memory_check)?;
+        note.iter().for_each(|note| cli::note(note));
+        check_activations(args.machine.activations()?, &model.engine.model().formats())?;
+        Ok(Self { name: model.origin, engine: model.engine, exec, is_random: false, seconds: 0.0 })
     }
 
     fn random(args: &Cli, name: &str, builder: EngineBuilder, exec: Arc<Threads>) -> Result<Self> {

@@ -7,9 +7,8 @@ mod question;
 pub(crate) use grid::Grid;
 
 use crate::args::Cli;
-use diffulex::text::Tokenizer;
-use diffulex::{Control, Error, Request, Result};
-use diffulex_cli::{self as cli, MachineArgs, ModelArgs, Opened};
+use diffulex::{Control, Error, Model, Request, Result};
+use diffulex_cli::{self as cli, MachineArgs, ModelArgs};
 use grid::Setting;
 use question::Question;
 use serde_json::{Value, json};
@@ -79,21 +78,18 @@ fn questions(args: &Cli, weights: &Path) -> Result<(Vec<Question>, Vec<String>)>
     Ok((questions, tasks.into_iter().map(|(task, _)| task).collect()))
 }
 
-fn ask(opened: &Opened, setting: &Setting, questions: &[Question], tasks: &[String]) -> Result<Score> {
-    let engine = &opened.engine;
+fn ask(model: &Model, setting: &Setting, questions: &[Question], tasks: &[String]) -> Result<Score> {
+    let engine = &model.engine;
     let policy = setting.decoding.policy(engine)?;
     let mut score = Score { tasks: vec![(0, 0); tasks.len()], ..Score::default() };
     let mut session = engine.session()?;
     for question in questions {
-        let prompt = question.prompt(opened)?;
+        let prompt = question.prompt(model)?;
         let max_new = if question.is_text() { 0 } else { question.max_tokens };
         let request = Request { stop: engine.stop(), ..Request::new(&prompt, max_new, &policy) };
         let generation = session.generate(&request, &mut |_| Ok(Control::Continue))?;
         let ids = if question.is_text() { &generation.canvas } else { &generation.tokens };
-        let answer = match &opened.tokenizer {
-            Some(tokenizer) => tokenizer.decode(ids, true)?,
-            None => String::new(),
-        };
+        let answer = model.tokenizer()?.decode(ids, true)?;
         let task = tasks.iter().position(|task| *task == question.task).unwrap_or_default();
         score.tasks[task].0 += usize::from(question.accepts(&answer));
         score.tasks[task].1 += 1;

@@ -2,10 +2,8 @@
 //! `{"task", "messages": [{"role", "content"}] or "text" with a gap, "expect" or "must" and "must_not", "max_tokens"}`.
 
 use diffulex::tensor::TokenId;
-use diffulex::text::Tokenizer;
-use diffulex::text::chat::Message;
-use diffulex::{Error, Result};
-use diffulex_cli::{Opened, gaps};
+use diffulex::text::Message;
+use diffulex::{Error, Model, Result};
 use serde_json::{Map, Value};
 use std::path::Path;
 
@@ -87,15 +85,10 @@ impl Question {
     ///
     /// # Errors
     /// If the model has no tokenizer or no chat template, or a gap is malformed.
-    pub(crate) fn prompt(&self, opened: &Opened) -> Result<Vec<TokenId>> {
-        let missing = |what: &str| Error::format(&opened.origin, format!("no {what}, which questions need"));
-        let tokenizer = opened.tokenizer.as_ref().ok_or_else(|| missing("tokenizer.json"))?;
+    pub(crate) fn prompt(&self, model: &Model) -> Result<Vec<TokenId>> {
         match &self.ask {
-            Ask::Text(text) => gaps::encode(text, tokenizer, &opened.engine),
-            Ask::Chat(messages) => {
-                let template = opened.template.as_ref().ok_or_else(|| missing("chat template"))?;
-                tokenizer.encode(&template.render(messages, true)?)
-            }
+            Ask::Text(text) => model.encode_with_gaps(text),
+            Ask::Chat(messages) => model.tokenizer()?.encode(&model.render(messages)?),
         }
     }
 

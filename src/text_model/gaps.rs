@@ -1,15 +1,15 @@
 //! Gaps in a prompt: `<mask:N>` stands for N masks that the model fills in.
 
-use diffulex::engine::Engine;
-use diffulex::error::{Error, Result};
-use diffulex::tensor::TokenId;
-use diffulex::text::Tokenizer;
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::tensor::TokenId;
+use crate::text::Tokenizer;
 
 /// The ids of a text, with the model's mask wherever `<mask:N>` stands in it.
 ///
 /// # Errors
 /// [`Error::Option`] for a gap without a number or longer than the context, [`Error::Text`] from the tokenizer, or no mask id.
-pub fn encode(text: &str, tokenizer: &dyn Tokenizer, engine: &Engine) -> Result<Vec<TokenId>> {
+pub(super) fn encode(text: &str, tokenizer: &dyn Tokenizer, engine: &Engine) -> Result<Vec<TokenId>> {
     let mut ids = Vec::new();
     for piece in pieces(text, engine.context())? {
         match piece {

@@ -1,22 +1,22 @@
-//! [`Transcript`]: the text of an answer as it becomes final, and where it ends.
+//! [`TextStream`]: the text of an answer as it becomes final, and where it ends.
 //!
 //! Tokens are final from the left up to the first mask. Each goes through the decoder and the stop strings once, so the
 //! number of tokens before a stop is known exactly.
 
-use crate::cli::Opened;
-use diffulex::sampler::Canvas;
-use diffulex::tensor::TokenId;
-use diffulex::text::{StopStrings, StreamDecoder, Tokenizer};
-use diffulex::{Generation, Result};
-use std::ops::Range;
+use super::{Prompt, Setup};
+use crate::engine::Generation;
+use crate::error::Result;
+use crate::sampler::Canvas;
+use crate::tensor::TokenId;
+use crate::text::{StopStrings, StreamDecoder, Tokenizer};
 
-/// What the answer says so far.
-pub(crate) struct Transcript<'a> {
+/// What an answer says so far. Fed with the canvas after every step, it returns the text that became final; pieces together are
+/// the text.
+pub struct TextStream<'a> {
     tokenizer: Option<&'a dyn Tokenizer>,
     decoder: Option<StreamDecoder<'a>>,
     stops: StopStrings,
     stop_ids: &'a [TokenId],
-    prompt: usize,
     max_new: usize,
     /// Tokens taken in.
     taken: usize,
@@ -24,23 +24,14 @@ pub(crate) struct Transcript<'a> {
     stopped: bool,
 }
 
-impl<'a> Transcript<'a> {
-    /// Of an answer of at most `max_new` tokens to a prompt of `prompt` tokens; `as_ids` writes numbers instead of words.
-    pub(crate) fn new(
-        opened: &'a Opened,
-        as_ids: bool,
-        prompt: usize,
-        ending: &'a Ending,
-        max_new: usize,
-    ) -> Self {
-        let tokenizer =
-            opened.tokenizer.as_ref().filter(|_| !as_ids).map(|tokenizer| tokenizer as &dyn Tokenizer);
+impl<'a> TextStream<'a> {
+    /// Of an answer of at most `max_new` tokens; without a tokenizer, ids are written as numbers with commas between them.
+    pub fn new(tokenizer: Option<&'a dyn Tokenizer>, setup: &'a Setup, max_new: usize) -> Self {
         Self {
             tokenizer,
             decoder: tokenizer.map(|tokenizer| StreamDecoder::new(tokenizer, true)),
-            stops: StopStrings::new(ending.strings.iter().cloned()),
-            stop_ids: &ending.ids,
-            prompt,
+            stops: StopStrings::new(setup.stop.iter().cloned()),
+            stop_ids: &setup.stop_ids,
             max_new,
             taken: 0,
             text: String::new(),
@@ -48,13 +39,12 @@ impl<'a> Transcript<'a> {
         }
     }
 
-    /// Takes what became final and returns its text.
-    pub(crate) fn advance(&mut self, canvas: &Canvas) -> Result<String> {
-        let end = canvas.len().min(self.prompt + self.max_new);
-        let settled = canvas.first_mask(self.prompt.min(end)..end);
-        let new = &canvas.ids()[self.prompt.min(settled)..settled];
-        let until = new.iter().position(|id| self.stop_ids.contains(id)).unwrap_or(new.len());
-        self.take(&new[..until])
+    /// Takes what became final and returns its text, as far as no stop string could begin in it.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::decode`].
+    pub fn push(&mut self, canvas: &Canvas) -> Result<String> {
+        self.take(&canvas.ids()[canvas.settled_text(self.max_new, self.stop_ids)])
     }
 
     fn take(&mut self, tokens: &[TokenId]) -> Result<String> {
@@ -73,7 +63,10 @@ impl<'a> Transcript<'a> {
     }
 
     /// Takes the rest of a finished generation and returns its text.
-    pub(crate) fn finish(&mut self, generation: &Generation) -> Result<String> {
+    ///
+    /// # Errors
+    /// As [`Tokenizer::decode`].
+    pub fn finish(&mut self, generation: &Generation) -> Result<String> {
         let mut settled = self.take(&generation.tokens)?;
         if let Some(decoder) = self.decoder.as_mut().filter(|_| !self.stopped) {
             let rest = decoder.finish()?;
@@ -102,11 +95,13 @@ impl<'a> Transcript<'a> {
         Ok(needed)
     }
 
-    /// Takes the whole sequence with its gaps filled in, prompt included, or only the positions `part` of it, and returns its
-    /// text.
-    pub(crate) fn whole(&mut self, generation: &Generation, part: Option<Range<usize>>) -> Result<String> {
-        let end = (self.prompt + generation.tokens.len()).min(generation.canvas.len());
-        let ids = &generation.canvas[part.unwrap_or(0..end)];
+    /// Takes the whole sequence with its gaps filled in, prompt included, or only the gap before a suffix, and returns its text.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::decode`].
+    pub fn filled(&mut self, generation: &Generation, prompt: &Prompt) -> Result<String> {
+        let end = (prompt.ids.len() + generation.tokens.len()).min(generation.canvas.len());
+        let ids = &generation.canvas[prompt.gap.clone().unwrap_or(0..end)];
         let text = match self.tokenizer {
             Some(tokenizer) => tokenizer.decode(ids, true)?,
             None => ids.iter().map(TokenId::to_string).collect::<Vec<_>>().join(","),
@@ -117,26 +112,17 @@ impl<'a> Transcript<'a> {
     }
 
     /// All text so far.
-    pub(crate) fn text(&self) -> &str {
+    pub fn text(&self) -> &str {
         &self.text
     }
 
     /// New tokens up to the end of the text.
-    pub(crate) fn counted(&self) -> usize {
+    pub fn counted(&self) -> usize {
         self.taken
     }
 
     /// Whether a stop string ended the text.
-    pub(crate) fn stopped(&self) -> bool {
+    pub fn stopped(&self) -> bool {
         self.stopped
     }
-}
-
-/// What ends a text, beside its length.
-#[derive(Clone, PartialEq)]
-pub(crate) struct Ending {
-    /// Ids that are not part of the text.
-    pub(crate) ids: Vec<TokenId>,
-    /// Strings that are not part of the text.
-    pub(crate) strings: Vec<String>,
 }

@@ -1,7 +1,6 @@
 //! Weight files that are mapped: whoever writes to one changes the weights of a running model.
 
-use diffulex::error::{Error, Result};
-use diffulex::weights::Checkpoint;
+use super::{Checkpoint, Error, Result};
 use std::fs::{File, Metadata, TryLockError};
 use std::path::PathBuf;
 use std::time::SystemTime;

@@ -1,0 +1,132 @@
+//! [`Model::answer`]: a prompt goes through the decoding loop, its text to whoever listens.
+
+use super::{Model, Prompt, TextStream};
+use crate::engine::{Control, Event, Generation, Request, Session, StopReason};
+use crate::error::Result;
+use crate::sampler::Policy;
+use crate::tensor::TokenId;
+
+/// New tokens at most, unless the caller says otherwise.
+pub const DEFAULT_MAX_TOKENS: usize = 128;
+
+/// How answers are decoded: everything but the prompt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setup {
+    /// How to decode.
+    pub policy: Policy,
+    /// Ids that end the text and are not part of it.
+    pub stop_ids: Vec<TokenId>,
+    /// Strings that end the text and are not part of it.
+    pub stop: Vec<String>,
+    /// Seed of every random number.
+    pub seed: u64,
+    /// New tokens at most. `None`: [`DEFAULT_MAX_TOKENS`], or none at all if the prompt has gaps to fill in.
+    pub max_tokens: Option<usize>,
+}
+
+impl Setup {
+    /// New tokens after the prompt, at most; `fills_gaps` as [`Model::fills_gaps`] says.
+    pub fn new_tokens(&self, prompt: &Prompt, fills_gaps: bool) -> usize {
+        // Before a suffix, the number of tokens is the length of the gap.
+        let given = self.max_tokens.filter(|_| prompt.gap.is_none());
+        given.unwrap_or(if fills_gaps { 0 } else { DEFAULT_MAX_TOKENS })
+    }
+}
+
+/// A finished answer.
+pub struct Answer {
+    /// Its text; with the prompt around it if `<mask:N>` was filled in, and only what fills the gap before a suffix.
+    pub text: String,
+    /// The end of `text` that no event brought.
+    pub rest: String,
+    /// What was decoded.
+    pub generation: Generation,
+    /// How it was decoded.
+    pub policy: Policy,
+    /// New tokens up to the end of the text, after every stop.
+    pub counted: usize,
+    /// Whether a stop string ended the text.
+    pub stopped_by_string: bool,
+}
+
+impl Answer {
+    /// Why it ended, in words.
+    pub fn reason(&self) -> &'static str {
+        match self.generation.stop {
+            _ if self.stopped_by_string => "stop string",
+            StopReason::Stop(_) => "stop id",
+            StopReason::Length => "length",
+            StopReason::Cancelled => "cancelled",
+        }
+    }
+
+    /// New tokens for each pass that made tokens.
+    pub fn per_forward(&self) -> f64 {
+        self.counted as f64 / self.generation.decode_passes().max(1) as f64
+    }
+
+    /// New tokens per second of decoding.
+    pub fn per_second(&self) -> f64 {
+        self.counted as f64 / self.generation.timings.decode.as_secs_f64().max(1e-9)
+    }
+}
+
+impl Model {
+    /// How the checkpoint is decoded unless somebody says otherwise.
+    pub fn setup(&self) -> Setup {
+        let (policy, stop_ids) = (self.engine.default_policy(), self.engine.stop().to_vec());
+        Setup { policy, stop_ids, stop: Vec::new(), seed: 0, max_tokens: None }
+    }
+
+    /// Answers `prompt` in a session of its own, with what the checkpoint says.
+    ///
+    /// # Errors
+    /// As [`Self::answer`].
+    pub fn ask(&self, prompt: &Prompt) -> Result<Answer> {
+        let mut session = self.engine.session()?;
+        self.answer(&mut session, prompt, &self.setup(), &mut |_, _| Ok(Control::Continue))
+    }
+
+    /// Answers `prompt`. `on_event` is told of every event with the text that became final by it, may end the answer with what there
+    /// is, and may fail it.
+    ///
+    /// # Errors
+    /// As [`Session::generate`], what the tokenizer cannot decode, an error of `on_event`, and files that changed while their
+    /// weights were mapped.
+    pub fn answer(
+        &self,
+        session: &mut Session<'_>,
+        prompt: &Prompt,
+        setup: &Setup,
+        on_event: &mut dyn FnMut(&Event<'_>, &str) -> Result<Control>,
+    ) -> Result<Answer> {
+        let fills_gaps = self.fills_gaps(prompt)?;
+        let max_new = setup.new_tokens(prompt, fills_gaps);
+        let request = Request {
+            stop: &setup.stop_ids,
+            seed: setup.seed,
+            ..Request::new(&prompt.ids, max_new, &setup.policy)
+        };
+        let tokenizer = self.tokenizer.as_deref().filter(|_| !prompt.as_ids);
+        let mut stream = TextStream::new(tokenizer, setup, max_new);
+        let generation = session.generate(&request, &mut |event| {
+            let settled = match event {
+                Event::Revealed { canvas, .. } => stream.push(canvas)?,
+                _ => String::new(),
+            };
+            let control = on_event(&event, &settled)?;
+            Ok(if stream.stopped() { Control::Stop } else { control })
+        })?;
+        self.in_use.check()?;
+        let rest =
+            if fills_gaps { stream.filled(&generation, prompt)? } else { stream.finish(&generation)? };
+        Ok(Answer {
+            text: stream.text().to_string(),
+            rest,
+            generation,
+            policy: setup.policy.clone(),
+            counted: stream.counted(),
+            stopped_by_string: stream.stopped(),
+        })
+    }
+}

@@ -1,0 +1,116 @@
+//! [`Parts`]: everything of a checkpoint but its weights, and [`Model::open`].
+
+use super::Model;
+use crate::engine::{Engine, EngineBuilder, ModelFiles};
+use crate::error::Result;
+use crate::json::Value;
+use crate::model::Architecture;
+use crate::tensor::TokenId;
+use crate::text::chat::ChatTemplate;
+use crate::text::hf::HfTokenizer;
+use crate::text::{Template, Tokenizer};
+use crate::weights::{Checkpoint, InUse, Storage, TensorSource};
+use std::path::{Path, PathBuf};
+
+/// The files of a checkpoint beside its weights, read.
+pub struct Parts {
+    /// config.json and generation_config.json.
+    pub files: ModelFiles,
+    /// Absent if there is none.
+    pub tokenizer: Option<HfTokenizer>,
+    /// Absent if there is none.
+    pub template: Option<ChatTemplate>,
+    /// tokenizer_config.json, which may name the mask.
+    pub tokenizer_config: Option<Value>,
+    /// special_tokens_map.json, which may name the mask.
+    pub special_tokens_map: Option<Value>,
+}
+
+impl Parts {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// [`Error::Format`](crate::Error::Format) if there is no config.json, else what is wrong with a file.
+    pub fn read(checkpoint: &Checkpoint) -> Result<Self> {
+        let read = |path: &Option<PathBuf>| path.as_deref().map(Value::read).transpose();
+        let tokenizer_config = read(&checkpoint.tokenizer_config)?;
+        let special_tokens_map = read(&checkpoint.special_tokens_map)?;
+        let tokenizer = tokenizer(checkpoint)?;
+        let config = checkpoint.tokenizer_config.as_deref();
+        let template = ChatTemplate::open(checkpoint.chat_template.as_deref(), config)?;
+        let files = ModelFiles::read(checkpoint)?;
+        Ok(Self { files, tokenizer, template, tokenizer_config, special_tokens_map })
+    }
+
+    /// The mask that the tokenizer names.
+    ///
+    /// # Errors
+    /// As [`HfTokenizer::mask_id`].
+    pub fn mask(&self) -> Result<Option<TokenId>> {
+        let Some(tokenizer) = &self.tokenizer else { return Ok(None) };
+        tokenizer.mask_id(self.tokenizer_config.as_ref(), self.special_tokens_map.as_ref())
+    }
+
+    /// The model as data.
+    pub fn arch(&self) -> &Architecture {
+        &self.files.arch
+    }
+
+    /// Loads the weights. `builder` learns from the tokenizer which ids are tokens, and which one is the mask if neither the builder
+    /// nor config.json says so. `origin` names the model in messages.
+    ///
+    /// # Errors
+    /// As [`EngineBuilder::load`], and [`Self::mask`].
+    pub fn load(self, origin: &str, mut builder: EngineBuilder, source: &dyn TensorSource) -> Result<Model> {
+        if let Some(tokenizer) = &self.tokenizer {
+            // The config decides; only where it is silent does the tokenizer have to name one mask.
+            if builder.given_mask().or(self.files.arch.tokens.mask).is_none() {
+                builder = builder.tokenizer_mask(self.mask()?);
+            }
+            builder = builder.tokens(tokenizer.size(), tokenizer.holes().to_vec());
+        }
+        let engine = builder.load(self.files, source)?;
+        let tokenizer = self.tokenizer.map(|tokenizer| Box::new(tokenizer) as Box<dyn Tokenizer>);
+        let template = self.template.map(|template| Box::new(template) as Box<dyn Template>);
+        Ok(Model::new(engine, tokenizer, template, origin))
+    }
+}
+
+/// The tokenizer that was put in place of the one beside the weights, or what lies there: tokenizer.json, or vocab.json with
+/// merges.txt.
+fn tokenizer(checkpoint: &Checkpoint) -> Result<Option<HfTokenizer>> {
+    let dir = checkpoint.directory();
+    if let Some(path) = checkpoint.tokenizer.as_ref().filter(|path| **path != dir.join("tokenizer.json")) {
+        return HfTokenizer::from_file(path).map(Some);
+    }
+    let there = checkpoint.tokenizer.is_some()
+        || (dir.join("vocab.json").is_file() && dir.join("merges.txt").is_file());
+    there.then(|| HfTokenizer::from_dir(dir)).transpose()
+}
+
+impl Model {
+    /// Opens a checkpoint with default settings: a directory, a `.safetensors` file or an index file, with everything that lies
+    /// beside it. It decodes as `diffulex-run` does.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the files.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_with(path, Engine::builder())
+    }
+
+    /// As [`Self::open`], with the settings of `builder`.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the files or the setup.
+    pub fn open_with(path: impl AsRef<Path>, builder: EngineBuilder) -> Result<Self> {
+        let path = path.as_ref();
+        let checkpoint = Checkpoint::locate(path)?;
+        let parts = Parts::read(&checkpoint)?;
+        let storage = builder.storage_kind();
+        let in_use = if storage == Storage::Map { InUse::hold(&checkpoint)? } else { InUse::default() };
+        let source = checkpoint.open(storage)?;
+        let model = parts.load(&path.display().to_string(), builder, &source)?;
+        in_use.check()?;
+        Ok(Self { in_use, ..model })
+    }
+}

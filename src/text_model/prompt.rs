@@ -1,0 +1,123 @@
+//! [`Prompt`]: what ids a text, a conversation or a text with a gap becomes.
+
+use super::{Model, gaps};
+use crate::error::{Error, Result};
+use crate::tensor::TokenId;
+use crate::text::Message;
+use std::ops::Range;
+
+/// A prompt, ready to be decoded from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prompt {
+    /// Token ids, masks included.
+    pub ids: Vec<TokenId>,
+    /// Whether the answer is written as ids, too.
+    pub as_ids: bool,
+    /// The gap before a suffix, as positions: only what fills it is the answer.
+    pub gap: Option<Range<usize>>,
+}
+
+impl Prompt {
+    /// Ids as they are; the answer is written as ids.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if there are none.
+    pub fn of_ids(ids: Vec<TokenId>) -> Result<Self> {
+        Ok(Self { as_ids: true, ..Self::new(ids)? })
+    }
+
+    fn new(ids: Vec<TokenId>) -> Result<Self> {
+        if ids.is_empty() { Err(empty()) } else { Ok(Self { ids, as_ids: false, gap: None }) }
+    }
+}
+
+fn empty() -> Error {
+    Error::option("prompt", "it is empty, at least one token expected")
+}
+
+impl Model {
+    /// A question, through the chat template if there is one. `<mask:N>` in it is a gap of N tokens to fill in.
+    ///
+    /// # Errors
+    /// An empty text, a gap that makes no sense, no tokenizer, a template that refuses the question.
+    pub fn prompt(&self, text: &str) -> Result<Prompt> {
+        self.prompt_with(text, None, false)
+    }
+
+    /// As [`Self::prompt`], with the words of the system before it; `raw` leaves the template out.
+    ///
+    /// # Errors
+    /// As [`Self::prompt`], and `system` without a template to put it into.
+    pub fn prompt_with(&self, text: &str, system: Option<&str>, raw: bool) -> Result<Prompt> {
+        if text.is_empty() {
+            return Err(empty());
+        }
+        if !raw && self.template.is_some() {
+            let system = system.map(|text| Message::new("system", text));
+            let messages: Vec<_> = system.into_iter().chain([Message::new("user", text)]).collect();
+            return self.conversation(&messages);
+        }
+        if system.is_some() {
+            let reason =
+                if raw { "a raw prompt has no" } else { "the checkpoint has no chat template with a" };
+            return Err(Error::option("system", format!("{reason} place to put it into")));
+        }
+        Prompt::new(self.encode_with_gaps(text)?)
+    }
+
+    /// A conversation, through the chat template, for an answer to follow. `<mask:N>` in it is a gap of N tokens to fill in.
+    ///
+    /// # Errors
+    /// No template, no tokenizer, a template that refuses the conversation, a gap that makes no sense.
+    pub fn conversation(&self, messages: &[Message]) -> Result<Prompt> {
+        // Without a tokenizer a template is of no use: that comes first.
+        self.tokenizer()?;
+        Prompt::new(self.encode_with_gaps(&self.render(messages)?)?)
+    }
+
+    /// Raw text before and after a gap of `masks` tokens.
+    ///
+    /// # Errors
+    /// A gap without a token or longer than the context, no tokenizer, a model without a mask.
+    pub fn prompt_around(&self, before: &str, masks: usize, after: &str) -> Result<Prompt> {
+        self.tokenizer()?;
+        let context = self.engine.context();
+        if !(1..=context).contains(&masks) {
+            let reason = format!("{masks} given, 1 to {context} expected for the gap before --suffix");
+            return Err(Error::option("max-tokens", reason));
+        }
+        let mut ids = self.encode_with_gaps(before)?;
+        let gap = ids.len()..ids.len() + masks;
+        ids.extend(std::iter::repeat_n(self.engine.mask()?, masks));
+        ids.extend(self.encode_with_gaps(after)?);
+        Ok(Prompt { gap: Some(gap), ..Prompt::new(ids)? })
+    }
+
+    /// A conversation as the text that the template makes of it, with the start of the assistant's turn at its end.
+    ///
+    /// # Errors
+    /// No template, or one that refuses the conversation.
+    pub fn render(&self, messages: &[Message]) -> Result<String> {
+        let Some(template) = &self.template else {
+            let what = "the checkpoint has no chat template, which messages need; a prompt works without";
+            return Err(Error::format(&self.origin, what));
+        };
+        template.render(messages, true)
+    }
+
+    /// The ids of a text, with the model's mask wherever `<mask:N>` stands in it.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for a gap without a number or longer than the context, [`Error::Text`] from the tokenizer, or no mask id.
+    pub fn encode_with_gaps(&self, text: &str) -> Result<Vec<TokenId>> {
+        gaps::encode(text, self.tokenizer()?, &self.engine)
+    }
+
+    /// Whether gaps of the prompt are filled in.
+    ///
+    /// # Errors
+    /// If the model has no mask.
+    pub fn fills_gaps(&self, prompt: &Prompt) -> Result<bool> {
+        Ok(prompt.ids.contains(&self.engine.mask()?))
+    }
+}
