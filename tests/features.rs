@@ -25,6 +25,7 @@ fn the_core_depends_on_nothing() {
 
 /// Rounding could hide a difference behind equal tokens, but not behind equal bits of all logits.
 #[test]
+#[ignore = "slow: builds the core again, in a directory of its own"]
 fn no_feature_changes_a_bit() {
     let ours = fingerprint::lines().unwrap();
     // A directory of its own: the build that runs this test holds the lock of the usual one.
@@ -54,6 +55,7 @@ fn no_feature_changes_a_bit() {
 
 /// The example for embedders, in a build without features: from bytes in memory and from a directory.
 #[test]
+#[ignore = "slow: builds the core again, in a directory of its own"]
 fn the_core_alone_answers_a_question() {
     let run = |arguments: &[&str]| {
         let target = concat!(env!("CARGO_MANIFEST_DIR"), "/target/core");

@@ -12,6 +12,12 @@ use crate::text::{Template, Tokenizer};
 use crate::weights::{Checkpoint, InUse, Storage, TensorSource};
 use std::path::{Path, PathBuf};
 
+/// The Rust blocks of the documents are compiled as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+#[doc = include_str!("../../docs/embedding.md")]
+struct Documents;
+
 /// The files of a checkpoint beside its weights, read.
 pub struct Parts {
     /// config.json and generation_config.json.

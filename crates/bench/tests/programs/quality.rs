@@ -21,6 +21,7 @@ fn accuracy(row: &Value) -> f64 {
 }
 
 #[test]
+#[ignore = "slow: hundreds of questions to a trained model"]
 fn the_demo_answers_in_every_format() {
     let rows = quality("sdar", "formats", "20");
     let row = |name: &str| &rows.iter().find(|(found, _)| found == name).unwrap().1;
@@ -40,6 +41,7 @@ fn the_demo_answers_in_every_format() {
 }
 
 #[test]
+#[ignore = "slow: hundreds of questions to a trained model"]
 fn thresholds_save_passes_and_keep_the_answers() {
     let rows = quality("sdar", "decoding", "10");
     let row = |name: &str| &rows.iter().find(|(found, _)| found == name).unwrap().1;
@@ -49,6 +51,7 @@ fn thresholds_save_passes_and_keep_the_answers() {
 }
 
 #[test]
+#[ignore = "slow: hundreds of questions to a trained model"]
 fn the_bidirectional_demo_fills_gaps_and_keeps_caches() {
     let rows = quality("llada", "caches", "10");
     let none = accuracy(&rows[0].1);
