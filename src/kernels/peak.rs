@@ -83,7 +83,9 @@ impl<D: Dots> Multiply for Int8<D> {
     }
     #[inline(always)]
     fn add(self, sums: D::I, codes: D::I, x: D::I) -> D::I {
-        self.0.dot_int8(sums, codes, x)
+        let mut sums = [sums];
+        self.0.dot_int8(&mut sums, &[codes], x);
+        sums[0]
     }
 }
 
@@ -97,7 +99,7 @@ impl<D: Dots> Multiply for Int4<D> {
 
     #[inline(always)]
     fn zero(self) -> D::Partial {
-        self.0.open(self.0.zero())
+        self.0.begin_int4(0)
     }
     #[inline(always)]
     unsafe fn load(self, p: *const u8) -> D::I {
@@ -106,7 +108,9 @@ impl<D: Dots> Multiply for Int4<D> {
     }
     #[inline(always)]
     fn add(self, sums: D::Partial, codes: D::I, x: D::I) -> D::Partial {
-        self.0.dot_int4(sums, codes, x)
+        let mut sums = [sums];
+        self.0.dot_int4(&mut sums, &[codes], x);
+        sums[0]
     }
 }
 
@@ -168,6 +172,8 @@ impl DotProducts<'_> {
 }
 
 impl DotOp for DotProducts<'_> {
+    type Out = ();
+
     #[inline(always)]
     fn run<D: Dots>(self, d: D) {
         match self.code {

@@ -59,7 +59,7 @@ pub enum Group {
 /// Granularity of k in the quantized layout: rows are padded to it.
 pub const K_UNIT: usize = 64;
 /// Longest run of k that kernels sum up before they apply a scale.
-const MAX_STEP: usize = 128;
+pub(crate) const MAX_STEP: usize = 128;
 
 impl Quant {
     /// The scheme, if there is one: groups of 32, 64, 128 or 256; whole rows only of int8; zero points only of int4.

@@ -10,6 +10,7 @@ mod name;
 mod panels;
 
 pub use encode::Loss;
+pub(crate) use format::MAX_STEP;
 pub use format::{Code, Format, Group, K_UNIT, Quant};
 pub use name::{DEFAULT_GROUP, FormatName, group};
 pub use panels::{PANEL_ROWS, Panels, PanelsMut};

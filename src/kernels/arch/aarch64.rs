@@ -47,28 +47,28 @@ pub(super) fn tile_neon<O: TileOp>(s: Neon, op: O) -> O::Out {
     unsafe { enter(s, op) }
 }
 
-pub(super) fn dots_neon<O: DotOp>(d: Neon, op: O) {
+pub(super) fn dots_neon<O: DotOp>(d: Neon, op: O) -> O::Out {
     #[target_feature(enable = "neon")]
-    fn enter<O: DotOp>(d: Neon, op: O) {
-        op.run(d);
+    fn enter<O: DotOp>(d: Neon, op: O) -> O::Out {
+        op.run(d)
     }
     // SAFETY: the token proves this feature.
     unsafe { enter(d, op) }
 }
 
-pub(super) fn dots_neon_dot<O: DotOp>(d: NeonDot, op: O) {
+pub(super) fn dots_neon_dot<O: DotOp>(d: NeonDot, op: O) -> O::Out {
     #[target_feature(enable = "neon,dotprod")]
-    fn enter<O: DotOp>(d: NeonDot, op: O) {
-        op.run(d);
+    fn enter<O: DotOp>(d: NeonDot, op: O) -> O::Out {
+        op.run(d)
     }
     // SAFETY: the token proves these features.
     unsafe { enter(d, op) }
 }
 
-pub(super) fn dots_neon_i8mm<O: DotOp>(mm: NeonI8mm, op: O) {
+pub(super) fn dots_neon_i8mm<O: DotOp>(mm: NeonI8mm, op: O) -> O::Out {
     #[target_feature(enable = "neon,dotprod,i8mm")]
-    fn enter<O: DotOp>(mm: NeonI8mm, op: O) {
-        op.run_matrix(mm);
+    fn enter<O: DotOp>(mm: NeonI8mm, op: O) -> O::Out {
+        op.run_matrix(mm)
     }
     // SAFETY: the token proves these features.
     unsafe { enter(mm, op) }

@@ -37,7 +37,7 @@ pub(crate) fn dot_units(_: Level) -> Vec<DotUnit> {
 
 impl DotUnit {
     /// Runs a kernel of integer dot products.
-    pub(crate) fn run<O: DotOp>(self, op: O) {
+    pub(crate) fn run<O: DotOp>(self, op: O) -> O::Out {
         match self {
             Self::Scalar(d) => op.run(d),
             #[cfg(target_arch = "x86_64")]

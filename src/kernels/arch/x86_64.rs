@@ -78,28 +78,28 @@ pub(super) fn tile_avx512<O: TileOp>(s: Avx512, op: O) -> O::Out {
     unsafe { enter(s, op) }
 }
 
-pub(super) fn dots_avx2<O: DotOp>(d: Avx2, op: O) {
+pub(super) fn dots_avx2<O: DotOp>(d: Avx2, op: O) -> O::Out {
     #[target_feature(enable = "avx2,fma,f16c")]
-    fn enter<O: DotOp>(d: Avx2, op: O) {
-        op.run(d);
+    fn enter<O: DotOp>(d: Avx2, op: O) -> O::Out {
+        op.run(d)
     }
     // SAFETY: the token proves these features.
     unsafe { enter(d, op) }
 }
 
-pub(super) fn dots_avxvnni<O: DotOp>(d: AvxVnni, op: O) {
+pub(super) fn dots_avxvnni<O: DotOp>(d: AvxVnni, op: O) -> O::Out {
     #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
-    fn enter<O: DotOp>(d: AvxVnni, op: O) {
-        op.run(d);
+    fn enter<O: DotOp>(d: AvxVnni, op: O) -> O::Out {
+        op.run(d)
     }
     // SAFETY: the token proves these features.
     unsafe { enter(d, op) }
 }
 
-pub(super) fn dots_avx512vnni<O: DotOp>(d: Avx512Vnni, op: O) {
+pub(super) fn dots_avx512vnni<O: DotOp>(d: Avx512Vnni, op: O) -> O::Out {
     #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx512vnni")]
-    fn enter<O: DotOp>(d: Avx512Vnni, op: O) {
-        op.run(d);
+    fn enter<O: DotOp>(d: Avx512Vnni, op: O) -> O::Out {
+        op.run(d)
     }
     // SAFETY: the token proves these features.
     unsafe { enter(d, op) }

@@ -9,19 +9,14 @@
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
-mod codes;
-mod decode;
-mod fma;
-mod panels;
-mod prepare;
-mod rows;
-#[cfg(target_arch = "aarch64")]
-mod smmla;
+mod float;
+mod pack;
+mod quant;
+mod stack;
 mod unit;
 
-pub(crate) use decode::{Decode, WeightRow};
-pub(crate) use fma::{PANEL, Product, load, sweep};
-pub use prepare::Prepared;
+pub(crate) use float::{Decode, PANEL, Product, WeightRow, load, sweep};
+pub use pack::Prepared;
 pub(crate) use unit::Unit;
 
 use super::cpu::Level;
@@ -30,10 +25,9 @@ use crate::dtype::Bf16;
 use crate::exec::{Columns, Executor, Output, Serial, split, split_outputs};
 use crate::quant::{Elements, Matrix, PANEL_ROWS};
 use crate::tensor::{Rows, RowsMut};
-use codes::{Fma, Int8};
-use panels::Strips;
-use prepare::Form;
-use rows::Piece;
+use float::Piece;
+use pack::Form;
+use quant::PanelGemm;
 
 /// Tasks a thread: enough to even out threads that started late or run slower, few enough to stay in long streams.
 const TASKS_PER_THREAD: usize = 4;
@@ -131,10 +125,10 @@ impl Choice<'_> {
             (Elements::Bf16(w), Unit::Fma(level)) => level.run_tile(Piece { x, w, bias, out }),
             (Elements::F16(w), Unit::Fma(level)) => level.run_tile(Piece { x, w, bias, out }),
             (Elements::Panels(w), Unit::Fma(level)) => {
-                level.run_tile(Fma(Strips { w, x: prepared.get(self.form), bias, out }));
+                level.run_tile(PanelGemm::<f32> { w, x: prepared.get(self.form), bias, out });
             }
             (Elements::Panels(w), Unit::Dot(unit)) => {
-                unit.run(Int8(Strips { w, x: prepared.get(self.form), bias, out }));
+                unit.run(PanelGemm::<i8> { w, x: prepared.get(self.form), bias, out });
             }
             #[cfg(target_arch = "x86_64")]
             (Elements::Panels(w), Unit::AmxInt8(token)) => {

@@ -1,11 +1,11 @@
 //! [`Unit`]: which instructions multiply, and with what activations.
 
-use super::prepare::Form;
+use super::pack::{Element, Form, Layout};
 use crate::kernels::arch::dot_units;
 use crate::kernels::cpu::Level;
 #[cfg(target_arch = "x86_64")]
 use crate::kernels::simd::Amx;
-use crate::kernels::simd::{DotUnit, Scalar};
+use crate::kernels::simd::{DotOp, DotUnit, Dots, Scalar, Tile, TileOp};
 use crate::quant::Format;
 
 /// The instructions that multiply a weight: a value is a proof that this CPU has them.
@@ -64,13 +64,50 @@ impl Unit {
     /// What its kernel for weights of `format` reads activations from.
     pub(super) fn form(self, format: Format) -> Form {
         match (self, format) {
-            (Self::Fma(_), Format::Quant(quant)) => Form::F32 { step: quant.step() },
-            (Self::Dot(_), Format::Quant(quant)) => Form::Int8 { step: quant.step() },
+            (Self::Fma(level), Format::Quant(quant)) => {
+                Form::Packed { element: Element::F32, step: quant.step(), layout: level.run_tile(LayoutOf) }
+            }
+            (Self::Dot(unit), Format::Quant(quant)) => {
+                Form::Packed { element: Element::Int8, step: quant.step(), layout: unit.run(LayoutOf) }
+            }
             #[cfg(target_arch = "x86_64")]
-            (Self::AmxInt8(_), Format::Quant(quant)) => Form::Int8 { step: quant.step() },
+            (Self::AmxInt8(_), Format::Quant(quant)) => {
+                let layout = Layout { shapes: &[], run: quant.step() };
+                Form::Packed { element: Element::Int8, step: quant.step(), layout }
+            }
             #[cfg(target_arch = "x86_64")]
-            (Self::AmxBf16(_), _) => Form::Bf16 { step: super::amx::TILE_K },
+            (Self::AmxBf16(_), _) => {
+                let layout = Layout { shapes: &[], run: super::amx::TILE_K };
+                Form::Packed { element: Element::Bf16, step: super::amx::TILE_K, layout }
+            }
             _ => Form::Rows,
         }
+    }
+}
+
+/// How the micro-kernels for panels of a unit want x.
+struct LayoutOf;
+
+impl TileOp for LayoutOf {
+    type Out = Layout;
+
+    #[inline(always)]
+    fn run<S: Tile>(self, _: S) -> Layout {
+        Layout { shapes: S::SHAPES, run: 1 }
+    }
+}
+
+impl DotOp for LayoutOf {
+    type Out = Layout;
+
+    #[inline(always)]
+    fn run<D: Dots>(self, _: D) -> Layout {
+        Layout { shapes: D::SHAPES, run: 4 }
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    #[inline(always)]
+    fn run_matrix(self, _: crate::kernels::simd::NeonI8mm) -> Layout {
+        Layout { shapes: crate::kernels::simd::NeonI8mm::SHAPES, run: 8 }
     }
 }

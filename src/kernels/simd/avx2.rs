@@ -1,6 +1,6 @@
 //! [`Avx2`]: eight lanes, 16 registers; AVX2, FMA and F16C (every x86 CPU since 2013 to 2015 that has one has all three).
 
-use super::{F32s, Tile, lanewise};
+use super::{F32s, Shape, Tile, lanewise};
 use crate::dtype::F16;
 use std::arch::x86_64::*;
 
@@ -114,6 +114,7 @@ impl F32s for Avx2 {
 
 impl Tile for Avx2 {
     const WIDE: bool = false;
+    const SHAPES: &'static [Shape] = &[Shape::new(1, 4), Shape::new(2, 4), Shape::new(4, 2)];
 
     #[inline(always)]
     unsafe fn load_f32(self, p: *const f32) -> __m256 {
@@ -156,6 +157,12 @@ impl Tile for Avx2 {
         unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
     }
 
+    #[inline(always)]
+    fn prefetch_l2(self, p: *const u8) {
+        // SAFETY: a hint, which does not fault; SSE is part of x86-64.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
+    }
+
     type Codes = __m256i;
 
     #[inline(always)]
@@ -183,6 +190,16 @@ impl Tile for Avx2 {
     fn sum4(self, v: [__m256; 4]) -> [f32; 4] {
         // SAFETY: the token proves AVX2.
         unsafe { sum4(v) }
+    }
+    #[inline(always)]
+    fn round_i8(self, v: __m256, out: &mut [i8]) {
+        let out = &mut out[..8];
+        // SAFETY: 8 elements, sliced above; the token proves AVX2.
+        unsafe {
+            let lanes = _mm256_cvtps_epi32(v);
+            let words = _mm_packs_epi32(_mm256_castsi256_si128(lanes), _mm256_extracti128_si256::<1>(lanes));
+            _mm_storel_epi64(out.as_mut_ptr().cast(), _mm_packs_epi16(words, words));
+        }
     }
     #[inline(always)]
     fn narrow(self, v: __m256, out: &mut [F16]) {

@@ -1,6 +1,6 @@
 //! [`Avx512`]: sixteen lanes, 32 registers; AVX-512 F, BW, CD, DQ and VL (server CPUs since 2017, Zen 4).
 
-use super::{Avx2, F32s, Tile, lanewise};
+use super::{Avx2, F32s, Shape, Tile, lanewise};
 use crate::dtype::F16;
 use std::arch::x86_64::*;
 
@@ -101,6 +101,8 @@ impl F32s for Avx512 {
 
 impl Tile for Avx512 {
     const WIDE: bool = true;
+    const SHAPES: &'static [Shape] =
+        &[Shape::new(1, 8), Shape::new(2, 4), Shape::new(4, 4), Shape::new(8, 2), Shape::new(12, 2)];
 
     #[inline(always)]
     unsafe fn load_f32(self, p: *const f32) -> __m512 {
@@ -143,6 +145,12 @@ impl Tile for Avx512 {
         unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
     }
 
+    #[inline(always)]
+    fn prefetch_l2(self, p: *const u8) {
+        // SAFETY: a hint, which does not fault; SSE is part of x86-64.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
+    }
+
     type Codes = __m512i;
 
     #[inline(always)]
@@ -180,6 +188,12 @@ impl Tile for Avx512 {
             }
             super::avx2::sum4(eight)
         }
+    }
+    #[inline(always)]
+    fn round_i8(self, v: __m512, out: &mut [i8]) {
+        let out = &mut out[..16];
+        // SAFETY: 16 elements, sliced above; the token proves AVX-512 F.
+        unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v))) }
     }
     #[inline(always)]
     fn narrow(self, v: __m512, out: &mut [F16]) {

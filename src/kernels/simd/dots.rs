@@ -1,6 +1,6 @@
 //! [`Dots`]: integer dot products, four to a lane of 32 bits, and the tokens that have them.
 
-use super::{Scalar, Tile};
+use super::{Scalar, Shape, Tile};
 
 /// Integer operations of tiles with int8 activations. A vector is as many lanes of 32 bits as [`Self::Float`] has.
 ///
@@ -10,8 +10,15 @@ pub(crate) trait Dots: Copy {
     type Float: Tile;
     /// A vector of integers.
     type I: Copy;
-    /// Partial sums of a run of at most 32 k of int4 codes.
+    /// Sums of int4 codes.
     type Partial: Copy;
+    /// The tiles that its micro-kernels compute, by ascending height: enough independent chains to hide the latency of a dot
+    /// product, and no more than the registers hold.
+    const SHAPES: &'static [Shape];
+    /// Whether [`Self::Partial`] has two sums of 16 bits in a lane: such sums are closed every 64 k.
+    const HALVES: bool = false;
+    /// Tiles of a block from which on int4 codes are unpacked once, not in every tile.
+    const UNPACK_FROM: usize = usize::MAX;
 
     /// The token of the f32 vectors.
     fn float(self) -> Self::Float;
@@ -22,6 +29,11 @@ pub(crate) trait Dots: Copy {
     /// # Safety
     /// `p` is valid for reads of 4 bytes for every lane.
     unsafe fn load(self, p: *const u8) -> Self::I;
+    /// Writes all lanes.
+    ///
+    /// # Safety
+    /// `p` is valid for writes of 4 bytes for every lane.
+    unsafe fn store(self, x: Self::I, p: *mut u8);
     /// The same four bytes in every lane.
     ///
     /// # Safety
@@ -29,33 +41,48 @@ pub(crate) trait Dots: Copy {
     unsafe fn splat4(self, p: *const i8) -> Self::I;
     /// Lanes as f32, rounded to nearest.
     fn to_f32(self, x: Self::I) -> <Self::Float as super::F32s>::V;
+    /// Sums of lanes.
+    fn add(self, a: Self::I, b: Self::I) -> Self::I;
 
     /// The low half of every byte.
     fn low(self, codes: Self::I) -> Self::I;
     /// The high half of every byte, moved down.
     fn high(self, codes: Self::I) -> Self::I;
-    /// Begins a run of int4 codes behind the sums `acc`.
-    fn open(self, acc: Self::I) -> Self::Partial;
-    /// Adds the dot products of unsigned codes up to 15 and signed x of at least -127.
-    fn dot_int4(self, partial: Self::Partial, codes: Self::I, x: Self::I) -> Self::Partial;
-    /// The sums `acc` that the run began with and those of the run.
-    fn close(self, acc: Self::I, partial: Self::Partial) -> Self::I;
+    /// What sums of int4 codes begin with, given `-8 Σx`: as one number, or as two halves.
+    fn begin_int4(self, begin: i32) -> Self::Partial;
+    /// Adds the dot products of unsigned codes up to 15 and signed x of at least -127, for every strip.
+    fn dot_int4<const N: usize>(self, sums: &mut [Self::Partial; N], codes: &[Self::I; N], x: Self::I);
+    /// The sums in 32 bits.
+    fn close(self, partial: Self::Partial) -> Self::I;
 
-    /// What sums of int8 codes begin with, given the sum of the elements of x.
-    fn begin_int8(self, x_sum: i32) -> Self::I;
+    /// What sums of int8 codes begin with, given `-128 Σx`.
+    fn begin_int8(self, begin: i32) -> Self::I;
     /// Brings signed codes into the form that `dot_int8` takes.
     fn int8(self, codes: Self::I) -> Self::I;
-    /// Adds the dot products of such codes and signed x of at least -127.
-    fn dot_int8(self, acc: Self::I, codes: Self::I, x: Self::I) -> Self::I;
+    /// Adds the dot products of such codes and signed x of at least -127, for every strip.
+    fn dot_int8<const N: usize>(self, sums: &mut [Self::I; N], codes: &[Self::I; N], x: Self::I);
+
+    /// Keeps every chain of additions as it is written, where the compiler would rearrange them until registers run out.
+    #[inline(always)]
+    fn pin<const M: usize, const N: usize>(self, sums: &mut [[Self::I; N]; M]) {
+        let _ = sums;
+    }
+    /// The same for sums of int4 codes.
+    #[inline(always)]
+    fn pin_partial<const M: usize, const N: usize>(self, sums: &mut [[Self::Partial; N]; M]) {
+        let _ = sums;
+    }
 }
 
 /// A kernel over [`Dots`].
 pub(crate) trait DotOp {
+    /// What the kernel returns.
+    type Out;
     /// Runs it. Must be `#[inline(always)]`.
-    fn run<D: Dots>(self, d: D);
+    fn run<D: Dots>(self, d: D) -> Self::Out;
     /// Runs it by matrix products. Must be `#[inline(always)]`.
     #[cfg(target_arch = "aarch64")]
-    fn run_matrix(self, mm: super::NeonI8mm);
+    fn run_matrix(self, mm: super::NeonI8mm) -> Self::Out;
 }
 
 /// Instructions for integer dot products: a value is a proof that this CPU has them.
@@ -113,6 +140,7 @@ impl Dots for Scalar {
     type Float = Self;
     type I = i32;
     type Partial = i32;
+    const SHAPES: &'static [Shape] = <Self as Tile>::SHAPES;
 
     #[inline(always)]
     fn float(self) -> Self {
@@ -133,8 +161,17 @@ impl Dots for Scalar {
         unsafe { p.cast::<i32>().read_unaligned() }
     }
     #[inline(always)]
+    unsafe fn store(self, x: i32, p: *mut u8) {
+        // SAFETY: 4 bytes, the caller's contract; unaligned write.
+        unsafe { p.cast::<i32>().write_unaligned(x) }
+    }
+    #[inline(always)]
     fn to_f32(self, x: i32) -> f32 {
         x as f32
+    }
+    #[inline(always)]
+    fn add(self, a: i32, b: i32) -> i32 {
+        a + b
     }
     #[inline(always)]
     fn low(self, codes: i32) -> i32 {
@@ -145,15 +182,15 @@ impl Dots for Scalar {
         codes >> 4 & 0x0f0f_0f0f
     }
     #[inline(always)]
-    fn open(self, acc: i32) -> i32 {
-        acc
+    fn begin_int4(self, begin: i32) -> i32 {
+        begin
     }
     #[inline(always)]
-    fn dot_int4(self, partial: i32, codes: i32, x: i32) -> i32 {
-        self.dot_int8(partial, codes, x)
+    fn dot_int4<const N: usize>(self, sums: &mut [i32; N], codes: &[i32; N], x: i32) {
+        self.dot_int8(sums, codes, x);
     }
     #[inline(always)]
-    fn close(self, _: i32, partial: i32) -> i32 {
+    fn close(self, partial: i32) -> i32 {
         partial
     }
     #[inline(always)]
@@ -165,8 +202,11 @@ impl Dots for Scalar {
         codes
     }
     #[inline(always)]
-    fn dot_int8(self, acc: i32, codes: i32, x: i32) -> i32 {
-        let (codes, x) = (bytes(codes), bytes(x));
-        acc + codes[0] * x[0] + codes[1] * x[1] + codes[2] * x[2] + codes[3] * x[3]
+    fn dot_int8<const N: usize>(self, sums: &mut [i32; N], codes: &[i32; N], x: i32) {
+        let x = bytes(x);
+        for b in 0..N {
+            let codes = bytes(codes[b]);
+            sums[b] += codes[0] * x[0] + codes[1] * x[1] + codes[2] * x[2] + codes[3] * x[3];
+        }
     }
 }

@@ -118,6 +118,29 @@ pub(crate) trait F32s: Copy {
     }
 }
 
+/// A tile that a micro-kernel computes: so many rows of x against so many vectors of rows of weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    /// Rows of x.
+    pub(crate) height: usize,
+    /// Vectors of weights, a strip each: 2, 4 or 8.
+    pub(crate) strips: usize,
+    /// The same for int4 codes and int8 activations.
+    pub(crate) int4_strips: usize,
+}
+
+impl Shape {
+    /// The same number of strips for all codes.
+    pub(crate) const fn new(height: usize, strips: usize) -> Self {
+        Self { height, strips, int4_strips: strips }
+    }
+
+    /// Whether a tile of this height is ever one of several, where the tallest one has `tallest` rows: rows are shared out evenly.
+    pub(crate) const fn in_company(height: usize, tallest: usize) -> bool {
+        2 * height + 3 >= tallest
+    }
+}
+
 /// What GEMM and attention tiles need beyond [`F32s`]: loads through pointers, widening loads, narrowing stores.
 ///
 /// # Safety of the methods
@@ -126,6 +149,9 @@ pub(crate) trait F32s: Copy {
 pub(crate) trait Tile: F32s {
     /// Whether there are 32 vector registers instead of 16. Decides the tile shapes.
     const WIDE: bool;
+    /// The tiles of GEMM with quantized weights and f32 activations, by ascending height: enough independent chains for two units
+    /// with a latency of 4 cycles, and no more than the registers hold.
+    const SHAPES: &'static [Shape];
 
     /// # Safety
     /// `p` is valid for reads of `LANES` elements.
@@ -155,6 +181,12 @@ pub(crate) trait Tile: F32s {
         let _ = p;
     }
 
+    /// The same into the second-level cache only, for what is read later than the first level holds it.
+    #[inline(always)]
+    fn prefetch_l2(self, p: *const u8) {
+        let _ = p;
+    }
+
     /// `LANES` lanes of four bytes: quantization codes.
     type Codes: Copy;
     /// # Safety
@@ -170,6 +202,10 @@ pub(crate) trait Tile: F32s {
     fn sum4(self, v: [Self::V; 4]) -> [f32; 4] {
         [self.sum(v[0]), self.sum(v[1]), self.sum(v[2]), self.sum(v[3])]
     }
+
+    /// Rounds lanes of at most 127 in magnitude to nearest, ties to even, into the first `LANES` elements of `out`; a NaN becomes
+    /// any element.
+    fn round_i8(self, v: Self::V, out: &mut [i8]);
 
     /// Rounds to nearest, ties to even, into the first `LANES` elements of `out`: the bits of [`F16::from_f32`].
     fn narrow(self, v: Self::V, out: &mut [F16]);

@@ -4,7 +4,7 @@
 //! chains where four FMA units with a latency of 4 cycles want 16, and 10 loads for 24 multiply-adds. The same tile of
 //! pairs (4 by 3) has as many chains but 14 loads, and all 32 registers are not enough for it.
 
-use super::{F32s, Tile, lanewise};
+use super::{F32s, Shape, Tile, lanewise};
 use crate::dtype::F16;
 use std::arch::aarch64::*;
 use std::arch::is_aarch64_feature_detected;
@@ -116,6 +116,8 @@ impl F32s for Neon {
 
 impl Tile for Neon {
     const WIDE: bool = true;
+    const SHAPES: &'static [Shape] =
+        &[Shape::new(1, 8), Shape::new(2, 4), Shape::new(4, 4), Shape::new(8, 2)];
 
     #[inline(always)]
     unsafe fn load_f32(self, p: *const f32) -> float32x4_t {
@@ -184,6 +186,13 @@ impl Tile for Neon {
             let top = vshlq_u32(codes, vdupq_n_s32(24 - 8 * j as i32));
             vcvtq_f32_s32(vshrq_n_s32::<24>(vreinterpretq_s32_u32(top)))
         }
+    }
+    #[inline(always)]
+    fn round_i8(self, v: float32x4_t, out: &mut [i8]) {
+        let mut lanes = [0i32; 4];
+        // SAFETY: the array holds 4 elements; the token proves NEON.
+        unsafe { vst1q_s32(lanes.as_mut_ptr(), vcvtnq_s32_f32(v)) };
+        out[..4].copy_from_slice(&lanes.map(|lane| lane as i8));
     }
     #[inline(always)]
     fn narrow(self, v: float32x4_t, out: &mut [F16]) {

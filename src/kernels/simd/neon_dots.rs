@@ -2,7 +2,7 @@
 //!
 //! SDOT and SMMLA are written as assembly, because stable Rust has no intrinsics for them.
 
-use super::{Dots, Neon};
+use super::{Dots, Neon, Shape, Tile};
 use std::arch::aarch64::*;
 use std::arch::{asm, is_aarch64_feature_detected};
 
@@ -22,6 +22,10 @@ impl NeonDot {
 pub(crate) struct NeonI8mm(NeonDot);
 
 impl NeonI8mm {
+    /// 16 sums of one register each, in pairs of rows against pairs of weights.
+    pub(crate) const SHAPES: &'static [Shape] =
+        &[Shape::new(1, 8), Shape::new(2, 4), Shape::new(4, 4), Shape::new(8, 2)];
+
     /// The token, if this CPU has the instructions beside those of `dots`.
     pub(crate) fn new(dots: NeonDot) -> Option<Self> {
         is_aarch64_feature_detected!("i8mm").then_some(Self(dots))
@@ -78,13 +82,14 @@ impl NeonI8mm {
     }
 }
 
-/// What the tokens have in common: everything but the products. They take signed codes, so int4 is no case of its own, and
-/// sums begin with nothing.
+/// What the tokens have in common: everything but the products. They take signed codes, so sums of int8 codes begin with
+/// nothing.
 macro_rules! integers {
     () => {
         type Float = Neon;
         type I = int32x4_t;
         type Partial = int32x4_t;
+        const SHAPES: &'static [Shape] = <Neon as Tile>::SHAPES;
 
         #[inline(always)]
         fn zero(self) -> int32x4_t {
@@ -95,6 +100,16 @@ macro_rules! integers {
         unsafe fn load(self, p: *const u8) -> int32x4_t {
             // SAFETY: 16 bytes, the caller's contract; a load of bytes need not be aligned; the token proves NEON.
             unsafe { vreinterpretq_s32_u8(vld1q_u8(p)) }
+        }
+        #[inline(always)]
+        unsafe fn store(self, x: int32x4_t, p: *mut u8) {
+            // SAFETY: 16 bytes, the caller's contract; a store of bytes need not be aligned; the token proves NEON.
+            unsafe { vst1q_u8(p, vreinterpretq_u8_s32(x)) }
+        }
+        #[inline(always)]
+        fn add(self, a: int32x4_t, b: int32x4_t) -> int32x4_t {
+            // SAFETY: the token proves NEON.
+            unsafe { vaddq_s32(a, b) }
         }
         #[inline(always)]
         unsafe fn splat4(self, p: *const i8) -> int32x4_t {
@@ -117,15 +132,16 @@ macro_rules! integers {
             unsafe { vreinterpretq_s32_u8(vshrq_n_u8::<4>(vreinterpretq_u8_s32(codes))) }
         }
         #[inline(always)]
-        fn open(self, acc: int32x4_t) -> int32x4_t {
-            acc
+        fn begin_int4(self, begin: i32) -> int32x4_t {
+            // SAFETY: the token proves NEON.
+            unsafe { vdupq_n_s32(begin) }
         }
         #[inline(always)]
-        fn dot_int4(self, partial: int32x4_t, codes: int32x4_t, x: int32x4_t) -> int32x4_t {
-            self.dot_int8(partial, codes, x)
+        fn dot_int4<const N: usize>(self, sums: &mut [int32x4_t; N], codes: &[int32x4_t; N], x: int32x4_t) {
+            self.dot_int8(sums, codes, x);
         }
         #[inline(always)]
-        fn close(self, _: int32x4_t, partial: int32x4_t) -> int32x4_t {
+        fn close(self, partial: int32x4_t) -> int32x4_t {
             partial
         }
         #[inline(always)]
@@ -147,18 +163,19 @@ impl Dots for NeonDot {
         self.0
     }
     #[inline(always)]
-    fn dot_int8(self, mut acc: int32x4_t, codes: int32x4_t, x: int32x4_t) -> int32x4_t {
-        // SAFETY: the token proves SDOT; the instruction touches registers only.
-        unsafe {
-            asm!(
-                "sdot {acc:v}.4s, {codes:v}.16b, {x:v}.16b",
-                acc = inlateout(vreg) acc,
-                codes = in(vreg) codes,
-                x = in(vreg) x,
-                options(pure, nomem, nostack, preserves_flags),
-            );
+    fn dot_int8<const N: usize>(self, sums: &mut [int32x4_t; N], codes: &[int32x4_t; N], x: int32x4_t) {
+        for b in 0..N {
+            // SAFETY: the token proves SDOT; the instruction touches registers only.
+            unsafe {
+                asm!(
+                    "sdot {acc:v}.4s, {codes:v}.16b, {x:v}.16b",
+                    acc = inlateout(vreg) sums[b],
+                    codes = in(vreg) codes[b],
+                    x = in(vreg) x,
+                    options(pure, nomem, nostack, preserves_flags),
+                );
+            }
         }
-        acc
     }
 }
 
@@ -170,13 +187,15 @@ impl Dots for Neon {
         self
     }
     #[inline(always)]
-    fn dot_int8(self, acc: int32x4_t, codes: int32x4_t, x: int32x4_t) -> int32x4_t {
-        // Two products of at most 127 * 127 fit 16 bits.
-        // SAFETY: the token proves NEON.
-        unsafe {
-            let (codes, x) = (vreinterpretq_s8_s32(codes), vreinterpretq_s8_s32(x));
-            let (left, right) = (vmull_s8(vget_low_s8(codes), vget_low_s8(x)), vmull_high_s8(codes, x));
-            vpadalq_s16(acc, vpaddq_s16(left, right))
+    fn dot_int8<const N: usize>(self, sums: &mut [int32x4_t; N], codes: &[int32x4_t; N], x: int32x4_t) {
+        for b in 0..N {
+            // Two products of at most 128 * 127 fit 16 bits.
+            // SAFETY: the token proves NEON.
+            sums[b] = unsafe {
+                let (codes, x) = (vreinterpretq_s8_s32(codes[b]), vreinterpretq_s8_s32(x));
+                let (left, right) = (vmull_s8(vget_low_s8(codes), vget_low_s8(x)), vmull_high_s8(codes, x));
+                vpadalq_s16(sums[b], vpaddq_s16(left, right))
+            };
         }
     }
 }

@@ -1,6 +1,6 @@
 //! [`Scalar`]: one lane, no instruction set required. The fallback on every CPU, and the second opinion in tests.
 
-use super::{F32s, Tile};
+use super::{F32s, Shape, Tile};
 use crate::dtype::{Bf16, F16};
 
 /// The token of the scalar level.
@@ -73,6 +73,7 @@ impl F32s for Scalar {
 
 impl Tile for Scalar {
     const WIDE: bool = false;
+    const SHAPES: &'static [Shape] = &[Shape::new(1, 2), Shape::new(4, 2)];
 
     #[inline(always)]
     unsafe fn load_f32(self, p: *const f32) -> f32 {
@@ -120,6 +121,12 @@ impl Tile for Scalar {
     #[inline(always)]
     fn byte(self, codes: u32, j: usize) -> f32 {
         f32::from(codes.to_le_bytes()[j] as i8)
+    }
+    #[inline(always)]
+    fn round_i8(self, v: f32, out: &mut [i8]) {
+        // Adding it to a number of at most 2²² leaves the nearest integer in the low bits, ties to even.
+        const ROUND: f32 = 12_582_912.0;
+        out[0] = (v + ROUND).to_bits() as i8;
     }
     #[inline(always)]
     fn narrow(self, v: f32, out: &mut [F16]) {

@@ -1,6 +1,7 @@
 //! Integer dot products of x86-64: `vpmaddubsw` of AVX2, and `vpdpbusd` of AVX-VNNI and AVX-512 VNNI.
 
-use super::{Avx2, Avx512, Dots};
+use super::{Avx2, Avx512, Dots, Shape};
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 /// A proof that this CPU has AVX-VNNI, and what [`Avx2`] needs.
@@ -27,7 +28,7 @@ impl Avx512Vnni {
 
 /// What all tokens have in common: everything but the products.
 macro_rules! integers {
-    ($vector:ty, $float:ty, $zero:ident, $load:ident, $splat:ident, $bytes:ident, $and:ident, $shift:ident, $to_f32:ident) => {
+    ($vector:ty, $float:ty, $zero:ident, $load:ident, $store:ident, $splat:ident, $bytes:ident, $and:ident, $shift:ident, $to_f32:ident, $add:ident) => {
         type Float = $float;
         type I = $vector;
 
@@ -40,6 +41,16 @@ macro_rules! integers {
         unsafe fn load(self, p: *const u8) -> $vector {
             // SAFETY: a whole vector, the caller's contract; unaligned load; the token proves the instruction set.
             unsafe { $load(p.cast()) }
+        }
+        #[inline(always)]
+        unsafe fn store(self, x: $vector, p: *mut u8) {
+            // SAFETY: a whole vector, the caller's contract; unaligned store; the token proves the instruction set.
+            unsafe { $store(p.cast(), x) }
+        }
+        #[inline(always)]
+        fn add(self, a: $vector, b: $vector) -> $vector {
+            // SAFETY: the token proves the instruction set.
+            unsafe { $add(a, b) }
         }
         #[inline(always)]
         unsafe fn splat4(self, p: *const i8) -> $vector {
@@ -71,22 +82,22 @@ macro_rules! vpdpbusd {
         type Partial = $vector;
 
         #[inline(always)]
-        fn open(self, acc: $vector) -> $vector {
-            acc
-        }
-        #[inline(always)]
-        fn dot_int4(self, partial: $vector, codes: $vector, x: $vector) -> $vector {
+        fn begin_int4(self, begin: i32) -> $vector {
             // SAFETY: the token proves the instruction set.
-            unsafe { $dot(partial, codes, x) }
+            unsafe { $splat(begin) }
         }
         #[inline(always)]
-        fn close(self, _: $vector, partial: $vector) -> $vector {
+        fn dot_int4<const N: usize>(self, sums: &mut [$vector; N], codes: &[$vector; N], x: $vector) {
+            self.dot_int8(sums, codes, x);
+        }
+        #[inline(always)]
+        fn close(self, partial: $vector) -> $vector {
             partial
         }
         #[inline(always)]
-        fn begin_int8(self, x_sum: i32) -> $vector {
+        fn begin_int8(self, begin: i32) -> $vector {
             // SAFETY: the token proves the instruction set.
-            unsafe { $splat(-128 * x_sum) }
+            unsafe { $splat(begin) }
         }
         #[inline(always)]
         fn int8(self, codes: $vector) -> $vector {
@@ -94,24 +105,33 @@ macro_rules! vpdpbusd {
             unsafe { $xor(codes, $bytes(-128)) }
         }
         #[inline(always)]
-        fn dot_int8(self, acc: $vector, codes: $vector, x: $vector) -> $vector {
-            // SAFETY: the token proves the instruction set.
-            unsafe { $dot(acc, codes, x) }
+        fn dot_int8<const N: usize>(self, sums: &mut [$vector; N], codes: &[$vector; N], x: $vector) {
+            for b in 0..N {
+                // SAFETY: the token proves the instruction set.
+                sums[b] = unsafe { $dot(sums[b], codes[b], x) };
+            }
         }
     };
 }
 
 impl Dots for AvxVnni {
+    /// 6 rows against two vectors are 12 chains, as many as two units with a latency of 5 cycles take, and fill 16 registers.
+    const SHAPES: &'static [Shape] =
+        &[Shape::new(1, 8), Shape::new(2, 4), Shape::new(4, 2), Shape::new(6, 2)];
+    const UNPACK_FROM: usize = 3;
+
     integers!(
         __m256i,
         Avx2,
         _mm256_setzero_si256,
         _mm256_loadu_si256,
+        _mm256_storeu_si256,
         _mm256_set1_epi32,
         _mm256_set1_epi8,
         _mm256_and_si256,
         _mm256_srli_epi16,
-        _mm256_cvtepi32_ps
+        _mm256_cvtepi32_ps,
+        _mm256_add_epi32
     );
     vpdpbusd!(__m256i, _mm256_dpbusd_avx_epi32, _mm256_set1_epi32, _mm256_set1_epi8, _mm256_xor_si256);
 
@@ -122,16 +142,22 @@ impl Dots for AvxVnni {
 }
 
 impl Dots for Avx512Vnni {
+    /// 12 rows against two panels are 24 sums, with two vectors of codes for each vector of x.
+    const SHAPES: &'static [Shape] = <Avx512 as super::Tile>::SHAPES;
+    const UNPACK_FROM: usize = 2;
+
     integers!(
         __m512i,
         Avx512,
         _mm512_setzero_si512,
         _mm512_loadu_si512,
+        _mm512_storeu_si512,
         _mm512_set1_epi32,
         _mm512_set1_epi8,
         _mm512_and_si512,
         _mm512_srli_epi16,
-        _mm512_cvtepi32_ps
+        _mm512_cvtepi32_ps,
+        _mm512_add_epi32
     );
     vpdpbusd!(__m512i, _mm512_dpbusd_epi32, _mm512_set1_epi32, _mm512_set1_epi8, _mm512_xor_si512);
 
@@ -142,18 +168,32 @@ impl Dots for Avx512Vnni {
 }
 
 impl Dots for Avx2 {
+    /// 4 rows against a panel: 8 sums, two vectors of codes, and what is between them fill 16 registers. int4 codes need no more
+    /// chains even of a single row, as additions have a latency of one cycle.
+    const SHAPES: &'static [Shape] = &[
+        Shape { height: 1, strips: 8, int4_strips: 2 },
+        Shape { height: 2, strips: 4, int4_strips: 2 },
+        Shape::new(3, 2),
+        Shape::new(4, 2),
+    ];
+    const HALVES: bool = true;
+    const UNPACK_FROM: usize = 5;
+
     integers!(
         __m256i,
         Self,
         _mm256_setzero_si256,
         _mm256_loadu_si256,
+        _mm256_storeu_si256,
         _mm256_set1_epi32,
         _mm256_set1_epi8,
         _mm256_and_si256,
         _mm256_srli_epi16,
-        _mm256_cvtepi32_ps
+        _mm256_cvtepi32_ps,
+        _mm256_add_epi32
     );
-    /// 16-bit sums: a run adds 8 times two products of at most 15 * 127, which is 30480.
+    /// Two sums of 16 bits in a lane. They begin with -8 Σx of their own elements, so that what they end with is
+    /// `Σ x (code - 8)`, which fits for 64 k; on the way they may wrap.
     type Partial = __m256i;
 
     #[inline(always)]
@@ -161,18 +201,27 @@ impl Dots for Avx2 {
         self
     }
     #[inline(always)]
-    fn open(self, _: __m256i) -> __m256i {
-        self.zero()
+    fn begin_int4(self, begin: i32) -> __m256i {
+        // SAFETY: the token proves AVX.
+        unsafe { _mm256_set1_epi32(begin) }
+    }
+    /// All products, then all sums: in turns, the execution ports are assigned worse.
+    #[inline(always)]
+    fn dot_int4<const N: usize>(self, sums: &mut [__m256i; N], codes: &[__m256i; N], x: __m256i) {
+        let mut pairs = [self.zero(); N];
+        for b in 0..N {
+            // SAFETY: the token proves AVX2.
+            pairs[b] = unsafe { _mm256_maddubs_epi16(codes[b], x) };
+        }
+        for b in 0..N {
+            // SAFETY: the token proves AVX2.
+            sums[b] = unsafe { _mm256_add_epi16(sums[b], pairs[b]) };
+        }
     }
     #[inline(always)]
-    fn dot_int4(self, partial: __m256i, codes: __m256i, x: __m256i) -> __m256i {
+    fn close(self, partial: __m256i) -> __m256i {
         // SAFETY: the token proves AVX2.
-        unsafe { _mm256_add_epi16(partial, _mm256_maddubs_epi16(codes, x)) }
-    }
-    #[inline(always)]
-    fn close(self, acc: __m256i, partial: __m256i) -> __m256i {
-        // SAFETY: the token proves AVX2.
-        unsafe { _mm256_add_epi32(acc, _mm256_madd_epi16(partial, _mm256_set1_epi16(1))) }
+        unsafe { _mm256_madd_epi16(partial, _mm256_set1_epi16(1)) }
     }
     #[inline(always)]
     fn begin_int8(self, _: i32) -> __m256i {
@@ -183,13 +232,39 @@ impl Dots for Avx2 {
         codes
     }
     #[inline(always)]
-    fn dot_int8(self, acc: __m256i, codes: __m256i, x: __m256i) -> __m256i {
+    fn dot_int8<const N: usize>(self, sums: &mut [__m256i; N], codes: &[__m256i; N], x: __m256i) {
         // The sign of the codes moves to x, which is never -128; a code may be, in a file that we did not write. Two products of
         // at most 128 * 127 fit 16 bits.
-        // SAFETY: the token proves AVX2.
-        unsafe {
-            let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(x, codes));
-            _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+        for b in 0..N {
+            // SAFETY: the token proves AVX2.
+            sums[b] = unsafe {
+                let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(codes[b]), _mm256_sign_epi8(x, codes[b]));
+                _mm256_add_epi32(sums[b], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+            };
         }
     }
+    #[inline(always)]
+    fn pin<const M: usize, const N: usize>(self, sums: &mut [[__m256i; N]; M]) {
+        for a in 0..M {
+            for b in 0..N {
+                // SAFETY: the token proves AVX2.
+                sums[a][b] = unsafe { keep(sums[a][b]) };
+            }
+        }
+    }
+    #[inline(always)]
+    fn pin_partial<const M: usize, const N: usize>(self, sums: &mut [[__m256i; N]; M]) {
+        self.pin(sums);
+    }
+}
+
+/// The same vector, of which the compiler may assume nothing.
+///
+/// No instruction, but not `pure`: then the compiler may move it, and with it whole chains.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn keep(mut v: __m256i) -> __m256i {
+    // SAFETY: no instruction.
+    unsafe { asm!("/* {0} */", inout(ymm_reg) v, options(nomem, nostack, preserves_flags)) };
+    v
 }

@@ -6,8 +6,8 @@
 //! Within a tile of 32 k the unit adds up even and odd elements apart, then both to the sum; subnormal numbers count as
 //! zero. So an output errs by less than one rounding for every element of k.
 
-use super::super::prepare::StepRows;
-use super::super::rows::Scratch;
+use super::super::pack::StepRows;
+use super::super::stack::StackBuffer;
 use super::weights::{TILE_K, Weights};
 use super::{BLOCK_LANES, BLOCK_ROWS, Product, output, store_outputs, tile_rows, zero_outputs};
 use crate::dtype::Bf16;
@@ -26,9 +26,9 @@ const BLOCKS: usize = 8;
 impl<W: Weights> AmxOp for Product<'_, W, Bf16> {
     #[inline(always)]
     fn run(mut self, amx: Amx) {
-        let walk = Walk::new(&self.out, self.x.rows, self.w.k());
-        let mut decoded = Scratch::<{ 2 * PIECE_LANES }>::new();
-        let mut sums = Scratch::<{ BLOCKS * BLOCK_LANES }>::new();
+        let walk = Walk::new(&self.out, self.x.rows(), self.w.k());
+        let mut decoded = StackBuffer::<{ 2 * PIECE_LANES }>::new();
+        let mut sums = StackBuffer::<{ BLOCKS * BLOCK_LANES }>::new();
         let (decoded, sums) = (decoded.get(0), sums.get(0));
         let mut configured = None;
         let mut piece = walk.piece(0);
@@ -52,8 +52,12 @@ impl<W: Weights> AmxOp for Product<'_, W, Bf16> {
                 let row = piece.row + block * BLOCK_ROWS;
                 // SAFETY: there is room for the sums of BLOCKS blocks.
                 let sums = unsafe { sums.add(block * BLOCK_LANES) };
-                let operands =
-                    Operands { x: self.x.rows_from(row, count), x_step: self.x.rows * TILE_K, w: now, sums };
+                let operands = Operands {
+                    x: self.x.rows_from(row, count),
+                    x_step: self.x.rows() * TILE_K,
+                    w: now,
+                    sums,
+                };
                 // SAFETY: the tiles are configured for `count` rows; the decoder wrote all tiles of this piece, and the
                 // products with the one before it the sums, unless this is the first one.
                 unsafe {

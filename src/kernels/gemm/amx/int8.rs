@@ -1,11 +1,11 @@
 //! int8 activations: whole steps of k in integers, exactly; then each step adds to one chain of floats per output, the same
-//! as in [`panels`](crate::kernels::gemm::panels), so that the bits are those of all integer units.
+//! as in [`quant`](crate::kernels::gemm::quant), so that the bits are those of all integer units.
 //!
 //! int8 codes are right operands as they lie. int4 codes are unpacked, and while the matrix unit works on a step the vector
 //! units unpack the one behind it and scale the sums of the one before it.
 
-use super::super::prepare::StepRows;
-use super::super::rows::Scratch;
+use super::super::pack::StepRows;
+use super::super::stack::StackBuffer;
 use super::weights::OpenPanel;
 use super::{BLOCK_LANES, BLOCK_ROWS, Product, output, store_outputs, tile_rows, zero_outputs};
 use crate::kernels::simd::{Amx, AmxOp, Dots, F32s, TILE_LANES, TILE_ROW, TILE_SIDE, Tile, TileConfig};
@@ -28,6 +28,8 @@ impl AmxOp for Product<'_, Panels<'_>, i8> {
 /// What a block works with.
 struct Step {
     x: StepRows<i8>,
+    /// From row to row, in elements.
+    stride: usize,
     /// First element of k.
     at: usize,
 }
@@ -40,8 +42,8 @@ impl Product<'_, Panels<'_>, i8> {
         while column < range.end {
             let two_panels = column + PANEL_ROWS < range.end;
             let mut row = 0;
-            while row < self.x.rows {
-                match (self.x.rows - row > TILE_SIDE, two_panels) {
+            while row < self.x.rows() {
+                match (self.x.rows() - row > TILE_SIDE, two_panels) {
                     (false, false) => self.block::<INT4, 1, 1>(amx, row, column),
                     (false, true) => self.block::<INT4, 1, 2>(amx, row, column),
                     (true, false) => self.block::<INT4, 2, 1>(amx, row, column),
@@ -61,15 +63,15 @@ impl Product<'_, Panels<'_>, i8> {
         row: usize,
         column: usize,
     ) {
-        let count = BLOCK_ROWS.min(self.x.rows - row);
+        let count = BLOCK_ROWS.min(self.x.rows() - row);
         let rows = tile_rows(count);
         let (padded, step) = (self.w.quant().padded_k(self.w.k()), self.x.step);
         let depth = step.min(TILE_ROW);
         let panels: [OpenPanel<'_>; B] =
             std::array::from_fn(|b| OpenPanel::new(&self.w, column / PANEL_ROWS + b));
-        let mut acc = Scratch::<BLOCK_LANES>::new();
-        let mut sums = Scratch::<{ 2 * BLOCK_LANES }>::new();
-        let mut codes = Scratch::<{ 2 * BOTH_LANES }>::new();
+        let mut acc = StackBuffer::<BLOCK_LANES>::new();
+        let mut sums = StackBuffer::<{ 2 * BLOCK_LANES }>::new();
+        let mut codes = StackBuffer::<{ 2 * BOTH_LANES }>::new();
         let (acc, sums, codes) = (acc.get(0), sums.get(0), codes.get(0));
         let s = amx.float();
         for i in 0..BLOCK_LANES / TILE_SIDE {
@@ -77,13 +79,13 @@ impl Product<'_, Panels<'_>, i8> {
             unsafe { s.store_f32(s.splat(0.0), acc.add(i * TILE_SIDE)) };
         }
         amx.configure(&TileConfig::blocks(rows, depth));
-        let mut now = Step { x: self.x.rows_from(row, count), at: 0 };
+        let mut now = Step { x: self.x.rows_from(row, count), stride: step, at: 0 };
         let (mut parity, mut before) = (0, None);
         // SAFETY: room for the codes of two panels.
         unsafe { unpack::<INT4, B>(amx, &panels, 0, step.min(padded), codes) };
         while now.at < padded {
             let len = step.min(padded - now.at);
-            let next = Step { x: self.x.next(now.x), at: now.at + len };
+            let next = Step { x: self.x.next(now.x), stride: step, at: now.at + len };
             // SAFETY: `codes` has room for two steps, `sums` for two blocks, parity is 0 or 1; `x` has `count` rows, those of
             // the configured tiles; the codes of this step were unpacked before, and every panel has `padded` elements.
             unsafe {
@@ -177,7 +179,7 @@ unsafe fn multiply<const INT4: bool, const A: usize, const B: usize>(
         // have as many rows as were configured, the caller's contract.
         unsafe {
             let x = now.x.data.add(k).cast::<u8>();
-            amx.load::<4>(x, now.x.stride);
+            amx.load::<4>(x, now.stride);
             amx.load::<6>(w[0].add(k * PANEL_ROWS), TILE_ROW);
             amx.dot_int8::<0, 4, 6>();
             if B == 2 {
@@ -185,7 +187,7 @@ unsafe fn multiply<const INT4: bool, const A: usize, const B: usize>(
                 amx.dot_int8::<1, 4, 7>();
             }
             if A == 2 {
-                amx.load::<5>(x.add(TILE_SIDE * now.x.stride), now.x.stride);
+                amx.load::<5>(x.add(TILE_SIDE * now.stride), now.stride);
                 amx.dot_int8::<2, 5, 6>();
                 if B == 2 {
                     amx.dot_int8::<3, 5, 7>();
@@ -214,16 +216,20 @@ unsafe fn scale<const INT4: bool, const A: usize, const B: usize>(
     let (s, d) = (amx.float(), amx.dots());
     for b in 0..B {
         let scales = panels[b].scales(s, before.at);
-        let minima = if INT4 { panels[b].minima(s, before.at, scales) } else { scales };
+        let minima = panels[b].centred_minima(s, before.at, scales);
         for a in 0..A {
             for i in 0..rows[a] {
                 let at = output(a, b) + i * TILE_SIDE;
                 // SAFETY: row i < 16 of a tile of the block, and of the stats; the caller's contract.
                 unsafe {
                     let stats = &*before.x.stats.add(a * TILE_SIDE + i);
-                    let sum = s.mul(d.to_f32(d.load(sums.add(at).cast())), s.splat(stats.scale));
-                    let mut v = s.mul_add(sum, scales, s.load_f32(acc.add(at)));
+                    let mut sum = d.load(sums.add(at).cast());
                     if INT4 {
+                        sum = d.add(sum, d.begin_int4(stats.begin_int4));
+                    }
+                    let sum = s.mul(d.to_f32(sum), s.splat(stats.scale));
+                    let mut v = s.mul_add(sum, scales, s.load_f32(acc.add(at)));
+                    if let Some(minima) = minima {
                         v = s.mul_add(s.splat(stats.sum), minima, v);
                     }
                     s.store_f32(v, acc.add(at));

@@ -13,14 +13,14 @@ mod weights;
 
 pub(super) use weights::{Bf16Rows, TILE_K};
 
-use super::prepare::Steps;
+use super::pack::PackedRows;
 use crate::exec::Columns;
 use crate::kernels::simd::{Amx, F32s, TILE_LANES, TILE_SIDE, Tile};
 
 /// Some columns of a product. `X`: an element of x.
 pub(super) struct Product<'a, W, X> {
     pub(super) w: W,
-    pub(super) x: Steps<'a, X>,
+    pub(super) x: PackedRows<'a, X>,
     pub(super) bias: Option<&'a [f32]>,
     pub(super) out: Columns<'a>,
 }
@@ -78,7 +78,7 @@ impl<W, X> Product<'_, W, X> {
     #[inline(always)]
     unsafe fn put(&mut self, amx: Amx, row: usize, column: usize, panels: usize, c: *const f32) {
         let (s, range) = (amx.float(), self.out.range());
-        for i in 0..BLOCK_ROWS.min(self.x.rows - row) {
+        for i in 0..BLOCK_ROWS.min(self.x.rows() - row) {
             for b in 0..panels {
                 let column = column + b * TILE_SIDE;
                 let len = TILE_SIDE.min(range.end - column);

@@ -129,6 +129,13 @@ impl<'a> OpenPanel<'a> {
         }
     }
 
+    /// Minima of all rows for element `k` where codes mean -8 to 7; none without zero points.
+    #[inline(always)]
+    pub(super) fn centred_minima(&self, s: Avx512, k: usize, scales: V) -> Option<V> {
+        let minima = self.halves(s, self.minima? + (k >> self.group_shift) * SCALES);
+        Some(s.mul_add(scales, s.splat(8.0), minima))
+    }
+
     /// 16 numbers from byte `at` of the header on.
     #[inline(always)]
     fn halves(&self, s: Avx512, at: usize) -> V {

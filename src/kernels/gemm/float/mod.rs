@@ -13,14 +13,18 @@
 //! The loop nest is that of Goto, van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008, with the packing
 //! of one operand replaced by decoding and that of the other left out.
 
-mod ahead;
+mod decode;
+mod prefetch;
+mod tile;
 
-use super::{Decode, PANEL, Product, WeightRow, sweep};
+pub(crate) use decode::{Decode, WeightRow};
+pub(crate) use tile::{PANEL, Product, load, sweep};
+
+use super::stack::StackBuffer;
 use crate::exec::Columns;
 use crate::kernels::simd::{MAX_LANES, Tile, TileOp};
 use crate::tensor::Rows;
-use ahead::Ahead;
-use std::mem::MaybeUninit;
+use prefetch::Ahead;
 
 /// Rows up to which weights are decoded in registers: some passes over a panel in L2 are cheaper than the buffer. How many was
 /// measured on Zen 3 (16 registers: with 12 rows a fifth faster, with 16 a tenth, with 32 slower) and Zen 4 (32 registers).
@@ -85,8 +89,8 @@ where
     fn panel<S: Tile>(&mut self, s: S, panel: Panel) {
         let (m, k) = (self.x.len(), self.x.width());
         let block_k = if m * k <= X_IN_L1 { k.max(1) } else { BLOCK_K };
-        let mut decoded = Scratch::<{ PANEL * BLOCK_K }>::new();
-        let mut resting = Scratch::<{ BLOCK_M * PANEL * MAX_LANES }>::new();
+        let mut decoded = StackBuffer::<{ PANEL * BLOCK_K }>::new();
+        let mut resting = StackBuffer::<{ BLOCK_M * PANEL * MAX_LANES }>::new();
         let mut row = 0;
         while row < m {
             let rows = BLOCK_M.min(m - row);
@@ -162,23 +166,6 @@ where
     if i < x.len() {
         // SAFETY: reads what is left; BLOCK_K is a multiple of LANES, so a whole vector fits.
         unsafe { s.store_f32(row.load_partial(s, i, x.len() - i), out.add(i)) };
-    }
-}
-
-/// Scratch on the stack, not zeroed: it would cost more than the product of a small piece.
-#[repr(align(64))]
-pub(super) struct Scratch<const LEN: usize>([MaybeUninit<f32>; LEN]);
-
-impl<const LEN: usize> Scratch<LEN> {
-    #[inline(always)]
-    pub(super) fn new() -> Self {
-        Self([MaybeUninit::uninit(); LEN])
-    }
-
-    /// A pointer to element `at` and all behind it.
-    #[inline(always)]
-    pub(super) fn get(&mut self, at: usize) -> *mut f32 {
-        self.0[at..].as_mut_ptr().cast()
     }
 }
 

@@ -1,7 +1,7 @@
 //! [`Ahead`]: asking memory for what is decoded next.
 
 use super::{BLOCK_K, Block, Piece};
-use crate::kernels::gemm::{Decode, PANEL, WeightRow};
+use super::{Decode, PANEL, WeightRow};
 use crate::kernels::simd::Tile;
 
 /// Bytes that a prefetch asks for.

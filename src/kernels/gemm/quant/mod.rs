@@ -1,0 +1,438 @@
+//! GEMM with panels of quantized weights, the same loops for f32 and int8 activations.
+//!
+//! ```text
+//! out[i, j] = Σ_steps scale[j] Σ_k x[i, k] code[j, k] + minimum[j] Σ_k x[i, k]      (+ bias[j])
+//! ```
+//!
+//! A lane is an output row, so nothing is summed across lanes. A micro-kernel computes a tile of `M` rows of x against `N`
+//! strips, a strip being as many rows of weights as a vector has lanes. Within a step of k sums are unscaled; each step then adds
+//! to one chain per output, which rests in an f32 accumulator in L1. The chain is the same for every shape of tile, so the bits
+//! of an output do not depend on the rows computed with it.
+//!
+//! From the outside in, the loops are: blocks of [`MC`] rows of x, which stay in L2; groups of strips; with many rows, blocks of
+//! k whose int4 codes are unpacked once into L1; tiles of x; steps of k. Every step prefetches its share of the next group's
+//! panels, so that memory works while the units multiply.
+
+mod codes;
+mod dots;
+mod fma;
+#[cfg(target_arch = "aarch64")]
+mod smmla;
+
+pub(super) use codes::Codes;
+use codes::{Int4, Int8, LINE};
+#[cfg(target_arch = "aarch64")]
+use dots::ByDots;
+#[cfg(target_arch = "aarch64")]
+use smmla::BySmmla;
+
+use super::pack::{PackedRows, RowTile, Stats, StepRows};
+use super::stack::StackBuffer;
+use crate::exec::Columns;
+use crate::kernels::simd::{F32s, Shape, Tile};
+use crate::quant::{Code, PANEL_ROWS, Panels};
+use std::ops::Range;
+
+/// Rows of x in a block: with 6144 elements of k they are 0.9 MB of int8, which leaves room for panels in an L2 of 2 MB.
+const MC: usize = 144;
+/// Accumulators: a block of rows against the two panels that a group has at most if there is more than one tile. A single tile
+/// has fewer rows and more strips.
+const ACCUMULATORS: usize = MC * 2 * PANEL_ROWS;
+/// Bytes of unpacked codes that leave room for a tile of x in an L1 of 32 KiB.
+const UNPACKED_BYTES: usize = 16 * 1024;
+
+/// Some columns of a GEMM with panels. `X`: an element of x.
+pub(super) struct PanelGemm<'a, X> {
+    pub(super) w: Panels<'a>,
+    pub(super) x: PackedRows<'a, X>,
+    pub(super) bias: Option<&'a [f32]>,
+    pub(super) out: Columns<'a>,
+}
+
+/// The sums of one step: what differs between kinds of activations and instructions.
+pub(super) trait MicroKernel<X>: Copy {
+    /// The token of the f32 vectors that hold the sums.
+    type Float: Tile;
+    /// The tiles that there are.
+    const SHAPES: &'static [Shape];
+    /// Whether sums of int4 codes are those of codes from -8 to 7. Otherwise of 0 to 15.
+    const CENTRED: bool;
+    /// Tiles from which on unpacking codes once is cheaper than in every tile, if ever.
+    const UNPACK_FROM: usize;
+
+    /// A vector of sums.
+    type Sum: Copy;
+
+    /// The token.
+    fn float(self) -> Self::Float;
+
+    /// Sums as numbers in units of x.
+    fn scaled(self, sum: Self::Sum, stats: &Stats) -> <Self::Float as F32s>::V;
+
+    /// `Σ x code` over `len` elements of k, in units of the elements of x, for `M` rows and `N` strips of codes.
+    ///
+    /// # Safety
+    /// `x` holds a tile of `M` rows and `len` elements, a multiple of 32; at every `w` are the codes of a strip for so many.
+    unsafe fn sums<C: Codes, const M: usize, const N: usize>(
+        self,
+        w: [*const u8; N],
+        x: StepRows<X>,
+        len: usize,
+    ) -> [[Self::Sum; N]; M];
+
+    /// Unpacks `lines` lines of int4 codes into twice as many of bytes.
+    ///
+    /// # Safety
+    /// `from` is valid for reads of `lines` lines, `to` for writes of twice as many.
+    unsafe fn unpack(self, from: *const u8, lines: usize, to: *mut u8);
+}
+
+/// Where a strip lies.
+#[derive(Clone, Copy)]
+struct Strip {
+    /// Scales of group 0.
+    scales: *const u16,
+    /// Codes of element 0 of k, or of the first one that is unpacked.
+    codes: *const u8,
+}
+
+/// Cache lines that are prefetched along the way.
+struct Ahead {
+    at: *const u8,
+    /// In every step of every tile.
+    lines: usize,
+}
+
+/// Steps of k that a tile works off, and where they are.
+struct Depth {
+    steps: Range<usize>,
+    /// The step that the codes of the strips begin with.
+    origin: usize,
+}
+
+impl<X> PanelGemm<'_, X> {
+    /// Computes all columns.
+    #[inline(always)]
+    pub(super) fn run<A: MicroKernel<X>>(&mut self, a: A) {
+        match self.w.quant().code {
+            Code::Int8 => self.blocks::<A, Int8>(a),
+            Code::Int4 => self.blocks::<A, Int4>(a),
+        }
+    }
+
+    /// All columns, a block of rows of x at a time.
+    #[inline(always)]
+    fn blocks<A: MicroKernel<X>, C: Codes>(&mut self, a: A) {
+        let mut first = 0;
+        while first < self.x.tiles.len() {
+            let (mut end, mut rows) = (first, 0);
+            while end < self.x.tiles.len() && rows + self.x.tiles[end].height <= MC {
+                rows += self.x.tiles[end].height;
+                end += 1;
+            }
+            let tiles = first..end;
+            // Among several tiles all have the strips of the tallest one.
+            let height = if self.x.tiles.len() == 1 { self.x.tiles[0].height } else { tallest(A::SHAPES) };
+            match strips::<C>(A::SHAPES, height) {
+                8 => self.groups::<A, C, 8>(a, tiles),
+                4 => self.groups::<A, C, 4>(a, tiles),
+                2 => self.groups::<A, C, 2>(a, tiles),
+                strips => unreachable!("tiles of {strips} strips"),
+            }
+            first = end;
+        }
+    }
+
+    /// A block of rows against all columns, `N` strips at a time.
+    #[inline(always)]
+    fn groups<A: MicroKernel<X>, C: Codes, const N: usize>(&mut self, a: A, tiles: Range<usize>) {
+        let columns = self.out.range();
+        for column in columns.step_by(N * A::Float::LANES) {
+            self.group::<A, C, N>(a, tiles.clone(), column);
+        }
+    }
+
+    /// A block of rows against `N` strips from column `column` on. Where the columns end, the first strip takes the place of those
+    /// that are missing, and what they give is not written.
+    #[inline(always)]
+    fn group<A: MicroKernel<X>, C: Codes, const N: usize>(
+        &mut self,
+        a: A,
+        tiles: Range<usize>,
+        column: usize,
+    ) {
+        let s = a.float();
+        let width = N * A::Float::LANES;
+        let mut accumulators = StackBuffer::<ACCUMULATORS>::new();
+        let acc = accumulators.get(0);
+        let heights: usize = self.x.tiles[tiles.clone()].iter().map(|tile| tile.height).sum();
+        assert!(heights * width <= ACCUMULATORS, "{heights} rows of {width} accumulators");
+        for i in 0..heights * N {
+            // SAFETY: vector i of as many as were just checked to fit.
+            unsafe { s.store_f32(s.splat(0.0), acc.add(i * A::Float::LANES)) };
+        }
+        let mut strips = [self.strip(column); N];
+        for b in 1..N {
+            strips[b] = self.strip(self.or_first(column + b * A::Float::LANES, column));
+        }
+        let steps = self.w.quant().padded_k(self.w.k()).div_ceil(self.x.step);
+        let mut ahead = self.ahead(column + width, width, steps * tiles.len());
+        // SAFETY: there are accumulators for all rows, and the strips hold all steps.
+        unsafe {
+            if const { C::PACKED && A::UNPACK_FROM < usize::MAX } && tiles.len() >= A::UNPACK_FROM {
+                self.unpacked::<A, C, N>(a, tiles.clone(), (column, strips), acc, &mut ahead);
+            } else {
+                let depth = Depth { steps: 0..steps, origin: 0 };
+                self.tiles::<A, C, N>(a, tiles.clone(), strips, &depth, acc, &mut ahead);
+            }
+            self.put::<A::Float, N>(s, tiles, column, acc);
+        }
+    }
+
+    /// A block of rows against `N` strips, whose codes are unpacked into L1 a block of k at a time.
+    ///
+    /// # Safety
+    /// As [`Self::tiles`] with all steps.
+    #[inline(always)]
+    unsafe fn unpacked<A: MicroKernel<X>, C: Codes, const N: usize>(
+        &self,
+        a: A,
+        tiles: Range<usize>,
+        (column, mut strips): (usize, [Strip; N]),
+        acc: *mut f32,
+        ahead: &mut Ahead,
+    ) {
+        let (step, padded) = (self.x.step, self.w.quant().padded_k(self.w.k()));
+        let panels = (N * A::Float::LANES).div_ceil(PANEL_ROWS);
+        let block = UNPACKED_BYTES / (PANEL_ROWS * panels) / step * step;
+        let mut buffer = StackBuffer::<{ UNPACKED_BYTES / size_of::<f32>() }>::new();
+        let mut at = 0;
+        while at < padded {
+            let len = block.min(padded - at);
+            for panel in 0..panels {
+                let first = column / PANEL_ROWS * PANEL_ROWS;
+                let from = self.strip(self.or_first(first + panel * PANEL_ROWS, first)).codes;
+                // SAFETY: the panel has the codes of `len` elements from `at` on; `panels` blocks of bytes fit the buffer.
+                unsafe {
+                    let to = buffer.get(0).cast::<u8>().add(panel * len * PANEL_ROWS);
+                    a.unpack(from.add(at * PANEL_ROWS / 2), len / C::PER_LINE, to);
+                }
+            }
+            for b in 0..N {
+                let column = column % PANEL_ROWS + b * A::Float::LANES;
+                let place = column / PANEL_ROWS * len * PANEL_ROWS + column % PANEL_ROWS * 4;
+                // SAFETY: a lane of the first line of one of the panels in the buffer.
+                strips[b].codes = unsafe { buffer.get(0).cast::<u8>().add(place) };
+            }
+            let depth = Depth { steps: at / step..(at + len).div_ceil(step), origin: at / step };
+            // SAFETY: the buffer holds these steps; the rest is the caller's contract.
+            unsafe { self.tiles::<A, C::Unpacked, N>(a, tiles.clone(), strips, &depth, acc, ahead) };
+            at += len;
+        }
+    }
+
+    /// A block of rows against `N` strips, over some steps.
+    ///
+    /// # Safety
+    /// `acc` has accumulators for all rows of the tiles, `[rows][N][lanes]`; the strips hold the codes of the steps.
+    #[inline(always)]
+    unsafe fn tiles<A: MicroKernel<X>, C: Codes, const N: usize>(
+        &self,
+        a: A,
+        tiles: Range<usize>,
+        strips: [Strip; N],
+        depth: &Depth,
+        mut acc: *mut f32,
+        ahead: &mut Ahead,
+    ) {
+        macro_rules! tile {
+            ($height:expr, $t:expr, $($m:literal)+) => {
+                match $height {
+                    $($m if const { fits(A::SHAPES, C::INT4, C::INT4 && !C::PACKED, $m, N) } => {
+                        self.tile::<A, C, $m, N>(a, $t, strips, depth, acc, ahead);
+                    })+
+                    height => unreachable!("a tile of {height} rows and {N} strips"),
+                }
+            };
+        }
+        for t in tiles {
+            let RowTile { height, .. } = self.x.tiles[t];
+            // SAFETY: the caller's contract.
+            unsafe {
+                tile!(height, t, 1 2 3 4 6 8 12);
+                acc = acc.add(height * N * A::Float::LANES);
+            }
+        }
+    }
+
+    /// Tile `t` of `M` rows against `N` strips, over some steps.
+    ///
+    /// # Safety
+    /// `acc` has `[M][N][lanes]` accumulators; the strips hold the codes of the steps.
+    #[inline(always)]
+    unsafe fn tile<A: MicroKernel<X>, C: Codes, const M: usize, const N: usize>(
+        &self,
+        a: A,
+        t: usize,
+        strips: [Strip; N],
+        depth: &Depth,
+        acc: *mut f32,
+        ahead: &mut Ahead,
+    ) {
+        let (s, quant, k) = (a.float(), self.w.quant(), self.w.k());
+        let (padded, step) = (quant.padded_k(k), self.x.step);
+        let minima = quant.zero_points.then_some(quant.groups(k) * PANEL_ROWS);
+        let bytes = step / C::PER_LINE * LINE;
+        let (mut x, mut codes) =
+            (self.x.at(t, depth.steps.start), (depth.steps.start - depth.origin) * bytes);
+        // Groups are whole steps, apart from a row that ends with a part of one. Counted, as a division in every step would hold up what follows it.
+        let steps_per_group = quant.group_len(k).div_ceil(step);
+        let mut scales = depth.steps.start / steps_per_group * PANEL_ROWS;
+        let mut left = steps_per_group - depth.steps.start % steps_per_group;
+        for at_step in depth.steps.clone() {
+            for _ in 0..ahead.lines {
+                s.prefetch_l2(ahead.at);
+                ahead.at = ahead.at.wrapping_add(LINE);
+            }
+            let mut w = [strips[0].codes; N];
+            for b in 0..N {
+                // SAFETY: the strip holds the codes of this step, the caller's contract.
+                w[b] = unsafe { strips[b].codes.add(codes) };
+            }
+            // SAFETY: `x` is this step of a tile of M rows; the codes are there, the caller's contract.
+            let sums = unsafe { a.sums::<C, M, N>(w, x, step.min(padded - at_step * step)) };
+            let mut scale = [s.splat(0.0); N];
+            // What Σ x is multiplied with, if the sums leave something to do.
+            let mut minimum = None;
+            for b in 0..N {
+                // SAFETY: the group has a scale, and a minimum if there are zero points, for every row of the panel.
+                unsafe {
+                    let at = strips[b].scales.add(scales);
+                    scale[b] = s.load_f16(at);
+                    let least = minima.map(|minima| s.load_f16(at.add(minima)));
+                    let least = match least {
+                        Some(least) if A::CENTRED => Some(s.mul_add(scale[b], s.splat(8.0), least)),
+                        None if !A::CENTRED && C::INT4 => Some(s.mul(scale[b], s.splat(-8.0))),
+                        least => least,
+                    };
+                    if let Some(least) = least {
+                        minimum.get_or_insert([least; N])[b] = least;
+                    }
+                }
+            }
+            for row in 0..M {
+                // SAFETY: `x` has the stats of M rows, and there are accumulators for them.
+                let (stats, acc) = unsafe { (&*x.stats.add(row), acc.add(row * N * A::Float::LANES)) };
+                for b in 0..N {
+                    // SAFETY: as above.
+                    unsafe {
+                        let acc = acc.add(b * A::Float::LANES);
+                        let mut v = s.mul_add(a.scaled(sums[row][b], stats), scale[b], s.load_f32(acc));
+                        if let Some(minimum) = minimum {
+                            v = s.mul_add(s.splat(stats.sum), minimum[b], v);
+                        }
+                        s.store_f32(v, acc);
+                    }
+                }
+            }
+            (x, codes) = (self.x.next(x), codes + bytes);
+            left -= 1;
+            if left == 0 {
+                (scales, left) = (scales + PANEL_ROWS, steps_per_group);
+            }
+        }
+    }
+
+    /// Column `column`, or `first` if it is not this task's.
+    #[inline(always)]
+    fn or_first(&self, column: usize, first: usize) -> usize {
+        if column < self.out.range().end { column } else { first }
+    }
+
+    /// The strip whose first row is column `column` of the output.
+    #[inline(always)]
+    fn strip(&self, column: usize) -> Strip {
+        let panel = self.w.panel(column / PANEL_ROWS);
+        let (lane, header) = (column % PANEL_ROWS, self.w.quant().header_bytes(self.w.k()));
+        // A lane is a row: 2 bytes of every scale, 4 bytes of every run of codes. Both offsets lie inside of the panel.
+        Strip { scales: panel[2 * lane..].as_ptr().cast(), codes: panel[header + 4 * lane..].as_ptr() }
+    }
+
+    /// The panels of `width` columns from `column` on, to be prefetched in `parts` parts; nothing if they are not this task's.
+    ///
+    /// One or two panels are a short stream, in which the hardware's prefetcher starts late: measured from 8 rows on, on a CPU of
+    /// Intel, prefetching is worth 15 to 50 %. With more panels at once it keeps up by itself, and asking twice costs 10 to 30 %.
+    #[inline(always)]
+    fn ahead(&self, column: usize, width: usize, parts: usize) -> Ahead {
+        if column >= self.out.range().end || width > 2 * PANEL_ROWS {
+            return Ahead { at: std::ptr::null(), lines: 0 };
+        }
+        let width = width.min((self.out.range().end - column).next_multiple_of(PANEL_ROWS));
+        let bytes = self.w.quant().panel_bytes(self.w.k()) * width / PANEL_ROWS;
+        Ahead { at: self.w.panel(column / PANEL_ROWS).as_ptr(), lines: bytes.div_ceil(LINE * parts.max(1)) }
+    }
+
+    /// Writes the outputs of a group, those that exist.
+    ///
+    /// # Safety
+    /// `acc` holds `[rows][N][lanes]` accumulators of the tiles.
+    #[inline(always)]
+    unsafe fn put<S: Tile, const N: usize>(
+        &mut self,
+        s: S,
+        tiles: Range<usize>,
+        column: usize,
+        mut acc: *const f32,
+    ) {
+        let range = self.out.range();
+        for t in tiles {
+            let RowTile { first, rows, height } = self.x.tiles[t];
+            for row in 0..rows {
+                for b in 0..N {
+                    let column = column + b * S::LANES;
+                    if column >= range.end {
+                        continue;
+                    }
+                    // SAFETY: row < height, the caller's contract.
+                    let mut v = unsafe { s.load_f32(acc.add((row * N + b) * S::LANES)) };
+                    let len = S::LANES.min(range.end - column);
+                    if let Some(bias) = self.bias {
+                        v = s.add(v, s.load_partial(&bias[column..][..len]));
+                    }
+                    let out = &mut self.out.row_mut(first + row)[column - range.start..][..len];
+                    if len == S::LANES { s.store(v, out) } else { s.store_partial(v, out) }
+                }
+            }
+            // SAFETY: the accumulators of the next tile, or their end; the caller's contract.
+            acc = unsafe { acc.add(height * N * S::LANES) };
+        }
+    }
+}
+
+/// The largest height of all shapes.
+fn tallest(shapes: &[Shape]) -> usize {
+    shapes.last().map_or(0, |shape| shape.height)
+}
+
+/// Strips of the tiles of this height.
+fn strips<C: Codes>(shapes: &[Shape], height: usize) -> usize {
+    let shape = shapes.iter().find(|shape| shape.height == height);
+    let shape = shape.expect("x is packed in tiles of these heights");
+    if C::INT4 { shape.int4_strips } else { shape.strips }
+}
+
+/// Whether `m` rows and `n` strips are ever a tile: alone, or among several, as unpacked codes always are.
+const fn fits(shapes: &[Shape], int4: bool, unpacked: bool, m: usize, n: usize) -> bool {
+    let tallest = &shapes[shapes.len() - 1];
+    let mut i = 0;
+    while i < shapes.len() {
+        let shape = &shapes[i];
+        if shape.height == m {
+            let alone = if int4 { shape.int4_strips } else { shape.strips };
+            let several = if int4 { tallest.int4_strips } else { tallest.strips };
+            return several == n && Shape::in_company(m, tallest.height) || alone == n && !unpacked;
+        }
+        i += 1;
+    }
+    false
+}

@@ -1,0 +1,102 @@
+//! The sums of one step of int8 activations by SMMLA, the product of 2 by 8 and 8 by 2 bytes.
+//!
+//! Rows of x go in pairs against pairs of rows of weights. In the panels a lane is a row of weights, so 8 k of two rows are
+//! what zipping two vectors of codes gives: the low and high halves of int4, two runs of int8. x is packed in runs of 8, so that
+//! a pair of rows is one vector.
+
+use super::{ByDots, Codes, LINE, MicroKernel};
+use crate::kernels::gemm::pack::{Stats, StepRows};
+use crate::kernels::simd::{Dots, F32s, Neon, NeonDot, NeonI8mm, Shape};
+
+/// By SMMLA.
+#[derive(Clone, Copy)]
+pub(in crate::kernels::gemm) struct BySmmla(pub(super) NeonI8mm);
+
+impl MicroKernel<i8> for BySmmla {
+    type Float = Neon;
+    const SHAPES: &'static [Shape] = NeonI8mm::SHAPES;
+    const CENTRED: bool = true;
+    const UNPACK_FROM: usize = usize::MAX;
+    type Sum = <NeonDot as Dots>::I;
+
+    #[inline(always)]
+    fn float(self) -> Neon {
+        self.0.dots().float()
+    }
+
+    #[inline(always)]
+    fn scaled(self, sum: Self::Sum, stats: &Stats) -> <Neon as F32s>::V {
+        ByDots(self.0.dots()).scaled(sum, stats)
+    }
+
+    #[inline(always)]
+    unsafe fn sums<C: Codes, const M: usize, const N: usize>(
+        self,
+        w: [*const u8; N],
+        x: StepRows<i8>,
+        len: usize,
+    ) -> [[Self::Sum; N]; M] {
+        let (mm, d) = (self.0, self.0.dots());
+        if M == 1 {
+            // Half of each product would be for nothing. Runs of a single row are the same in fours and in eights.
+            // SAFETY: the caller's contract.
+            return unsafe { ByDots(d).sums::<C, M, N>(w, x, len) };
+        }
+        // Room for 4 pairs, the tallest tile.
+        let mut acc = [[[d.zero(); 2]; N]; 4];
+        for eight in 0..len / 8 {
+            let mut codes = [[d.zero(); 2]; N];
+            for b in 0..N {
+                // SAFETY: the codes of `len` elements are there, the caller's contract.
+                codes[b] = unsafe { pairs::<C>(mm, w[b], eight) };
+            }
+            for pair in 0..M.div_ceil(2) {
+                // An odd row is its own partner.
+                let (first, second) = (2 * pair, (2 * pair + 1).min(M - 1));
+                // SAFETY: both are less than M, and eight * 8 + 8 <= len.
+                let x = unsafe {
+                    let x = x.data.add(eight * 8 * M);
+                    mm.load_pair(x.add(first * 8), x.add(second * 8))
+                };
+                for b in 0..N {
+                    for half in 0..2 {
+                        acc[pair][b][half] = mm.mmla(acc[pair][b][half], x, codes[b][half]);
+                    }
+                }
+            }
+        }
+        let mut sums = [[d.zero(); N]; M];
+        for a in 0..M {
+            for b in 0..N {
+                sums[a][b] = mm.rows(acc[a / 2][b])[a % 2];
+                if C::INT4 {
+                    // SAFETY: `x` has the stats of M rows, the caller's contract.
+                    sums[a][b] = d.add(sums[a][b], d.begin_int4(unsafe { (*x.stats.add(a)).begin_int4 }));
+                }
+            }
+        }
+        sums
+    }
+
+    unsafe fn unpack(self, from: *const u8, lines: usize, to: *mut u8) {
+        // SAFETY: the caller's contract.
+        unsafe { ByDots(self.0.dots()).unpack(from, lines, to) }
+    }
+}
+
+/// Run number `eight` of 8 k of a strip, as factors.
+///
+/// # Safety
+/// The codes of that run lie at `w`.
+#[inline(always)]
+unsafe fn pairs<C: Codes>(mm: NeonI8mm, w: *const u8, eight: usize) -> [<NeonDot as Dots>::I; 2] {
+    let d = mm.dots();
+    if C::PER_LINE == 8 {
+        // SAFETY: a line of int4 codes has 8 k, the caller's contract.
+        let [low, high] = C::factors(d, unsafe { d.load(w.add(eight * LINE)) });
+        mm.pairs(low, high)
+    } else {
+        // SAFETY: two lines of bytes have 8 k, the caller's contract.
+        unsafe { mm.pairs(d.load(w.add(2 * eight * LINE)), d.load(w.add((2 * eight + 1) * LINE))) }
+    }
+}
