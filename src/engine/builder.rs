@@ -243,6 +243,7 @@ impl EngineBuilder {
             defaults: generation,
             token_limit,
             banned: self.banned,
+            turns: Default::default(),
         })
     }
 }

@@ -56,12 +56,14 @@ impl Driver {
         batch: &mut [&mut Sequence<'_>],
         done: &mut dyn FnMut(usize, Result<()>),
     ) -> Result<()> {
+        let turn = engine.turns.take();
         self.forward(engine, cache, batch)?;
         self.drawn.clear();
         let mut first = 0;
         while first < self.rows.len() {
             first = self.draw(engine, batch, first);
         }
+        drop(turn);
         let mut first = 0;
         for (i, sequence) in batch.iter_mut().enumerate() {
             let count = self.rows[first..].iter().take_while(|row| row.sequence == i).count();
@@ -135,6 +137,7 @@ impl Driver {
                 found = Some(place);
             }
         };
+        let _turn = engine.turns.take();
         let own: Vec<Segment<'_>> = sequence.segments().collect();
         let (ctx, probe) = (engine.context_of(), &mut Probe::new(&mut watch));
         let outcome = engine.model.forward(&ctx, &mut self.scratch, &engine.rope, cache, &own, probe);

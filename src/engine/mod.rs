@@ -37,7 +37,7 @@ pub use session::Session;
 use self::session::Held;
 use crate::cache::KvDtype;
 use crate::error::{Error, Result};
-use crate::exec::Executor;
+use crate::exec::{Executor, Turns};
 use crate::kernels::{Kernels, RopeTable};
 use crate::model::{Architecture, Compute, GenerationConfig, Transformer};
 use crate::sampler::Policy;
@@ -45,7 +45,8 @@ use crate::tensor::TokenId;
 use std::path::Path;
 use std::sync::Arc;
 
-/// A model, ready to run. Cheap to share between threads; every [`Session`] has its own cache.
+/// A model, ready to run. Cheap to share between threads; every [`Session`] has its own cache. Sessions on several threads take
+/// turns, a forward pass each; a [`Scheduler`] makes one pass for many sequences.
 pub struct Engine {
     model: Transformer,
     rope: RopeTable,
@@ -61,6 +62,9 @@ pub struct Engine {
     token_limit: usize,
     /// Ids below the limit that are no tokens either, sorted.
     banned: Vec<TokenId>,
+    /// Held during a forward pass: callers on several threads make theirs one after the other, each with all threads of the engine.
+    /// Two passes at a time would share caches and memory bandwidth, and one of them would be done on one thread.
+    turns: Turns,
 }
 
 /// Sessions on several threads share one engine.

@@ -173,6 +173,7 @@ impl<'e> Session<'e> {
         probe: &mut Probe<'_>,
     ) -> Result<()> {
         let batch = [Segment { slot: self.slot, first, ids, visible }];
+        let _turn = self.engine.turns.take();
         let ctx = self.engine.context_of();
         self.engine.model.forward(
             &ctx,
@@ -190,6 +191,7 @@ impl<'e> Session<'e> {
     /// # Panics
     /// If a row does not exist.
     pub fn logits(&mut self, rows: &[usize], probe: &mut Probe<'_>) -> Rows<'_> {
+        let _turn = self.engine.turns.take();
         let model = &self.engine.model;
         let hidden = model.hidden(&self.driver.scratch);
         model.logits(&self.engine.context_of(), hidden, rows, &mut self.driver.logits, probe);

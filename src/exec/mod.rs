@@ -5,12 +5,15 @@
 
 mod cores;
 mod threads;
+mod turns;
 
 #[cfg(feature = "rayon")]
 pub mod rayon;
 
 pub use cores::physical_cores;
 pub use threads::Threads;
+
+pub(crate) use turns::Turns;
 
 use std::marker::PhantomData;
 use std::ops::Range;

@@ -3,8 +3,9 @@
 //! A forward pass forks about two hundred times, and the gaps between the forks are microseconds. Waking a parked thread costs
 //! tens of them, so helpers spin for a while after each job and park only when no other follows.
 
-use super::Executor;
+use super::{Executor, Turns};
 use std::any::Any;
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +16,11 @@ use std::thread::{JoinHandle, Thread};
 const SPINS_BEFORE_YIELD: usize = if cfg!(miri) { 4 } else { 2_000 };
 /// Rounds of `yield_now` before a helper parks: some 100 microseconds, longer than the serial parts of a forward pass.
 const YIELDS_BEFORE_PARK: usize = 300;
+
+thread_local! {
+    /// Whether this thread is in a task of some pool.
+    static IN_TASK: Cell<bool> = const { Cell::new(false) };
+}
 
 /// Bit of [`Shared::gate`] that no number of helpers reaches.
 const OPEN: usize = 1 << (usize::BITS - 1);
@@ -50,13 +56,14 @@ struct Shared {
 
 /// A pool of `width - 1` helpers and the calling thread.
 ///
-/// Calls from several threads are allowed: while one runs, the others do their tasks on their own thread.
+/// Calls from several threads are allowed: they take turns, in the order in which they came, so each of them has all threads. A task
+/// that forks again does so on its own thread if the pool is at work.
 pub struct Threads {
     shared: Arc<Shared>,
     helpers: Vec<JoinHandle<()>>,
     threads: Vec<Thread>,
-    /// Held during `run`; a second caller (or a task that forks again) runs serially instead of waiting.
-    running: Mutex<()>,
+    /// Held during `run`.
+    turns: Turns,
 }
 
 impl Threads {
@@ -81,7 +88,7 @@ impl Threads {
         };
         let helpers: Vec<_> = (0..helpers).map_while(spawn).collect();
         let threads = helpers.iter().map(|helper| helper.thread().clone()).collect();
-        Self { shared, helpers, threads, running: Mutex::new(()) }
+        Self { shared, helpers, threads, turns: Turns::default() }
     }
 
     /// A pool as wide as the machine: one thread for each physical core.
@@ -110,11 +117,12 @@ impl Executor for Threads {
     }
 
     fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
-        let guard = self.running.try_lock();
-        let alone = guard.is_err() || self.helpers.is_empty() || tasks < 2;
-        if alone {
+        if self.helpers.is_empty() || tasks < 2 {
             return (0..tasks).for_each(task);
         }
+        // A task must not wait for a pool whose tasks may wait for it.
+        let turn = if IN_TASK.get() { self.turns.try_take() } else { Some(self.turns.take()) };
+        let Some(turn) = turn else { return (0..tasks).for_each(task) };
         // SAFETY: only the lifetime changes. `work` and the wait below return after the last use by any helper, also when a task
         // panics, so the pointee outlives the job.
         let task = unsafe {
@@ -131,7 +139,7 @@ impl Executor for Threads {
         }
         *lock(&self.shared.job) = None;
         let panic = lock(&self.shared.panic).take();
-        drop(guard);
+        drop(turn);
         if let Some(panic) = panic {
             resume_unwind(panic);
         }
@@ -161,6 +169,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 fn work(shared: &Shared, job: Job) {
     // SAFETY: `run` keeps the pointee alive until every participant has returned from here.
     let task = unsafe { &*job.task };
+    let outside = IN_TASK.replace(true);
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         loop {
             let index = shared.next.0.fetch_add(1, Ordering::Relaxed);
@@ -170,6 +179,7 @@ fn work(shared: &Shared, job: Job) {
             task(index);
         }
     }));
+    IN_TASK.set(outside);
     if let Err(panic) = outcome {
         shared.next.0.store(job.tasks, Ordering::Relaxed);
         lock(&shared.panic).get_or_insert(panic);
