@@ -9,7 +9,7 @@ use crate::model::{LogitBuffers, Probe, Scratch, Segment};
 use crate::sampler::Drawn;
 
 /// Rows of logits that are held at a time. A vocabulary of 150 000 makes that 40 MB.
-pub(super) const LOGIT_ROWS: usize = 64;
+pub const LOGIT_ROWS: usize = 64;
 
 /// The buffers of forward passes, as large as the largest so far.
 #[derive(Default)]

@@ -27,6 +27,7 @@ mod sequence;
 mod session;
 
 pub use builder::{EngineBuilder, ModelFiles};
+pub use driver::LOGIT_ROWS;
 pub use event::{Control, Event, PassKind};
 pub use generation::{Generation, Request, StopReason, Timings};
 pub use overrides::Overrides;

@@ -7,7 +7,7 @@
 use super::driver::Driver;
 use super::sequence::{Next, PREFILL_ROWS, Sequence};
 use super::session::Held;
-use super::{Control, Engine, Event, Generation, Request};
+use super::{Control, Engine, Event, Generation, Request, Rules};
 use crate::cache::{Attention, KvPool};
 use crate::error::{Error, Result};
 use crate::sampler::Canvas;
@@ -121,7 +121,15 @@ impl<'e, 'r> Scheduler<'e, 'r> {
     /// # Errors
     /// As [`super::Session::generate`], before any work; [`Error::Capacity`] also if it would not fit the memory alone.
     pub fn add(&mut self, request: &Request<'r>) -> Result<SequenceId> {
-        let mut sequence = Sequence::new(&self.engine, request)?;
+        self.add_with_rules(request, request.rules)
+    }
+
+    /// As [`Self::add`], with `rules` in place of those of the request, which need not outlive this call then.
+    ///
+    /// # Errors
+    /// As [`Self::add`].
+    pub fn add_with_rules(&mut self, request: &Request<'_>, rules: &'r dyn Rules) -> Result<SequenceId> {
+        let mut sequence = Sequence::new(&self.engine, request, rules)?;
         let asked = self.positions(&sequence);
         if asked > self.cache.capacity() {
             let what = "positions in the key/value memory of all sequences";

@@ -87,7 +87,7 @@ impl<'e> Session<'e> {
         on_event: &mut dyn FnMut(Event<'_>) -> Result<Control>,
     ) -> Result<Generation> {
         let engine = self.engine.clone();
-        let mut sequence = Sequence::new(&engine, request)?;
+        let mut sequence = Sequence::new(&engine, request, request.rules)?;
         self.admit(&mut sequence)?;
         let outcome = self.run(&engine, &mut sequence, on_event);
         let committed = self.committed();

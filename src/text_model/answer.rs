@@ -100,33 +100,79 @@ impl Model {
         setup: &Setup,
         on_event: &mut dyn FnMut(&Event<'_>, &str) -> Result<Control>,
     ) -> Result<Answer> {
-        let fills_gaps = self.fills_gaps(prompt)?;
+        let mut reply = Reply::new(self, prompt, setup)?;
+        let generation = session.generate(&reply.request(prompt, setup), &mut |event| {
+            let settled = reply.push(&event)?;
+            let control = on_event(&event, &settled)?;
+            Ok(if reply.stopped() { Control::Stop } else { control })
+        })?;
+        reply.finish(self, prompt, setup, generation)
+    }
+}
+
+/// An answer in the making: what of it does not depend on who runs the decoding loop.
+pub(super) struct Reply<'m> {
+    stream: TextStream<'m>,
+    fills_gaps: bool,
+    max_new: usize,
+}
+
+impl<'m> Reply<'m> {
+    /// # Errors
+    /// If the model has no mask.
+    pub(super) fn new(model: &'m Model, prompt: &Prompt, setup: &Setup) -> Result<Self> {
+        let fills_gaps = model.fills_gaps(prompt)?;
         let max_new = setup.new_tokens(prompt, fills_gaps);
-        let request = Request {
+        let tokenizer = model.tokenizer.as_deref().filter(|_| !prompt.as_ids);
+        Ok(Self { stream: TextStream::new(tokenizer, setup, max_new), fills_gaps, max_new })
+    }
+
+    /// What to decode.
+    pub(super) fn request<'r>(&self, prompt: &'r Prompt, setup: &'r Setup) -> Request<'r> {
+        Request {
             stop: &setup.stop_ids,
             seed: setup.seed,
-            ..Request::new(&prompt.ids, max_new, &setup.policy)
+            ..Request::new(&prompt.ids, self.max_new, &setup.policy)
+        }
+    }
+
+    /// The text that became final by an event.
+    ///
+    /// # Errors
+    /// What the tokenizer cannot decode.
+    pub(super) fn push(&mut self, event: &Event<'_>) -> Result<String> {
+        match event {
+            Event::Revealed { canvas, .. } => self.stream.push(canvas),
+            _ => Ok(String::new()),
+        }
+    }
+
+    /// Whether a stop string ended the text.
+    pub(super) fn stopped(&self) -> bool {
+        self.stream.stopped()
+    }
+
+    /// # Errors
+    /// What the tokenizer cannot decode, and files that changed while their weights were mapped.
+    pub(super) fn finish(
+        mut self,
+        model: &Model,
+        prompt: &Prompt,
+        setup: &Setup,
+        generation: Generation,
+    ) -> Result<Answer> {
+        model.in_use.check()?;
+        let rest = match self.fills_gaps {
+            true => self.stream.filled(&generation, prompt)?,
+            false => self.stream.finish(&generation)?,
         };
-        let tokenizer = self.tokenizer.as_deref().filter(|_| !prompt.as_ids);
-        let mut stream = TextStream::new(tokenizer, setup, max_new);
-        let generation = session.generate(&request, &mut |event| {
-            let settled = match event {
-                Event::Revealed { canvas, .. } => stream.push(canvas)?,
-                _ => String::new(),
-            };
-            let control = on_event(&event, &settled)?;
-            Ok(if stream.stopped() { Control::Stop } else { control })
-        })?;
-        self.in_use.check()?;
-        let rest =
-            if fills_gaps { stream.filled(&generation, prompt)? } else { stream.finish(&generation)? };
         Ok(Answer {
-            text: stream.text().to_string(),
+            text: self.stream.text().to_string(),
             rest,
             generation,
             policy: setup.policy.clone(),
-            counted: stream.counted(),
-            stopped_by_string: stream.stopped(),
+            counted: self.stream.counted(),
+            stopped_by_string: self.stream.stopped(),
         })
     }
 }

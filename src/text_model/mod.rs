@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod batch;
 mod gaps;
 #[cfg(all(feature = "tokenizers", feature = "chat"))]
 pub mod open;
@@ -16,6 +17,7 @@ mod prompt;
 mod stream;
 
 pub use answer::{Answer, DEFAULT_MAX_TOKENS, Setup};
+pub use batch::{Answered, Batch};
 pub use prompt::Prompt;
 pub use stream::TextStream;
 

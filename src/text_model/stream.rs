@@ -16,7 +16,7 @@ pub struct TextStream<'a> {
     tokenizer: Option<&'a dyn Tokenizer>,
     decoder: Option<StreamDecoder<'a>>,
     stops: StopStrings,
-    stop_ids: &'a [TokenId],
+    stop_ids: Vec<TokenId>,
     max_new: usize,
     /// Tokens taken in.
     taken: usize,
@@ -26,12 +26,12 @@ pub struct TextStream<'a> {
 
 impl<'a> TextStream<'a> {
     /// Of an answer of at most `max_new` tokens; without a tokenizer, ids are written as numbers with commas between them.
-    pub fn new(tokenizer: Option<&'a dyn Tokenizer>, setup: &'a Setup, max_new: usize) -> Self {
+    pub fn new(tokenizer: Option<&'a dyn Tokenizer>, setup: &Setup, max_new: usize) -> Self {
         Self {
             tokenizer,
             decoder: tokenizer.map(|tokenizer| StreamDecoder::new(tokenizer, true)),
             stops: StopStrings::new(setup.stop.iter().cloned()),
-            stop_ids: &setup.stop_ids,
+            stop_ids: setup.stop_ids.clone(),
             max_new,
             taken: 0,
             text: String::new(),
@@ -44,7 +44,7 @@ impl<'a> TextStream<'a> {
     /// # Errors
     /// As [`Tokenizer::decode`].
     pub fn push(&mut self, canvas: &Canvas) -> Result<String> {
-        self.take(&canvas.ids()[canvas.settled_text(self.max_new, self.stop_ids)])
+        self.take(&canvas.ids()[canvas.settled_text(self.max_new, &self.stop_ids)])
     }
 
     fn take(&mut self, tokens: &[TokenId]) -> Result<String> {

@@ -66,28 +66,65 @@ fn every_line_has_the_answer_of_a_run_of_its_own() {
     assert_eq!(records.len(), 3);
     for (record, (id, alone)) in records.iter().zip(expected) {
         let keys: Vec<_> = record.as_object().unwrap().keys().map(String::as_str).collect();
-        let known = [
-            "id",
-            "text",
-            "finish_reason",
-            "nfe",
-            "prompt_tokens",
-            "new_tokens",
-            "tokens_per_forward",
-            "seconds",
-        ];
+        let known =
+            ["id", "text", "finish_reason", "nfe", "prompt_tokens", "new_tokens", "tokens_per_forward"];
         assert_eq!(keys, known);
         assert_eq!(record["id"], id);
         for key in ["text", "finish_reason", "prompt_tokens", "new_tokens"] {
             assert_eq!(record[key], alone[key], "{id}: {key}");
         }
-        assert!(record["seconds"]["prefill"].is_number() && record["seconds"]["decode"].is_number());
         assert!(record["nfe"].as_u64().unwrap() > 0 && record["tokens_per_forward"].as_f64().unwrap() > 0.0);
     }
     let quiet = batch(&input, &output, &["--overwrite", "--quiet"]);
     assert_eq!((quiet.code, quiet.stderr.as_str()), (Some(0), ""));
     let texts = |records: &[Value]| records.iter().map(|record| record["text"].clone()).collect::<Vec<_>>();
     assert_eq!(texts(&records), texts(&self::records(&output)), "again");
+}
+
+/// Prompts of different lengths, many of which begin alike, with errors between them.
+fn many() -> String {
+    let line = |i: usize| match i % 7 {
+        6 => format!("{{\"id\": \"bad{i}\", \"promt\": \"x\"}}\n"),
+        _ => {
+            let words = "Hello there, how are you? ".repeat(1 + i % 4);
+            format!(
+                "{{\"prompt\": \"{words}{}\", \"max_tokens\": {}, \"seed\": {i}}}\n",
+                i / 3,
+                3 + 5 * i % 17
+            )
+        }
+    };
+    (0..24).map(line).collect()
+}
+
+#[test]
+fn answers_are_the_same_bytes_for_every_number_of_prompts_at_a_time() {
+    let (dir, input, output) = prepare(&many());
+    for name in ["sdar-f32", "llada-f32"] {
+        let model = model(name);
+        let of = |more: &[&str]| {
+            let fixed =
+                ["-w", &model, "--max-tokens", "8", "--ignore-eos", "--kv", "f32", "--quiet", "--raw"];
+            let (prompts, output) = (input.display().to_string(), output.display().to_string());
+            let done = run(&[&fixed[..], &["--prompts", &prompts, "--output", &output], more].concat());
+            assert_eq!(done.code, Some(1), "{}", done.stderr);
+            std::fs::read_to_string(&output).unwrap()
+        };
+        let one = of(&["--parallel", "1", "--overwrite", "--threads", "1"]);
+        assert_eq!(one.lines().count(), 24);
+        assert_eq!(one.matches("\"error\"").count(), 3, "{one}");
+        for more in [&["--parallel", "3"][..], &["--parallel", "100", "--threads", "3"], &[]] {
+            let many = of(&[&["--overwrite"][..], more].concat());
+            assert_eq!(many, one, "{name} {more:?}");
+        }
+        let mut unordered: Vec<String> =
+            of(&["--overwrite", "--unordered", "--parallel", "4"]).lines().map(str::to_owned).collect();
+        let mut sorted: Vec<String> = one.lines().map(str::to_owned).collect();
+        unordered.sort();
+        sorted.sort();
+        assert_eq!(unordered, sorted, "{name}");
+    }
+    drop(dir);
 }
 
 #[test]

@@ -9,6 +9,7 @@
 
 use super::readable;
 use diffulex::cache::{Attention, KvDtype};
+use diffulex::engine::LOGIT_ROWS;
 use diffulex::error::{Error, Result};
 use diffulex::model::{Architecture, Planned, Role, Slot};
 use diffulex::quant::Format;
@@ -16,8 +17,6 @@ use diffulex::weights::TensorSource;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Rows of logits that a step of a bidirectional model computes unless the user says otherwise: those of 128 new tokens.
-const LOGIT_ROWS: usize = 128;
 /// Share of the available memory from which on a run may get slow.
 const CLOSE: f64 = 0.9;
 
@@ -50,7 +49,7 @@ impl Need {
     pub fn new(weights: u64, arch: &Architecture, kv: KvDtype, context: usize) -> Self {
         let dims = arch.dims;
         let rows = match arch.attention {
-            Attention::BlockCausal { block } => block,
+            Attention::BlockCausal { block } => block.min(LOGIT_ROWS),
             Attention::Bidirectional => LOGIT_ROWS,
         };
         let product = |a: usize, b: usize| (a as u64).saturating_mul(b as u64);

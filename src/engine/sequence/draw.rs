@@ -34,12 +34,12 @@ pub(in crate::engine) struct Drawer {
 }
 
 impl Drawer {
-    pub(super) fn new(request: &Request<'_>) -> Self {
+    pub(super) fn new(request: &Request<'_>, bans: bool) -> Self {
         Self {
             draw: request.policy.draw,
             score: request.policy.score,
             guidance: request.policy.guidance,
-            bans: request.rules.bans(),
+            bans,
             rng: Rng::new(request.seed),
             step: 0,
             seen: Vec::new(),

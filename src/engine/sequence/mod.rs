@@ -183,7 +183,7 @@ impl<'r> Sequence<'r> {
     ///
     /// # Errors
     /// As [`super::Session::generate`], before any work.
-    pub(super) fn new(engine: &Engine, request: &Request<'r>) -> Result<Self> {
+    pub(super) fn new(engine: &Engine, request: &Request<'_>, rules: &'r dyn Rules) -> Result<Self> {
         let Admission { canvas, block, reusable } = Admission::new(engine, request)?;
         let open = canvas.first_mask(0..canvas.len());
         let mut masked = Vec::new();
@@ -200,7 +200,7 @@ impl<'r> Sequence<'r> {
             slot: None,
             unconditional: None,
             policy: request.policy.clone(),
-            rules: request.rules,
+            rules,
             stop: request.stop.to_vec(),
             max_new: request.max_new,
             padding: request.padding,
@@ -220,7 +220,7 @@ impl<'r> Sequence<'r> {
             carries_on: false,
             leads: false,
             news: None,
-            drawer: Drawer::new(request),
+            drawer: Drawer::new(request, rules.bans()),
             candidates: Vec::new(),
             chosen: Vec::new(),
             revealed: Vec::new(),

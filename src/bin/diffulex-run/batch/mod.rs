@@ -5,20 +5,23 @@ mod output;
 
 use crate::answer;
 use crate::args::Cli;
-use crate::cli::{self, INTERRUPTED, Progress};
+use crate::cli::{self, INTERRUPTED, Progress, memory};
 use crate::demo;
-use crate::display::Silent;
-use crate::report::seconds;
 use clap::Args;
-use diffulex::engine::Session;
+use diffulex::engine::{Control, Limits, SequenceId};
 use diffulex::text::chat::Message;
-use diffulex::text_model::{Answer, Prompt, Setup};
+use diffulex::text_model::{Answer, Batch as Answers, Setup};
 use diffulex::{Error, Model, Result};
-use input::{Line, Task, Words};
+use input::{Line, Words};
 use output::Output;
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
+
+/// Prompts that are answered at a time, unless the user says otherwise: a pass over blocks of some positions of each is about as
+/// fast as matrices can be read.
+const MAX_PARALLEL: usize = 8;
 
 /// Many prompts at once.
 #[derive(Args)]
@@ -40,6 +43,13 @@ pub(crate) struct BatchArgs {
     /// Begin the output anew
     #[arg(long, requires = "prompts")]
     overwrite: bool,
+    /// Prompts that are answered at a time, in common forward passes; answers are the same for every number. Default: as many as
+    /// memory allows, at most 8
+    #[arg(long, value_name = "N", requires = "prompts", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    parallel: Option<u16>,
+    /// Leave the answers in the order in which they were finished
+    #[arg(long, requires = "prompts")]
+    unordered: bool,
 }
 
 /// Prompts that were read, and the file that takes their answers.
@@ -69,8 +79,17 @@ impl BatchArgs {
         }
         let lines = input::read(prompts)?;
         let resume = !self.overwrite && !input::is_stream(prompts);
-        let output = Output::open(output, &lines, self.overwrite, resume)?;
+        let output = Output::open(output, &lines, self.overwrite, resume, !self.unordered)?;
         Ok(Some(Batch { lines, output }))
+    }
+
+    /// How many of `prompts` prompts are answered at a time.
+    fn parallel(&self, model: &Model, prompts: usize) -> usize {
+        let engine = &model.engine;
+        let each = engine.model().kv_shape().bytes_per_token(engine.kv()) * engine.context();
+        let fit = memory::available().map_or(usize::MAX, |free| (free / 2) as usize / each.max(1));
+        let wanted = self.parallel.map_or(fit.min(MAX_PARALLEL), usize::from);
+        wanted.clamp(1, prompts.max(1))
     }
 }
 
@@ -85,33 +104,41 @@ impl Batch {
         if args.model.weights.is_none() && !args.output.quiet {
             cli::note(demo::NOTICE);
         }
-        let mut session = model.engine.session()?;
+        let parallel = args.batch.parallel(model, self.lines.len());
+        let mut answers = model.batch(Limits::for_engine(&model.engine, parallel))?;
         let mut counts = Counts::default();
         let progress = Progress::start("", args.output.quiet);
         cli::catch_interrupt();
-        for (index, line) in self.lines.iter().enumerate() {
-            if self.output.has(index) {
-                counts.skipped += 1;
-                continue;
-            }
-            progress.message(format!("prompt {} of {}", index + 1, self.lines.len()));
-            let outcome = match &line.task {
-                Ok(task) => {
-                    answer_to(task, args, model, &setup, &mut session).map_err(|error| error.to_string())
+        let mut open = HashMap::new();
+        let mut lines = self.lines.iter().enumerate();
+        while !cli::interrupted() {
+            while answers.open() < parallel {
+                let Some((index, line)) = lines.next() else { break };
+                if self.output.has(index) {
+                    counts.skipped += 1;
+                    continue;
                 }
-                Err(reason) => Err(reason.clone()),
-            };
-            if cli::interrupted() {
+                match begin(&mut answers, line, args, model, &setup) {
+                    Ok((id, tokens)) => drop(open.insert(id, (index, tokens))),
+                    Err(reason) => self.output.take(index, counts.failure(&line.id, &reason))?,
+                }
+            }
+            progress.message(format!("{} of {} prompts", counts.done(), self.lines.len()));
+            if answers.open() == 0 || self.output.is_closed() {
                 break;
             }
-            let record = match &outcome {
-                Ok((answer, prompt)) => record(&line.id, answer, prompt),
-                Err(reason) => json!({ "id": line.id, "error": reason }),
-            };
-            counts.answered += usize::from(outcome.is_ok());
-            counts.failed += usize::from(outcome.is_err());
-            if !self.output.append(index, &record)? {
-                break;
+            let answered = answers.step(&mut |_, _, _| {
+                Ok(if cli::interrupted() { Control::Stop } else { Control::Continue })
+            })?;
+            // What an interrupt cut short is no answer.
+            for answered in answered.into_iter().filter(|_| !cli::interrupted()) {
+                let (index, tokens) = open.remove(&answered.id).expect("every answer was begun");
+                let id = &self.lines[index].id;
+                let record = match answered.result {
+                    Ok(answer) => counts.success(id, &answer, tokens),
+                    Err(error) => counts.failure(id, &error.to_string()),
+                };
+                self.output.take(index, record)?;
             }
         }
         drop(progress);
@@ -129,6 +156,29 @@ impl Batch {
 }
 
 impl Counts {
+    fn done(&self) -> usize {
+        self.answered + self.failed + self.skipped
+    }
+
+    fn failure(&mut self, id: &Value, reason: &str) -> Value {
+        self.failed += 1;
+        json!({ "id": id, "error": reason })
+    }
+
+    /// Nothing in it depends on the other prompts: neither time, nor passes over parts of the prompt that others computed.
+    fn success(&mut self, id: &Value, answer: &Answer, prompt_tokens: usize) -> Value {
+        self.answered += 1;
+        json!({
+            "id": id,
+            "text": answer.text,
+            "finish_reason": answer.reason(),
+            "nfe": answer.generation.decode_passes(),
+            "prompt_tokens": prompt_tokens,
+            "new_tokens": answer.counted,
+            "tokens_per_forward": answer.per_forward(),
+        })
+    }
+
     fn text(&self, total: usize) -> String {
         let Self { answered, failed, skipped } = self;
         let open = total - answered - failed - skipped;
@@ -142,45 +192,36 @@ impl Counts {
     }
 }
 
-/// The answer to one line, with the options of the command line where the line says nothing.
-fn answer_to(
-    task: &Task,
+/// Begins the answer to one line, with the options of the command line where the line says nothing. Returns its name, and the
+/// number of prompt tokens.
+fn begin(
+    answers: &mut Answers<'_>,
+    line: &Line,
     args: &Cli,
     model: &Model,
     setup: &Setup,
-    session: &mut Session<'_>,
-) -> Result<(Answer, Prompt)> {
-    let system = task.system.as_deref().or(args.prompt.system.as_deref());
-    let prompt = match &task.words {
-        Words::Prompt(text) => model.prompt_with(text, system, args.prompt.raw)?,
-        Words::Messages(messages) => {
-            let own = messages.first().is_some_and(|first| first.role == "system");
-            let system = system.filter(|_| !own).map(|text| Message::new("system", text));
-            let messages: Vec<_> = system.into_iter().chain(messages.iter().cloned()).collect();
-            model.conversation(&messages)?
-        }
+) -> std::result::Result<(SequenceId, usize), String> {
+    let task = line.task.as_ref().map_err(Clone::clone)?;
+    let mut begun = || -> Result<(SequenceId, usize)> {
+        let system = task.system.as_deref().or(args.prompt.system.as_deref());
+        let prompt = match &task.words {
+            Words::Prompt(text) => model.prompt_with(text, system, args.prompt.raw)?,
+            Words::Messages(messages) => {
+                let own = messages.first().is_some_and(|first| first.role == "system");
+                let system = system.filter(|_| !own).map(|text| Message::new("system", text));
+                let messages: Vec<_> = system.into_iter().chain(messages.iter().cloned()).collect();
+                model.conversation(&messages)?
+            }
+        };
+        let setup = Setup {
+            policy: setup.policy.clone(),
+            stop_ids: setup.stop_ids.clone(),
+            stop: task.stop.clone().unwrap_or_else(|| setup.stop.clone()),
+            seed: task.seed.unwrap_or(setup.seed),
+            max_tokens: task.max_tokens.or(setup.max_tokens),
+        };
+        let tokens = prompt.ids.len();
+        Ok((answers.add(prompt, setup)?, tokens))
     };
-    let setup = Setup {
-        policy: setup.policy.clone(),
-        stop_ids: setup.stop_ids.clone(),
-        stop: task.stop.clone().unwrap_or_else(|| setup.stop.clone()),
-        seed: task.seed.unwrap_or(setup.seed),
-        max_tokens: task.max_tokens.or(setup.max_tokens),
-    };
-    let answer = answer::answer(session, model, &setup, &prompt, &mut Silent)?;
-    Ok((answer, prompt))
-}
-
-fn record(id: &Value, answer: &Answer, prompt: &Prompt) -> Value {
-    let timings = answer.generation.timings;
-    json!({
-        "id": id,
-        "text": answer.text,
-        "finish_reason": answer.reason(),
-        "nfe": answer.generation.nfe,
-        "prompt_tokens": prompt.ids.len(),
-        "new_tokens": answer.counted,
-        "tokens_per_forward": answer.per_forward(),
-        "seconds": { "prefill": seconds(timings.prefill), "decode": seconds(timings.decode) },
-    })
+    begun().map_err(|error| error.to_string())
 }

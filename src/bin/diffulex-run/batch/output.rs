@@ -1,13 +1,14 @@
 //! The answers of a batch: appended line by line, so that a run that is broken off loses nothing but the answer it was at.
 //!
 //! An output that is there is continued: lines with a result stay, lines with an error are tried again, half a line at the
-//! end is cut off. At the end the lines stand in the order of the input.
+//! end is cut off. A file gets every answer as soon as it is there, and is brought into the order of the input at the end; on
+//! stdout answers wait for those before them.
 
 use super::input::{Line, is_stream};
 use crate::cli;
 use diffulex::{Error, Result};
 use serde_json::Value;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,14 @@ pub(super) struct Output {
     order: Vec<usize>,
     /// What is there from an earlier run, by place in the input.
     done: Vec<bool>,
+    /// Whether the order is that of the input in the end.
+    ordered: bool,
+    /// Answers that wait for those before them, on stdout.
+    held: BTreeMap<usize, Value>,
+    /// The next place in the input that stdout waits for.
+    next: usize,
+    /// Nobody reads stdout any more.
+    closed: bool,
 }
 
 impl Output {
@@ -28,10 +37,25 @@ impl Output {
     /// # Errors
     /// If it cannot be written, if it is there although `resume` says that it cannot be continued, or if it is no output of
     /// these lines.
-    pub(super) fn open(path: &Path, lines: &[Line], overwrite: bool, resume: bool) -> Result<Self> {
+    pub(super) fn open(
+        path: &Path,
+        lines: &[Line],
+        overwrite: bool,
+        resume: bool,
+        ordered: bool,
+    ) -> Result<Self> {
         let mut done = vec![false; lines.len()];
+        let new = |file, order, done| Self {
+            file,
+            order,
+            done,
+            ordered,
+            held: BTreeMap::new(),
+            next: 0,
+            closed: false,
+        };
         if is_stream(path) {
-            return Ok(Self { file: None, order: Vec::new(), done });
+            return Ok(new(None, Vec::new(), done));
         }
         let io = |e| Error::io(path, e);
         let mut order = Vec::new();
@@ -53,7 +77,7 @@ impl Output {
         let options =
             if overwrite && regular { options.write(true).truncate(true) } else { options.append(true) };
         let file = options.create(true).open(path).map_err(io)?;
-        Ok(Self { file: Some((file, path.to_path_buf())), order, done })
+        Ok(new(Some((file, path.to_path_buf())), order, done))
     }
 
     /// Whether a line of the input has its answer from an earlier run.
@@ -61,20 +85,44 @@ impl Output {
         self.done[index]
     }
 
-    /// Writes the answer to a line of the input. Returns whether somebody still reads.
-    pub(super) fn append(&mut self, index: usize, record: &Value) -> Result<bool> {
-        let line = format!("{record}\n");
-        let Some((file, path)) = &mut self.file else { return cli::print(&line) };
-        // In one call: what is cut off by a crash is the end of this line and nothing before it.
-        file.write_all(line.as_bytes()).and_then(|()| file.flush()).map_err(|e| Error::io(&*path, e))?;
-        self.order.push(index);
-        Ok(true)
+    /// Whether nobody reads the answers any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
     }
 
-    /// Brings the lines into the order of the input, where answers of several runs are mixed.
-    pub(super) fn finish(self) -> Result<()> {
+    /// Takes the answer to a line of the input.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(super) fn take(&mut self, index: usize, record: Value) -> Result<()> {
+        let Some((file, path)) = &mut self.file else {
+            self.held.insert(index, record);
+            return self.print_held(!self.ordered);
+        };
+        // In one call: what is cut off by a crash is the end of this line and nothing before it.
+        let line = format!("{record}\n");
+        file.write_all(line.as_bytes()).and_then(|()| file.flush()).map_err(|e| Error::io(&*path, e))?;
+        self.order.push(index);
+        Ok(())
+    }
+
+    /// Prints the answers that wait for no other, or `all`.
+    fn print_held(&mut self, all: bool) -> Result<()> {
+        while let Some(entry) = self.held.first_entry().filter(|entry| all || *entry.key() == self.next) {
+            self.next = entry.key() + 1;
+            self.closed |= !cli::print(&format!("{}\n", entry.remove()))?;
+        }
+        Ok(())
+    }
+
+    /// Writes what waits still, and brings a file into the order of the input.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(super) fn finish(mut self) -> Result<()> {
+        self.print_held(true)?;
         let Some((_, path)) = &self.file else { return Ok(()) };
-        if self.order.is_sorted() {
+        if self.order.is_sorted() || !self.ordered {
             return Ok(());
         }
         let text = fs::read(path).map_err(|e| Error::io(path, e))?;
