@@ -214,7 +214,7 @@ fn a_router_that_is_not_finite_is_named() {
     let policy = engine.default_policy();
     let request = diffulex::Request::new(&[1, 2, 3, 4], 4, &policy);
     let mut session = engine.session().unwrap();
-    let error = session.generate(&request, &mut |_| Ok(diffulex::Control::Continue)).err().expect("an error");
+    let error = session.generate(&request, &mut |_| Ok(diffulex::Control::Continue)).expect_err("an error");
     assert!(matches!(error, Error::NotFinite { .. }), "{error}");
     assert!(error.to_string().ends_with("layer 0, router logits"), "{error}");
 }

@@ -27,7 +27,7 @@ pub struct Need {
     pub weights: u64,
     /// Keys and values of the whole context.
     pub kv: u64,
-    /// Logits of a step.
+    /// Logits that are held at a time.
     pub logits: u64,
     /// Positions of the context.
     pub context: usize,
