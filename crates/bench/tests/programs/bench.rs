@@ -136,6 +136,28 @@ fn a_generation_is_counted_after_its_stop() {
 }
 
 #[test]
+fn many_sequences_are_decoded_in_three_ways() {
+    let more = ["--generate", "--prompt-tokens", "9", "--max-tokens", "8", "--sequences", "3"];
+    for preset in ["tiny-sdar", "tiny-dream"] {
+        let report = json(&[&["--preset", preset, "--steps", "4", "--ignore-eos"][..], &more].concat());
+        let measured = &report["throughput"];
+        assert_eq!(measured["sequences"], 3);
+        let ways = measured["ways"].as_array().unwrap();
+        let names: Vec<_> = ways.iter().map(|way| way["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["one after the other", "a thread each", "one batch"]);
+        for way in ways {
+            assert_eq!(way["new_tokens"], 3 * 8, "{way}");
+            same(number(&way["tokens_per_second"]), 24.0 / number(&way["seconds"]));
+        }
+        assert_eq!(
+            ways[0]["passes"], ways[1]["passes"],
+            "{preset}: a thread makes the passes of its sequence"
+        );
+        assert!(number(&ways[2]["passes"]) < number(&ways[0]["passes"]), "{preset}: passes are common");
+    }
+}
+
+#[test]
 fn peers_stand_beside_the_cases_that_they_share() {
     let dir = TempDir::new();
     let csv = "rows,context,ms,name\n4,0,12.5,one\n4,0,25,two\n5,0,1,one\n4,8,1,one\n";

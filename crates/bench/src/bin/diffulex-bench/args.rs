@@ -109,6 +109,9 @@ pub(crate) struct GenerateArgs {
     /// Do not end the text at the model's stop ids
     #[arg(long, requires = "generate")]
     pub(crate) ignore_eos: bool,
+    /// Decode this many sequences, too: one after the other, a thread each, and in one batch
+    #[arg(long, value_name = "N", requires = "generate", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) sequences: Option<u16>,
 }
 
 /// Answers instead of times.

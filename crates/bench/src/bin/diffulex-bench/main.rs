@@ -8,6 +8,7 @@ mod peers;
 mod quality;
 mod report;
 mod subject;
+mod throughput;
 
 use args::Cli;
 use case::Case;
@@ -54,7 +55,12 @@ fn run(args: &Cli) -> Result<ExitCode> {
     let generation = args.generate.generate.then(|| generate::measure(args, &subject)).transpose()?;
     let mut report = report::Report::new(args, &subject, &machine)?;
     match generation {
-        Some(generation) => report.generation(&generation)?,
+        Some(generation) => {
+            report.generation(&generation)?;
+            if let Some(sequences) = args.generate.sequences {
+                report.throughput(&throughput::measure(args, &subject, sequences.into())?)?;
+            }
+        }
         None => {
             for &context in &args.cases.context {
                 for &rows in &args.cases.rows {

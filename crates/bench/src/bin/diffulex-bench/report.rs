@@ -5,6 +5,7 @@ use crate::case::Case;
 use crate::generate::Run;
 use crate::peers::{self, Peer};
 use crate::subject::Subject;
+use crate::throughput::Throughput;
 use diffulex::Result;
 use diffulex_cli as cli;
 use diffulex_cli::machine::Machine;
@@ -38,6 +39,7 @@ impl Report {
                 "logits": args.cases.logits.name(),
                 "cases": [],
                 "generation": null,
+                "throughput": null,
                 "peers": [],
             })
         });
@@ -69,6 +71,14 @@ impl Report {
             json["generation"] = run.json();
         }
         self.print(|| run.text())
+    }
+
+    /// Adds many generations.
+    pub(crate) fn throughput(&mut self, measured: &Throughput) -> Result<()> {
+        if let Some(json) = &mut self.json {
+            json["throughput"] = measured.json();
+        }
+        self.print(|| measured.text())
     }
 
     /// Ends with the peers, and prints JSON.
