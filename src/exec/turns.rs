@@ -1,25 +1,22 @@
 //! [`Turns`]: a lock that serves its callers in the order in which they came.
 //!
 //! A caller that comes again and again (a forward pass after the other, a fork after the other) would keep an ordinary mutex
-//! for itself. A thread that holds the turn takes it again without waiting for itself.
+//! for itself. A turn goes from one thread to the next directly, and wakes no other: the cores are at work.
+//! A thread that holds the turn takes it again without waiting for itself.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::ThreadId;
-
-#[derive(Default)]
-pub(crate) struct Turns {
-    state: Mutex<Tickets>,
-    changed: Condvar,
-}
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::{Thread, ThreadId};
 
 #[derive(Default)]
-struct Tickets {
-    /// The next one to hand out.
-    next: u64,
-    /// Whose turn it is; equal to `next` if it is nobody's.
-    serving: u64,
-    /// Who holds the turn, if it is somebody's.
+pub(crate) struct Turns(Mutex<Line>);
+
+#[derive(Default)]
+struct Line {
+    /// Whose turn it is.
     holder: Option<ThreadId>,
+    /// Who waits, in order.
+    waiting: VecDeque<Thread>,
 }
 
 /// A turn, until it is dropped. Nothing, if the thread has it already.
@@ -28,47 +25,46 @@ pub(crate) struct Turn<'a>(Option<&'a Turns>);
 impl Turns {
     /// Waits for a turn.
     pub(crate) fn take(&self) -> Turn<'_> {
-        let (mut state, thread) = (self.lock(), std::thread::current().id());
-        if state.holder == Some(thread) {
-            return Turn(None);
+        let thread = std::thread::current();
+        let mut line = self.lock();
+        match line.holder {
+            Some(holder) if holder == thread.id() => return Turn(None),
+            Some(_) => line.waiting.push_back(thread.clone()),
+            None => line.holder = Some(thread.id()),
         }
-        let own = state.next;
-        state.next += 1;
-        while state.serving != own {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        while line.holder != Some(thread.id()) {
+            drop(line);
+            std::thread::park();
+            line = self.lock();
         }
-        state.holder = Some(thread);
         Turn(Some(self))
     }
 
     /// A turn, if it is nobody's now.
     pub(crate) fn try_take(&self) -> Option<Turn<'_>> {
-        let mut state = self.lock();
-        let free = state.serving == state.next;
-        if !free {
+        let mut line = self.lock();
+        if line.holder.is_some() {
             return None;
         }
-        state.next += 1;
-        state.holder = Some(std::thread::current().id());
+        line.holder = Some(std::thread::current().id());
         Some(Turn(Some(self)))
     }
 
     /// Nothing panics while it is held.
-    fn lock(&self) -> MutexGuard<'_, Tickets> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Line> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let Some(turns) = self.0 else { return };
-        let mut state = turns.lock();
-        state.serving += 1;
-        state.holder = None;
-        let waited_for = state.serving != state.next;
-        drop(state);
-        if waited_for {
-            turns.changed.notify_all();
+        let mut line = turns.lock();
+        let next = line.waiting.pop_front();
+        line.holder = next.as_ref().map(Thread::id);
+        drop(line);
+        if let Some(next) = next {
+            next.unpark();
         }
     }
 }
@@ -93,7 +89,7 @@ mod tests {
                     inside.fetch_sub(1, Ordering::SeqCst);
                 });
                 // The next one comes when this one waits.
-                while turns.lock().next != i + 2 {
+                while turns.lock().waiting.len() != i + 1 {
                     std::thread::yield_now();
                 }
             }
