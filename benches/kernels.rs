@@ -169,7 +169,11 @@ fn limits(c: &mut Criterion) {
     let buffer = vec![1u64; 32 << 20];
     for (threads, exec) in executors() {
         group.throughput(Throughput::Bytes(size_of_val(&*buffer) as u64));
-        group.bench_function(format!("read{threads}"), |b| b.iter(|| roofline::read(&*exec, &buffer)));
+        for streams in [1, 8] {
+            group.bench_function(format!("read/s{streams}{threads}"), |b| {
+                b.iter(|| roofline::read(&*exec, &buffer, streams));
+            });
+        }
         for kernels in Kernels::available() {
             let formats: &[&str] = match kernels.activations() {
                 Activations::Int8 => &["q8g64", "q4g64"],

@@ -294,7 +294,7 @@ impl Kernels {
     }
 
     /// Multiplies as fast as the instructions for weights of `format` can, on every thread of `exec`, and returns how many
-    /// operations that was: a multiplication and an addition are two. Takes milliseconds; [`crate::roofline`] times it.
+    /// operations that was: a multiplication and an addition are two. Takes less than a millisecond on vector units; [`crate::roofline`] times it.
     pub fn spin(&self, exec: &dyn Executor, format: Format) -> u64 {
         peak::spin(self.unit(format), exec, format)
     }

@@ -16,8 +16,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Sums side by side.
 const SUMS: usize = 12;
-/// Rounds of the loop of multiply-adds: milliseconds, against microseconds that threads take to start.
-const FMA_ROUNDS: usize = 1_000_000;
+/// Rounds of the loop of multiply-adds: fractions of a millisecond, against a microsecond or two that threads take to start.
+const FMA_ROUNDS: usize = 100_000;
 
 struct Fmas;
 
@@ -44,7 +44,7 @@ const VECTORS: usize = SUMS / ROWS;
 /// Tiles in a round. Codes have to be loaded: of constant ones the compiler would compute the sums without a loop.
 const TILES: usize = 8;
 /// As [`FMA_ROUNDS`].
-const DOT_ROUNDS: usize = 100_000;
+const DOT_ROUNDS: usize = 10_000;
 /// Bytes of the widest vector.
 const VECTOR_BYTES: usize = 64;
 
@@ -191,7 +191,7 @@ impl DotOp for DotProducts<'_> {
 
 /// As [`FMA_ROUNDS`].
 #[cfg(target_arch = "x86_64")]
-const MATRIX_ROUNDS: usize = 100_000;
+const MATRIX_ROUNDS: usize = 10_000;
 
 /// Products of whole tiles, of int8 or of bf16.
 #[cfg(target_arch = "x86_64")]

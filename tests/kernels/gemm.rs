@@ -63,6 +63,19 @@ fn gemm_agrees_with_the_oracle_where_tiles_end() {
 }
 
 #[test]
+fn gemm_agrees_with_the_oracle_where_blocks_end() {
+    for kernels in every_kernel() {
+        for format in formats(&kernels) {
+            if ["bf16", "q8row", "q4g64", "q4g128z"].contains(&format.name().as_str()) {
+                for [m, n, k] in cases::GEMM_BLOCKS {
+                    check_gemm(&kernels, m, n, k, format);
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn gemm_agrees_with_the_oracle_over_many_rows() {
     for kernels in every_kernel() {
         for format in formats(&kernels) {
@@ -80,7 +93,7 @@ fn integer_sums_hold_the_largest_products() {
     for kernels in every_kernel() {
         for format in formats(&kernels) {
             for (x, w) in [(1.0, 0.999_999), (-1.0, 0.999_999), (1.0, -1.0), (-1.0, -1.0)] {
-                for m in [1, 2, 3, 4, 9] {
+                for m in [1, 2, 3, 4, 9, 17, 25] {
                     check_product(&kernels, format, &vec![x; m * k], &vec![w; n * k], n, k);
                 }
             }
@@ -141,7 +154,7 @@ fn integer_units_give_the_same_bits() {
     // The scalar level does not fuse multiplications and additions.
     let vectors: Vec<_> = int8.iter().filter(|k| k.level().name() != "scalar").collect();
     for format in formats(int8[0]) {
-        for (m, n, k) in [(9, 61, 200), (50, 45, 320)] {
+        for (m, n, k) in [(1, 200, 200), (9, 61, 200), (17, 45, 513), (50, 45, 320), (146, 33, 1025)] {
             let (w, _) = matrix(n, k, format, 5);
             let x = noise(m * k, 6);
             let outputs: Vec<_> = vectors.iter().map(|k| bits(&run_gemm(k, &Serial, &x, &w, None))).collect();

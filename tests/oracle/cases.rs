@@ -1,14 +1,16 @@
 //! The shapes that tests and benches share. Tests take the edges, benches the shapes of real models.
 #![allow(dead_code, reason = "every program that includes this file uses another part")]
 
-/// Rows of a product around the heights of the tiles and the block of rows.
-pub(crate) const GEMM_ROWS: [usize; 11] = [1, 2, 3, 4, 5, 7, 8, 9, 16, 65, 130];
+/// Rows of a product around the heights of the tiles (12 at most), the numbers of tiles from which codes are unpacked once (2 to 5), the
+/// 8 and 16 rows up to which floats are decoded in registers, and the blocks of 64 and 144 rows.
+pub(crate) const GEMM_ROWS: [usize; 16] = [1, 2, 3, 4, 5, 7, 8, 9, 12, 13, 16, 17, 25, 65, 130, 145];
 
 /// Outputs around the widths of the tiles and the panel.
 pub(crate) const GEMM_COLUMNS: [usize; 17] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 23, 24, 25, 61];
 
-/// Reduction lengths around the vectors of every level and the block of k.
-pub(crate) const GEMM_DEPTHS: [usize; 14] = [1, 2, 7, 8, 9, 15, 16, 17, 75, 101, 255, 256, 257, 520];
+/// Reduction lengths around the vectors of every level, the steps of 128, and the blocks of 512 and, of codes of one panel, 1024.
+pub(crate) const GEMM_DEPTHS: [usize; 17] =
+    [1, 2, 7, 8, 9, 15, 16, 17, 75, 127, 129, 256, 257, 511, 512, 513, 1025];
 
 /// Widths of rows around the vectors of every level.
 pub(crate) const WIDTHS: [usize; 15] = [1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 64, 65, 75, 101, 520];
@@ -48,6 +50,11 @@ pub(crate) const ATTENTION: [AttentionCase; 15] = [
     attention([13, 14, 2, 64, 193]),
     attention([45, 1, 1, 128, 98]),
 ];
+
+/// Rows, columns and depths of products of several tiles, panels and blocks of k at once: the last panel of a task alone, and the
+/// last rows of a tile missing.
+pub(crate) const GEMM_BLOCKS: [[usize; 3]; 4] =
+    [[13, 45, 513], [25, 33, 1025], [17, 61, 520], [146, 29, 640]];
 
 /// `[n, k]` of SDAR-1.7B: gate, down, an eighth of the output matrix.
 pub(crate) const MODEL_GEMM: [(usize, usize); 3] = [(6144, 2048), (2048, 6144), (151_936 / 8, 2048)];
