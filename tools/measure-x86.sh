@@ -17,7 +17,7 @@ if [ "${1-}" = --pack ]; then
     to=${2:?a directory}
     cd "$here/.."
     mkdir -p "$to"
-    cargo build --release --workspace --bin diffulex-bench
+    cargo build --release -p diffulex-bench --bin diffulex-bench
     test=$(cargo test --release --no-default-features --test kernels --no-run 2>&1 | sed -n 's/^ *Executable .*(\(.*\))$/\1/p')
     strip -o "$to/diffulex-bench" "$(find target/release -maxdepth 1 -name diffulex-bench)"
     strip -o "$to/kernels-test" "$test"
