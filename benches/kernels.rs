@@ -14,7 +14,7 @@ use criterion::{
 use diffulex::dtype::F16;
 use diffulex::exec::{Executor, Serial, Threads};
 use diffulex::kernels::{
-    Activations, Attention, Kernels, KeySpan, KvRows, Level, Prepared, Projection, RopeTable,
+    Activations, Attention, Kernels, KeySpan, KvRows, Level, Prepared, Projection, Rope, RopeTable,
 };
 use diffulex::quant::Format;
 use diffulex::roofline;
@@ -129,7 +129,7 @@ fn rows(c: &mut Criterion) {
     let (x, y, logits) = (noise(rows * width), noise(rows * width), noise(vocab));
     let (mut out, mut probabilities) = (x.clone(), logits.clone());
     let mut halves = vec![F16(0); rows * width];
-    let table = RopeTable::new(1e6, 128, rows);
+    let table = RopeTable::new(&Rope::new(1e6, 128), 128, rows);
     for level in Level::available() {
         let (kernels, name) = (Kernels::new(level), level.name());
         group.throughput(Throughput::Elements((rows * width) as u64));

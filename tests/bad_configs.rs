@@ -143,6 +143,22 @@ const CONTRADICTIONS: &[Contradiction] = &[
     ("dream-f32", &[("rope_parameters", "5")], "rope_parameters", &["`5`", "an object"]),
     ("dream-f32", &[("rope_theta", "absent"), ("rope_parameters", "{}")], "rope_theta", &["found nothing"]),
     ("dream-f32", &[("rope_scaling", "2.0")], "rope_scaling", &["`2.0`", "an object"]),
+    ("dream-f32", &[("rope_scaling", r#"{"type": "linear"}"#)], "factor", &["found nothing", "from 1e0"]),
+    (
+        "dream-f32",
+        &[("rope_scaling", r#"{"type": "yarn", "factor": 0.5}"#)],
+        "factor",
+        &["`0.5`", "from 1e0"],
+    ),
+    (
+        "dream-f32",
+        &[
+            ("rope_scaling", r#"{"type": "linear", "factor": 2}"#),
+            ("rope_parameters", r#"{"rope_type": "linear", "factor": 3}"#),
+        ],
+        "rope_parameters",
+        &["the same as in rope_scaling"],
+    ),
     ("dream-f32", &[("mask_token_id", "333")], "mask_token_id", &["`333`", "from 0 to 332"]),
     ("dream-f32", &[("mask_token_id", "-1")], "mask_token_id", &["`-1`", "from 0 to 332"]),
     ("dream-f32", &[("mask_token_id", "[]")], "mask_token_id", &["`[]`", "one token id"]),
@@ -162,7 +178,7 @@ fn values_that_contradict_each_other() {
         let fragments = [&[key.as_str()], fragments].concat();
         table.row(&format!("{family}: {edits:?}"), read(family, edits), "Config", &fragments);
     }
-    table.finish(33);
+    table.finish(36);
 }
 
 #[test]
@@ -197,13 +213,21 @@ fn maths_that_the_engine_does_not_do() {
             r#"["full_attention", "sliding_attention"]"#,
             &["`\"sliding_attention\"`"],
         );
-        row(family, "rope_scaling", r#"{"type": "yarn", "factor": 4.0}"#, &["yarn", "only null or the type"]);
+        row(
+            family,
+            "rope_scaling",
+            r#"{"type": "dynamic", "factor": 4.0}"#,
+            &["dynamic", "only null or the type"],
+        );
         row(family, "rope_scaling", r#"{"rope_type": "llama3"}"#, &["llama3"]);
         row(family, "rope_scaling", r#"{"factor": 4.0}"#, &["factor"]);
     }
     let dream = "dream-f32";
     for (value, fragments) in [
-        (r#"{"rope_type": "yarn"}"#, &["rope_type", "\"yarn\""][..]),
+        (r#"{"rope_type": "llama3"}"#, &["rope_type", "\"llama3\"", "\"default\", \"linear\", \"yarn\""][..]),
+        (r#"{"rope_type": "yarn", "factor": 2, "truncate": false}"#, &["truncate", "only true"]),
+        (r#"{"rope_type": "yarn", "factor": 2, "llama_4_scaling_beta": 0.1}"#, &["llama_4_scaling_beta"]),
+        (r#"{"rope_type": "linear", "factor": 2, "beta_fast": 32}"#, &["`beta_fast` in `rope_parameters`"]),
         (r#"{"partial_rotary_factor": 0.5}"#, &["partial_rotary_factor", "0.5"]),
         (r#"{"mrope_section": [1]}"#, &["mrope_section", "rope_parameters"]),
         (r#"{"full_attention": {"rope_theta": 1e6}}"#, &["full_attention", "rope_parameters"]),
@@ -220,6 +244,7 @@ fn maths_that_the_engine_does_not_do() {
             &fragments,
         );
     };
+    row("rope_scaling", r#"{"type": "yarn", "factor": 4.0}"#, &["yarn", "only null or the type \"default\""]);
     row("scale_logits", "true", &["is `true`"]);
     row("attention_layer_norm", "true", &["is `true`"]);
     row("input_emb_norm", "true", &["is `true`"]);
@@ -288,7 +313,7 @@ fn one_family_key_is_enough_and_neutral_values_are_harmless() {
             &[("partial_rotary_factor", "1.0"), ("residual_multiplier", "1")],
             &[
                 ("rope_theta", "absent"),
-                ("rope_parameters", &format!("{{\"rope_theta\": {:?}}}", plain.rope_theta)),
+                ("rope_parameters", &format!("{{\"rope_theta\": {:?}}}", plain.rope.theta)),
             ],
             &[("rope_parameters", r#"{"rope_type": "default", "partial_rotary_factor": 1.0}"#)],
         ] {

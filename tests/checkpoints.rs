@@ -3,6 +3,7 @@
 mod fixture;
 
 use diffulex::cache::Attention;
+use diffulex::kernels::{Rope, RopeScaling, Yarn};
 use diffulex::model::GenerationConfig;
 use diffulex::model::check_checkpoint;
 use diffulex::model::{Alignment, Architecture, Dims};
@@ -66,7 +67,7 @@ fn recorded_checkpoints_have_their_architecture() {
         };
         assert_eq!((arch.family, arch.policy), (family, policy), "{name}");
         assert_eq!((arch.attention, arch.alignment), (attention, alignment), "{name}");
-        assert_eq!((arch.rope_theta, arch.norm_eps), (theta, eps), "{name}");
+        assert_eq!((arch.rope, arch.norm_eps), (Rope::new(theta, arch.dims.head_dim), eps), "{name}");
         assert_eq!(arch.qk_norm, family == "SDAR", "{name}");
     }
 }
@@ -165,6 +166,23 @@ fn defaults_of_keys_that_may_be_null() {
     let names: Vec<String> = all.tensors().into_iter().map(|slot| slot.name).collect();
     assert!(names.contains(&"model.transformer.blocks.2.ff_out.bias".to_string()), "{names:?}");
     assert!(!names.contains(&"model.transformer.ff_out.weight".to_string()), "{names:?}");
+    let scaled = |scaling| Rope { scaling, ..read("dream-f32", &[]).rope };
+    let linear = read("dream-f32", &[("rope_scaling", r#"{"type": "linear", "factor": 2}"#)]).rope;
+    assert_eq!(linear, scaled(RopeScaling::Linear { factor: 2.0 }));
+    let yarn = |attention| {
+        let (factor, original) = (4.0, 32_768);
+        scaled(RopeScaling::Yarn(Yarn { factor, original, beta_fast: 32.0, beta_slow: 1.0, attention }))
+    };
+    let text = r#"{"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768"#;
+    for (more, attention) in [
+        ("", 0.1 * 4f64.ln() + 1.0),
+        (r#", "mscale": 1.0, "mscale_all_dim": 1.0"#, 1.0),
+        (r#", "attention_factor": 0.5"#, 0.5),
+    ] {
+        let parameters = format!("{text}{more}}}");
+        assert_eq!(read("dream-f32", &[("rope_scaling", &parameters)]).rope, yarn(attention), "{more}");
+        assert_eq!(read("dream-f32", &[("rope_parameters", &parameters)]).rope, yarn(attention), "{more}");
+    }
     let tokens = read("dream-f32", &[("eos_token_id", "[1, 2]"), ("pad_token_id", "null")]).tokens;
     assert_eq!(tokens.eos, [1, 2]);
 }

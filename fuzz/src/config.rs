@@ -38,7 +38,7 @@ fn check_architecture(arch: &Architecture) {
     let tokens = &arch.tokens;
     let ids = tokens.eos.iter().chain(&tokens.mask);
     assert!(ids.clone().all(|&id| (id as usize) < dims.vocab), "{tokens:?}");
-    assert!(arch.norm_eps > 0.0 && arch.rope_theta.is_finite(), "{arch:?}");
+    assert!(arch.norm_eps > 0.0 && arch.rope.theta.is_finite(), "{arch:?}");
     Policy::named(arch.policy).expect("the policy of a family exists");
     let bytes = arch.kv_shape().bytes_per_token(KvDtype::F32).checked_mul(dims.max_pos);
     assert!(bytes.is_some_and(|bytes| bytes > 0), "{dims:?}");

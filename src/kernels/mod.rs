@@ -28,7 +28,7 @@ mod swiglu;
 pub use attention::{Attention, KeySpan, KvRows};
 pub use cpu::{Activations, Cpu, LEVEL_VARIABLE, Level};
 pub use gemm::{Group, Prepared, Projection};
-pub use rope::RopeTable;
+pub use rope::{Rope, RopeScaling, RopeTable, Yarn};
 pub use rows::Scan;
 #[cfg(target_arch = "aarch64")]
 pub use simd::Neon;
@@ -214,7 +214,7 @@ impl Kernels {
         assert!(first + rows <= capacity, "rope: positions {first} + {rows} of {capacity}");
         let task = task_rows(exec, rows, width);
         split(exec, x.data_mut(), task * width, |i, x| {
-            self.level.run(rope::Rope { x, width, table, first: first + i * task });
+            self.level.run(rope::Rotate { x, width, table, first: first + i * task });
         });
     }
 

@@ -4,6 +4,7 @@
 //! [`super::presets`], and nowhere else.
 
 use crate::cache::{Attention, KvShape};
+use crate::kernels::Rope;
 use crate::tensor::TokenId;
 
 /// Sizes of a model, in elements.
@@ -161,8 +162,8 @@ pub struct Architecture {
     pub tied: bool,
     /// The experts, if the model has any.
     pub mixture: Option<Mixture>,
-    /// Base of the RoPE frequencies.
-    pub rope_theta: f64,
+    /// Which elements of a head RoPE rotates, and how fast.
+    pub rope: Rope,
     /// The attention rule.
     pub attention: Attention,
     /// Which logits row predicts a position.

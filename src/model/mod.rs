@@ -79,7 +79,7 @@ impl Transformer {
 
     /// RoPE rows for the positions `0..capacity`.
     pub fn rope_table(&self, capacity: usize) -> RopeTable {
-        RopeTable::new(self.arch.rope_theta, self.arch.dims.head_dim, capacity)
+        RopeTable::new(&self.arch.rope, self.arch.dims.head_dim, capacity)
     }
 
     /// Runs the blocks over the segments of `batch`, whose rows follow each other. Keys and values of their positions are staged

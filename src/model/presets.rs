@@ -10,7 +10,7 @@
 use super::arch::{Alignment, Architecture, Dims, Mixture, Names, Router, Special};
 use super::config::{Config, MAX_VOCAB};
 use super::refused;
-use super::rope::rope_theta;
+use super::rope;
 use crate::cache::Attention;
 use crate::json::Value;
 use crate::{Error, Result};
@@ -252,7 +252,7 @@ fn hf_decoder(config: &Config<'_>) -> Result<Architecture> {
         qk_norm: false,
         tied: config.flag("tie_word_embeddings", false)?,
         mixture: None,
-        rope_theta: rope_theta(config)?,
+        rope: rope::scalable(config, &dims)?,
         attention: Attention::Bidirectional,
         alignment: Alignment::Own,
         tokens: special(config, dims.vocab)?,
@@ -290,7 +290,7 @@ fn llada(config: &Config<'_>) -> Result<Architecture> {
         qk_norm: false,
         tied: config.flag("weight_tying", false)?,
         mixture: None,
-        rope_theta: rope_theta(config)?,
+        rope: rope::plain(config, &dims)?,
         attention: Attention::Bidirectional,
         alignment: Alignment::Own,
         tokens: special(config, dims.vocab)?,

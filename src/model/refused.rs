@@ -78,8 +78,7 @@ pub(super) fn check(config: &Config<'_>, read: &[&str]) -> Result<()> {
     for key in ["hidden_act", "activation_type"] {
         one_of(config, key, "silu")?;
     }
-    check_layer_types(config)?;
-    check_rope_scaling(config)
+    check_layer_types(config)
 }
 
 /// Refuses any other text than `known` under `key`.
@@ -112,19 +111,5 @@ fn check_layer_types(config: &Config<'_>) -> Result<()> {
             let what = format!("{file}: key `{KEY}` holds {}, only \"full_attention\" is known", shown(kind));
             Err(Error::unsupported(what))
         }
-    }
-}
-
-/// `rope_scaling` may be absent, or an object that says in its type that nothing is scaled.
-fn check_rope_scaling(config: &Config<'_>) -> Result<()> {
-    const KEY: &str = "rope_scaling";
-    let Some(scaling) = config.get(KEY) else { return Ok(()) };
-    if scaling.entries().is_none() {
-        return Err(config.bad(KEY, "an object"));
-    }
-    let kind = scaling.get("rope_type").or_else(|| scaling.get("type"));
-    match kind.and_then(Value::as_str) {
-        Some("default") => Ok(()),
-        _ => Err(config.unsupported(KEY, "null or the type \"default\"")),
     }
 }

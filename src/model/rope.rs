@@ -1,31 +1,121 @@
 //! What a configuration says about RoPE.
+//!
+//! Older files have `rope_theta` and `rope_scaling`, newer ones both inside of `rope_parameters`. Scaled frequencies are those
+//! of Hugging Face transformers (`modeling_rope_utils.py`), which the families with its key names share.
 
+use super::arch::Dims;
 use super::config::Config;
-use super::refused;
 use crate::error::{Error, Result};
+use crate::json::Value;
+use crate::kernels::{Rope, RopeScaling, Yarn};
+use std::ops::RangeInclusive;
 
-/// `rope_theta`, or the same key inside `rope_parameters` in newer files.
-pub(super) fn rope_theta(config: &Config<'_>) -> Result<f64> {
-    const RANGE: std::ops::RangeInclusive<f64> = 1.0..=1e12;
-    let Some(parameters) = config.get("rope_parameters") else {
-        return config.real("rope_theta", RANGE);
+const THETA: RangeInclusive<f64> = 1.0..=1e12;
+/// What texts may grow by, and other factors.
+const FACTOR: RangeInclusive<f64> = 1.0..=1e6;
+
+/// RoPE of a family that scales as transformers does.
+pub(super) fn scalable(config: &Config<'_>, dims: &Dims) -> Result<Rope> {
+    read(config, dims, &["default", "linear", "yarn"])
+}
+
+/// RoPE of a family that does not scale.
+pub(super) fn plain(config: &Config<'_>, dims: &Dims) -> Result<Rope> {
+    read(config, dims, &["default"])
+}
+
+/// The types `known` may be asked for.
+fn read(config: &Config<'_>, dims: &Dims, known: &[&str]) -> Result<Rope> {
+    let (mut scaling, mut theta) = (RopeScaling::None, None);
+    for key in ["rope_scaling", "rope_parameters"] {
+        let Some(value) = config.get(key) else { continue };
+        let inner = Config::new(config.file, value).map_err(|_| config.bad(key, "an object"))?;
+        let found = Parameters { config, key, inner, dims }.scaling(known)?;
+        if scaling != RopeScaling::None && found != scaling {
+            return Err(config.bad(key, "the same as in rope_scaling"));
+        }
+        scaling = found;
+        theta = theta.or(inner.optional_real("rope_theta", THETA)?);
+    }
+    let theta = match (config.optional_real("rope_theta", THETA)?, theta) {
+        (Some(a), Some(b)) if a != b => {
+            return Err(config.bad("rope_theta", &format!("{b}, as in rope_parameters")));
+        }
+        (Some(theta), _) | (None, Some(theta)) => theta,
+        (None, None) => config.real("rope_theta", THETA)?,
     };
-    let inner =
-        Config::new(config.file, parameters).map_err(|_| config.bad("rope_parameters", "an object"))?;
-    refused::one_of(&inner, "rope_type", "default")?;
-    refused::one_of(&inner, "type", "default")?;
-    for (key, _) in parameters.entries().unwrap_or_default() {
-        if !["rope_theta", "rope_type", "type", "partial_rotary_factor"].contains(&key.as_str()) {
-            return Err(Error::unsupported(format!("{}: key `{key}` in `rope_parameters`", config.file)));
+    Ok(Rope { theta, rotated: dims.head_dim, scaling })
+}
+
+/// The object under `rope_scaling` or `rope_parameters`.
+struct Parameters<'a> {
+    config: &'a Config<'a>,
+    key: &'static str,
+    inner: Config<'a>,
+    dims: &'a Dims,
+}
+
+impl Parameters<'_> {
+    fn scaling(&self, known: &[&str]) -> Result<RopeScaling> {
+        let Self { config, key, inner, .. } = self;
+        let kind = inner.text("rope_type")?.or(inner.text("type")?);
+        // Newer files name the type only where something is scaled.
+        let kind = kind.or((*key == "rope_parameters").then_some("default"));
+        let Some(kind) = kind.filter(|kind| known.contains(kind)) else {
+            return Err(config.unsupported(key, &format!("null or the type \"{}\"", known.join("\", \""))));
+        };
+        if inner.optional_real("partial_rotary_factor", 0.0..=1.0)?.is_some_and(|factor| factor != 1.0) {
+            return Err(inner.unsupported("partial_rotary_factor", "1"));
+        }
+        let (keys, scaling): (&[&str], _) = match kind {
+            "linear" => (&["factor"], RopeScaling::Linear { factor: inner.real("factor", FACTOR)? }),
+            "yarn" => (YARN, RopeScaling::Yarn(self.yarn()?)),
+            _ => (&[], RopeScaling::None),
+        };
+        let general = ["rope_theta", "rope_type", "type", "partial_rotary_factor"];
+        let mut entries = config.get(key).and_then(Value::entries).unwrap_or_default().iter();
+        match entries.find(|(key, _)| !general.contains(&key.as_str()) && !keys.contains(&key.as_str())) {
+            None => Ok(scaling),
+            Some((unknown, _)) => {
+                Err(Error::unsupported(format!("{}: key `{unknown}` in `{key}`", config.file)))
+            }
         }
     }
-    if inner.optional_real("partial_rotary_factor", 0.0..=1.0)?.is_some_and(|factor| factor != 1.0) {
-        return Err(inner.unsupported("partial_rotary_factor", "1"));
-    }
-    let outer = config.optional_real("rope_theta", RANGE)?;
-    match (outer, inner.optional_real("rope_theta", RANGE)?) {
-        (Some(a), Some(b)) if a != b => Err(config.bad("rope_theta", &format!("{b}, as in rope_parameters"))),
-        (Some(theta), _) | (None, Some(theta)) => Ok(theta),
-        (None, None) => config.real("rope_theta", RANGE),
+
+    fn yarn(&self) -> Result<Yarn> {
+        let inner = &self.inner;
+        let factor = inner.real("factor", FACTOR)?;
+        let magnitude = |scale: f64| if factor > 1.0 { 0.1 * scale * factor.ln() + 1.0 } else { 1.0 };
+        let scales = [inner.optional_real("mscale", FACTOR)?, inner.optional_real("mscale_all_dim", FACTOR)?];
+        let attention = match (inner.optional_real("attention_factor", 1e-3..=1e3)?, scales) {
+            (Some(attention), _) => attention,
+            (None, [Some(scale), Some(all)]) => magnitude(scale) / magnitude(all),
+            (None, _) => magnitude(1.0),
+        };
+        if !inner.flag("truncate", true)? {
+            return Err(inner.unsupported("truncate", "true"));
+        }
+        let positions = self.dims.max_pos;
+        Ok(Yarn {
+            factor,
+            original: inner
+                .optional_size("original_max_position_embeddings", positions)?
+                .unwrap_or(positions),
+            beta_fast: inner.optional_real("beta_fast", FACTOR)?.unwrap_or(32.0),
+            beta_slow: inner.optional_real("beta_slow", FACTOR)?.unwrap_or(1.0),
+            attention,
+        })
     }
 }
+
+/// The keys of YaRN.
+const YARN: &[&str] = &[
+    "factor",
+    "original_max_position_embeddings",
+    "beta_fast",
+    "beta_slow",
+    "attention_factor",
+    "mscale",
+    "mscale_all_dim",
+    "truncate",
+];

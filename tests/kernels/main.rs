@@ -12,7 +12,7 @@ mod rows;
 
 use attention::AttentionCall;
 use diffulex::exec::{Executor, Serial, Threads};
-use diffulex::kernels::{Kernels, Level, RopeTable};
+use diffulex::kernels::{Kernels, Level, Rope, RopeTable};
 use diffulex::quant::{Format, Matrix};
 use diffulex::tensor::{Rows, RowsMut};
 use gemm::run_gemm;
@@ -99,7 +99,12 @@ fn everything(kernels: &Kernels, exec: &dyn Executor) -> Vec<u32> {
         all.extend(bits(&out));
         kernels.rms_norm_heads(exec, RowsMut::new(&mut out, width), &y[..128], 1e-6);
         all.extend(bits(&out));
-        kernels.rope(exec, RowsMut::new(&mut out, width), &RopeTable::new(1e6, 128, 100), 20);
+        kernels.rope(
+            exec,
+            RowsMut::new(&mut out, width),
+            &RopeTable::new(&Rope::new(1e6, 128), 128, 100),
+            20,
+        );
         all.extend(bits(&out));
         kernels.swiglu(exec, RowsMut::new(&mut out, width), Rows::new(&y, width));
         all.extend(bits(&out));

@@ -5,7 +5,7 @@ use crate::{EPS, bits, levels, matrix, noise};
 use diffulex::bytes::Bytes;
 use diffulex::dtype::{Bf16, DType, F16, as_bytes};
 use diffulex::exec::Serial;
-use diffulex::kernels::RopeTable;
+use diffulex::kernels::{Rope, RopeScaling, RopeTable, Yarn};
 use diffulex::quant::{Format, Matrix};
 use diffulex::tensor::{Rows, RowsMut, TensorView};
 
@@ -37,7 +37,7 @@ fn rope_agrees_with_the_oracle() {
     for kernels in levels() {
         for head_dim in [2, 8, 16, 20, 32, 80, 128] {
             let (theta, first, rows, width) = (1e6, 37, 4, 3 * head_dim);
-            let table = RopeTable::new(theta, head_dim, first + rows);
+            let table = RopeTable::new(&Rope::new(theta, head_dim), head_dim, first + rows);
             assert_eq!((table.capacity(), table.head_dim()), (first + rows, head_dim));
             let x = noise(rows * width, 60);
             let mut out = x.clone();
@@ -47,6 +47,42 @@ fn rope_agrees_with_the_oracle() {
                 for (found, expected) in out[i * head_dim..].iter().zip(expected) {
                     // Two products of numbers below 1, cos and sin rounded once: five roundings of at most EPS each.
                     assert!((f64::from(*found) - expected).abs() < 5.0 * EPS, "head_dim {head_dim} head {i}");
+                }
+            }
+        }
+    }
+}
+
+/// Parts of heads, and frequencies that are scaled: angles are not rounded as the model rounds them, so their error counts.
+#[test]
+fn scaled_and_partial_rope_agree_with_the_formula() {
+    let yarn = |factor, original, attention| {
+        RopeScaling::Yarn(Yarn { factor, original, beta_fast: 32.0, beta_slow: 1.0, attention })
+    };
+    // A ramp inside of the head, one that begins at 0, and one without length.
+    let yarns = [yarn(4.0, 32_768, 1.138), yarn(16.0, 16, 1.0), yarn(2.0, 1, 1.0)];
+    let scalings = [RopeScaling::None, RopeScaling::Linear { factor: 2.5 }].into_iter().chain(yarns);
+    for scaling in scalings {
+        for (head_dim, rotated) in [(8, 8), (32, 16), (128, 64), (128, 128), (20, 6)] {
+            let rope = Rope { theta: 1e4, rotated, scaling };
+            let (first, rows, width) = (37, 4, 2 * head_dim);
+            let table = RopeTable::new(&rope, head_dim, first + rows);
+            assert_eq!((table.capacity(), table.head_dim()), (first + rows, head_dim));
+            let x = noise(rows * width, 61);
+            for kernels in levels() {
+                let mut out = x.clone();
+                kernels.rope(&Serial, RowsMut::new(&mut out, width), &table, first);
+                for (i, head) in x.chunks(head_dim).enumerate() {
+                    let expected = oracle::scaled_rope(head, &rope, first + i / 2);
+                    for (e, (&found, expected)) in out[i * head_dim..].iter().zip(expected).enumerate() {
+                        // An angle of at most 41 with six roundings, then those of the rotation.
+                        let error = (f64::from(found) - expected).abs();
+                        assert!(
+                            error < 41.0 * 8.0 * EPS,
+                            "{rope:?} head {i} element {e}: {found}, {expected}"
+                        );
+                        assert!(e < rotated || found == head[e], "{rope:?}: element {e} is not rotated");
+                    }
                 }
             }
         }

@@ -5,6 +5,8 @@ pub(crate) mod cases;
 pub(crate) mod matrices;
 pub(crate) mod products;
 
+use diffulex::kernels::{Rope, RopeScaling};
+
 /// Half the distance from 1 to the next f32.
 pub(crate) const EPS: f64 = 5.97e-8;
 
@@ -57,6 +59,33 @@ pub(crate) fn rope(head: &[f32], theta: f64, pos: usize) -> Vec<f64> {
         let (x, y) = (f64::from(head[i]), f64::from(head[i + half]));
         out[i] = x * angle.cos() - y * angle.sin();
         out[i + half] = y * angle.cos() + x * angle.sin();
+    }
+    out
+}
+
+/// The same with the frequencies of the formulas in f64: `inv[i] = theta^(-2i/r)`, divided by the factor, or mixed as YaRN does.
+pub(crate) fn scaled_rope(head: &[f32], rope: &Rope, pos: usize) -> Vec<f64> {
+    let (r, theta) = (rope.rotated as f64, rope.theta);
+    let mut out: Vec<f64> = head.iter().map(|&x| f64::from(x)).collect();
+    let half = rope.rotated / 2;
+    for i in 0..half {
+        let base = theta.powf(-2.0 * i as f64 / r);
+        let (frequency, scale) = match rope.scaling {
+            RopeScaling::None => (base, 1.0),
+            RopeScaling::Linear { factor } => (base / factor, 1.0),
+            RopeScaling::Yarn(y) => {
+                let at =
+                    |n: f64| r * (y.original as f64 / (std::f64::consts::TAU * n)).ln() / (2.0 * theta.ln());
+                let (low, high) = (at(y.beta_fast).floor().max(0.0), at(y.beta_slow).ceil().min(r - 1.0));
+                let length = if low == high { 0.001 } else { high - low };
+                let ramp = ((i as f64 - low) / length).clamp(0.0, 1.0);
+                (base / y.factor * ramp + base * (1.0 - ramp), y.attention)
+            }
+        };
+        let (sin, cos) = (pos as f64 * frequency).sin_cos();
+        let (x, y) = (f64::from(head[i]), f64::from(head[i + half]));
+        out[i] = scale * (x * cos - y * sin);
+        out[i + half] = scale * (y * cos + x * sin);
     }
     out
 }

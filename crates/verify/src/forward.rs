@@ -222,7 +222,7 @@ fn rope(recording: &Recording, engine: &Engine) -> Check<()> {
     let (_, sin) = recording.f32s("rope.sin")?;
     let capacity = positions.iter().max().map_or(0, |&max| max as usize + 1);
     let table = engine.model().rope_table(capacity);
-    let half = engine.arch().dims.head_dim / 2;
+    let half = engine.arch().rope.rotated / 2;
     for (i, &pos) in positions.iter().enumerate() {
         let allowed = (1.2e-7 * pos as f32).max(1e-6);
         for (ours, theirs, what) in

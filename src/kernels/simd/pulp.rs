@@ -115,7 +115,7 @@ impl<S: Simd> F32s for Pulp<S> {
 mod tests {
     use super::*;
     use crate::kernels::rms_norm::RmsNorm;
-    use crate::kernels::rope::{Rope, RopeTable};
+    use crate::kernels::rope::{Rope, RopeTable, Rotate};
     use crate::kernels::rows::{Add, Guide, Lanewise, ScanRow, Zip};
     use crate::kernels::softmax::{Softmax, SumExp};
     use crate::kernels::swiglu::SwiGlu;
@@ -174,10 +174,10 @@ mod tests {
                 same(level, &x, |row, own| {
                     pick(level, own, Softmax { row, max: 120.0, inv_t: 0.7, sum: 3.0 });
                 });
-                let table = RopeTable::new(1e4, 2 * len, 4);
+                let table = RopeTable::new(&Rope::new(1e4, 2 * len), 2 * len, 4);
                 let head = noise(2 * len, 1.0);
                 same(level, &head, |x, own| {
-                    pick(level, own, Rope { x, width: 2 * len, table: &table, first: 3 });
+                    pick(level, own, Rotate { x, width: 2 * len, table: &table, first: 3 });
                 });
             }
         }

@@ -105,7 +105,7 @@ fn tiny_configurations_keep_the_traits_of_their_family() {
                 a.tied,
                 a.attention,
                 a.alignment,
-                a.rope_theta,
+                a.rope.theta,
                 a.norm_eps,
             )
         };
