@@ -263,7 +263,7 @@ fn maths_that_the_engine_does_not_do() {
         "Unsupported",
         &["`include_bias`", "without a bias"],
     );
-    table.finish(4 * 17 + 4 + 12);
+    table.finish(4 * 17 + 7 + 13);
 }
 
 #[test]

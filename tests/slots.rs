@@ -13,7 +13,7 @@ use diffulex::model::{
 };
 use diffulex::quant::{Code, Format, Group, Matrix, Quant};
 use diffulex::tensor::TensorView;
-use diffulex::weights::{Checkpoint, MemorySource, Storage, StoredQuant, TensorSource};
+use diffulex::weights::{Checkpoint, MemorySource, Storage, Stored, StoredQuant, TensorSource};
 use diffulex::{Engine, Error, Result};
 use fixture::golden;
 use proptest::prelude::*;
@@ -66,9 +66,9 @@ struct Watched<'a> {
 }
 
 impl TensorSource for Watched<'_> {
-    fn tensor(&self, name: &str) -> Result<TensorView> {
+    fn stored(&self, name: &str) -> Result<Stored> {
         self.read.lock().unwrap().insert(name.to_string());
-        self.source.tensor(name)
+        self.source.stored(name)
     }
 
     fn names(&self) -> Vec<String> {

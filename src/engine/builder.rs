@@ -7,7 +7,6 @@ use crate::error::{Error, Result};
 use crate::exec::{Executor, Threads};
 use crate::kernels::{Activations, Kernels, Level};
 use crate::model::{Architecture, GenerationConfig, Recipe, Transformer};
-use crate::quant::Format;
 use crate::tensor::TokenId;
 use crate::weights::{Checkpoint, Storage, TensorSource, Weights};
 use std::path::Path;
@@ -224,10 +223,9 @@ impl EngineBuilder {
             None => Transformer::load(arch, source)?,
         };
         check_memory(&model, kv, context)?;
-        let is_quantized = model.formats().iter().any(|format| matches!(format, Format::Quant(_)));
         let kernels = match self.activations {
             // Then the name of the activations is what runs.
-            Activations::Auto if !is_quantized => Kernels::new(level),
+            Activations::Auto if !model.is_quantized() => Kernels::new(level),
             activations => Kernels::new(level).with_activations(activations)?,
         };
         let rope = model.rope_table(context);

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::exec::Executor;
 use crate::quant::{Format, Matrix};
 use crate::tensor::TensorView;
-use crate::weights::{StoredQuant, TensorSource};
+use crate::weights::TensorSource;
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -49,11 +49,7 @@ impl Make for Loader<'_> {
 
     fn matrix(&mut self, slot: Slot, rows: Range<usize>) -> Result<Matrix> {
         let name = &slot.name;
-        let view = self.source.tensor(name)?;
-        let matrix = match self.source.quant(name) {
-            Some(StoredQuant { quant, n, k }) => Matrix::from_panels(n, k, quant, view.bytes().clone()),
-            None => Matrix::from_tensor(&view),
-        };
+        let matrix = self.source.stored(name)?.matrix();
         let matrix = matrix.expect("element type and dimensions were checked before");
         let Some(mut matrix) = matrix.rows(rows.clone()) else {
             let what = format!("rows {rows:?} of tensor `{name}` as a matrix of its own: panels are not cut");

@@ -191,6 +191,11 @@ impl Transformer {
         found.into_iter().map(|(format, _)| format).collect()
     }
 
+    /// Whether any matrix is quantized.
+    pub fn is_quantized(&self) -> bool {
+        self.matrices().any(|(_, matrix)| matches!(matrix.format(), Format::Quant(_)))
+    }
+
     /// Bytes of the stored matrices, counted once where tied.
     pub fn weight_bytes(&self) -> usize {
         self.matrices().map(|(_, matrix)| matrix.bytes()).sum()

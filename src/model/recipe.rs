@@ -67,16 +67,14 @@ impl Recipe {
         }
         let planned = slots.into_iter().map(|slot| {
             let name = &slot.name;
-            if let Some(stored) = source.quant(name) {
+            let from = source.stored(name)?.format().expect("check_checkpoint lets formats pass only");
+            if let Format::Quant(quant) = from {
                 let what = format!(
-                    "{}: tensor `{name}` is quantized already, as {}; quantizing starts from floats",
+                    "{}: tensor `{name}` is quantized already, as {quant}; quantizing starts from floats",
                     source.origin(name),
-                    stored.quant
                 );
                 return Err(Error::unsupported(what));
             }
-            let dtype = source.tensor(name)?.dtype();
-            let from = Format::from_dtype(dtype).expect("check_checkpoint lets floats pass only");
             let to = self.format_of(&slot).unwrap_or(from);
             Ok(Planned { slot, from, to })
         });

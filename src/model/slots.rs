@@ -246,23 +246,22 @@ impl Architecture {
 pub fn check_checkpoint(arch: &Architecture, source: &dyn TensorSource) -> Result<Vec<Slot>> {
     let slots = arch.tensors();
     for Slot { name, shape, .. } in &slots {
-        let tensor = source.tensor(name)?;
-        let quantized = source.quant(name).map(|stored| vec![stored.n, stored.k]);
-        let found = quantized.as_deref().unwrap_or(tensor.shape());
-        if found != shape {
+        let stored = source.stored(name)?;
+        let found = stored.shape();
+        if found != *shape {
             return Err(Error::Shape {
                 file: source.origin(name),
                 name: name.clone(),
                 expected: shape.clone(),
-                found: found.to_vec(),
+                found,
             });
         }
-        if quantized.is_none() && Format::from_dtype(tensor.dtype()).is_none() {
+        if stored.format().is_none() {
             return Err(Error::DType {
                 file: source.origin(name),
                 name: name.clone(),
                 expected: "F32, F16 or BF16",
-                found: tensor.dtype().name().to_string(),
+                found: source.tensor(name)?.dtype().name().to_string(),
             });
         }
     }

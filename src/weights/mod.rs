@@ -22,10 +22,56 @@ pub use self::quantized::{QUANT_KEY, StoredQuant, quant_metadata};
 pub use self::safetensors::SafeTensors;
 
 use crate::bytes::Bytes;
-use crate::dtype::DType;
+use crate::quant::{Format, Matrix};
 use crate::tensor::TensorView;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
+
+/// How a tensor is stored.
+#[derive(Clone, Debug)]
+pub enum Stored {
+    /// Element after element, as declared.
+    Plain(TensorView),
+    /// A quantized matrix: the bytes are [`Panels`](crate::quant::Panels), as many as [`Quant::bytes`](crate::quant::Quant::bytes)
+    /// says.
+    Panels(StoredQuant, Bytes),
+}
+
+impl Stored {
+    /// Dimensions, outermost first; `[n, k]` of a quantized matrix.
+    pub fn shape(&self) -> Vec<usize> {
+        match self {
+            Self::Plain(view) => view.shape().to_vec(),
+            Self::Panels(quant, _) => vec![quant.n, quant.k],
+        }
+    }
+
+    /// The bytes, shared.
+    pub fn bytes(&self) -> &Bytes {
+        match self {
+            Self::Plain(view) => view.bytes(),
+            Self::Panels(_, bytes) => bytes,
+        }
+    }
+
+    /// The format as a weight; `None` for elements that no weight has.
+    pub fn format(&self) -> Option<Format> {
+        match self {
+            Self::Plain(view) => Format::from_dtype(view.dtype()),
+            Self::Panels(stored, _) => Some(Format::Quant(stored.quant)),
+        }
+    }
+
+    /// The weight, without a copy unless its bytes are misaligned; `None` if it is not a matrix of a format.
+    pub fn matrix(&self) -> Option<Matrix> {
+        match self {
+            Self::Plain(view) => Matrix::from_tensor(view),
+            Self::Panels(stored, bytes) => {
+                Matrix::from_panels(stored.n, stored.k, stored.quant, bytes.clone())
+            }
+        }
+    }
+}
 
 /// Tensors by name.
 pub trait TensorSource: Send + Sync {
@@ -33,16 +79,21 @@ pub trait TensorSource: Send + Sync {
     ///
     /// # Errors
     /// [`Error::MissingTensor`] if there is none.
-    fn tensor(&self, name: &str) -> Result<TensorView>;
+    fn stored(&self, name: &str) -> Result<Stored>;
+
+    /// The tensor as its file declares it: a quantized matrix is a tensor of bytes, `[panels, bytes of a panel]`.
+    ///
+    /// # Errors
+    /// [`Error::MissingTensor`] if there is none.
+    fn tensor(&self, name: &str) -> Result<TensorView> {
+        Ok(match self.stored(name)? {
+            Stored::Plain(view) => view,
+            Stored::Panels(stored, bytes) => stored.tensor(bytes).expect("checked when the source was made"),
+        })
+    }
 
     /// All names, sorted.
     fn names(&self) -> Vec<String>;
-
-    /// What the tensor is, if it is a quantized matrix: its bytes are [`Panels`](crate::quant::Panels) then.
-    fn quant(&self, name: &str) -> Option<StoredQuant> {
-        let _ = name;
-        None
-    }
 
     /// The file that holds the tensor, for messages. If there is no such tensor: what was searched.
     fn origin(&self, name: &str) -> String;
@@ -52,21 +103,18 @@ pub trait TensorSource: Send + Sync {
 #[derive(Clone, Debug)]
 pub struct MemorySource {
     label: String,
-    tensors: BTreeMap<String, TensorView>,
-    quantized: BTreeMap<String, StoredQuant>,
+    tensors: BTreeMap<String, Stored>,
 }
 
 impl MemorySource {
     /// A source without tensors; `label` names it in errors.
     pub fn new(label: impl Into<String>) -> Self {
-        Self { label: label.into(), tensors: BTreeMap::new(), quantized: BTreeMap::new() }
+        Self { label: label.into(), tensors: BTreeMap::new() }
     }
 
     /// Adds a tensor, or replaces the one with this name, which is then returned.
-    pub fn insert(&mut self, name: impl Into<String>, tensor: TensorView) -> Option<TensorView> {
-        let name = name.into();
-        self.quantized.remove(&name);
-        self.tensors.insert(name, tensor)
+    pub fn insert(&mut self, name: impl Into<String>, tensor: TensorView) -> Option<Stored> {
+        self.tensors.insert(name.into(), Stored::Plain(tensor))
     }
 
     /// Adds a quantized matrix, or replaces the tensor with this name.
@@ -74,17 +122,14 @@ impl MemorySource {
     /// # Panics
     /// If `bytes` is not as long as [`Quant::bytes`](crate::quant::Quant::bytes) of the shape.
     pub fn insert_quantized(&mut self, name: impl Into<String>, stored: StoredQuant, bytes: Bytes) {
-        let shape = stored.tensor_shape().unwrap_or_default();
-        let tensor = TensorView::new(DType::U8, shape.to_vec(), bytes);
-        let tensor = tensor.filter(|tensor| stored.fits(tensor));
-        let name = name.into();
-        self.tensors.insert(name.clone(), tensor.expect("the bytes of a quantized matrix of this shape"));
-        self.quantized.insert(name, stored);
+        let fits = stored.tensor(bytes.clone()).is_some();
+        assert!(fits, "the bytes of a quantized matrix of this shape");
+        self.tensors.insert(name.into(), Stored::Panels(stored, bytes));
     }
 }
 
 impl TensorSource for MemorySource {
-    fn tensor(&self, name: &str) -> Result<TensorView> {
+    fn stored(&self, name: &str) -> Result<Stored> {
         self.tensors
             .get(name)
             .cloned()
@@ -93,10 +138,6 @@ impl TensorSource for MemorySource {
 
     fn names(&self) -> Vec<String> {
         self.tensors.keys().cloned().collect()
-    }
-
-    fn quant(&self, name: &str) -> Option<StoredQuant> {
-        self.quantized.get(name).copied()
     }
 
     fn origin(&self, _name: &str) -> String {

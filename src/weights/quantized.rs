@@ -7,6 +7,7 @@
 //! Such a tensor has the element type U8 and the shape `[panels, bytes of a panel]`.
 
 use super::{Error, Result};
+use crate::bytes::Bytes;
 use crate::dtype::DType;
 use crate::json::Value;
 use crate::quant::{Format, PANEL_ROWS, Quant};
@@ -31,6 +32,11 @@ impl StoredQuant {
     pub fn tensor_shape(&self) -> Option<[usize; 2]> {
         self.quant.bytes(self.n, self.k)?;
         Some([self.n.div_ceil(PANEL_ROWS), self.quant.panel_bytes(self.k)])
+    }
+
+    /// Its tensor over `bytes`; `None` if they are not as many.
+    pub(super) fn tensor(&self, bytes: Bytes) -> Option<TensorView> {
+        TensorView::new(DType::U8, self.tensor_shape()?.to_vec(), bytes)
     }
 
     /// Whether `tensor` is one of this kind.

@@ -12,8 +12,8 @@
 //! The "Format" section of the safetensors project. This reader accepts fewer files than the project's own crate: a
 //! duplicate name or key, an unknown field of a tensor and an element type that [`DType`] lacks are refused.
 
-use super::quantized::{self, StoredQuant};
-use super::{Error, QUANT_KEY, Result, TensorSource};
+use super::quantized;
+use super::{Error, QUANT_KEY, Result, Stored, TensorSource};
 use crate::bytes::Bytes;
 use crate::dtype::DType;
 use crate::json::Value;
@@ -33,16 +33,15 @@ pub struct SafeTensors {
     /// What was opened: the file, the index, or the name of a buffer.
     origin: String,
     files: Vec<String>,
-    tensors: BTreeMap<String, Stored>,
+    tensors: BTreeMap<String, Entry>,
     metadata: Vec<(String, String)>,
 }
 
 #[derive(Debug)]
-struct Stored {
+struct Entry {
     /// Position in `files`.
     file: usize,
-    view: TensorView,
-    quant: Option<StoredQuant>,
+    stored: Stored,
 }
 
 impl SafeTensors {
@@ -67,8 +66,8 @@ impl SafeTensors {
         let number = self.files.len();
         self.files.push(file.to_string());
         for (name, view) in header.tensors {
-            if let Some(first) = self.tensors.insert(name.clone(), Stored { file: number, view, quant: None })
-            {
+            let entry = Entry { file: number, stored: Stored::Plain(view) };
+            if let Some(first) = self.tensors.insert(name.clone(), entry) {
                 let what = format!("tensor `{name}` is also in {}", self.files[first.file]);
                 return Err(Error::format(file, what));
             }
@@ -83,22 +82,25 @@ impl SafeTensors {
     /// Takes the metadata entry of one file into account.
     fn mark_quantized(&mut self, file: &str, number: usize, text: &str) -> Result<()> {
         for (name, quant) in quantized::parse(file, text)? {
-            let stored = self.tensors.get_mut(&name).filter(|stored| stored.file == number);
-            let stored =
-                stored.ok_or_else(|| Error::MissingTensor { file: file.to_string(), name: name.clone() })?;
-            if !quant.fits(&stored.view) {
+            let entry = self.tensors.get_mut(&name).filter(|entry| entry.file == number);
+            let missing = || Error::MissingTensor { file: file.to_string(), name: name.clone() };
+            let entry = entry.ok_or_else(missing)?;
+            let Stored::Plain(view) = &entry.stored else {
+                return Err(Error::format(file, format!("tensor `{name}` is declared as quantized twice")));
+            };
+            if !quant.fits(view) {
                 let what = format!(
                     "tensor `{name}` is declared as {} of shape [{}, {}], which takes U8 of shape {:?}; found {} of {:?}",
                     quant.quant,
                     quant.n,
                     quant.k,
                     quant.tensor_shape().unwrap_or_default(),
-                    stored.view.dtype().name(),
-                    stored.view.shape()
+                    view.dtype().name(),
+                    view.shape()
                 );
                 return Err(Error::format(file, what));
             }
-            stored.quant = Some(quant);
+            entry.stored = Stored::Panels(quant, view.bytes().clone());
         }
         Ok(())
     }
@@ -115,9 +117,9 @@ impl SafeTensors {
 }
 
 impl TensorSource for SafeTensors {
-    fn tensor(&self, name: &str) -> Result<TensorView> {
+    fn stored(&self, name: &str) -> Result<Stored> {
         match self.tensors.get(name) {
-            Some(stored) => Ok(stored.view.clone()),
+            Some(entry) => Ok(entry.stored.clone()),
             None => Err(Error::MissingTensor { file: self.origin.clone(), name: name.to_string() }),
         }
     }
@@ -126,12 +128,8 @@ impl TensorSource for SafeTensors {
         self.tensors.keys().cloned().collect()
     }
 
-    fn quant(&self, name: &str) -> Option<StoredQuant> {
-        self.tensors.get(name)?.quant
-    }
-
     fn origin(&self, name: &str) -> String {
-        self.tensors.get(name).map_or(&self.origin, |stored| &self.files[stored.file]).clone()
+        self.tensors.get(name).map_or(&self.origin, |entry| &self.files[entry.file]).clone()
     }
 }
 

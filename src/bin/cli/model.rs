@@ -13,7 +13,7 @@ use diffulex::quant::{DEFAULT_GROUP, FormatName};
 use diffulex::tensor::TokenId;
 use diffulex::text_model::Model;
 use diffulex::text_model::open::Parts;
-use diffulex::weights::{Checkpoint, InUse, Storage, TensorSource};
+use diffulex::weights::{Checkpoint, InUse, Storage, Stored, TensorSource};
 use std::path::{Path, PathBuf};
 
 /// Reads the element type of cached keys and values.
@@ -185,7 +185,8 @@ impl ModelArgs {
         };
         let read = if self.no_mmap { memory::all_bytes(source) } else { 0 };
         let need = Need::new(weights.saturating_add(read), arch, kv, context);
-        let floats = recipe.is_none() && source.names().iter().all(|name| source.quant(name).is_none());
+        let panels = |name: &String| matches!(source.stored(name), Ok(Stored::Panels(..)));
+        let floats = recipe.is_none() && !source.names().iter().any(panels);
         memory::check("weights", &need, memory::available(), &memory::advice(&need, floats, kv))
     }
 

@@ -6,10 +6,10 @@ use diffulex::cache::{KvDtype, Visible};
 use diffulex::engine::ModelFiles;
 use diffulex::kernels::Activations;
 use diffulex::model::{Architecture, Probe};
-use diffulex::quant::{Format, Panels};
+use diffulex::quant::Panels;
 use diffulex::sampler::Rng;
 use diffulex::tensor::TokenId;
-use diffulex::weights::{Checkpoint, Storage, TensorSource};
+use diffulex::weights::{Checkpoint, Storage, Stored, TensorSource};
 use diffulex::{Engine, Error, Result, Session};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -52,8 +52,7 @@ pub(crate) fn compare(source: &Checkpoint, output: &Path, machine: &CpuArgs) -> 
     };
     let reference = open(source, Activations::F32)?;
     let weight_only = open(&output, Activations::F32)?;
-    let quantized = weight_only.model().formats().iter().any(|format| matches!(format, Format::Quant(_)));
-    let integer = quantized.then(|| open(&output, Activations::Int8)).transpose()?;
+    let integer = weight_only.model().is_quantized().then(|| open(&output, Activations::Int8)).transpose()?;
     let engines = [Some((Activations::F32, weight_only)), integer.map(|engine| (Activations::Int8, engine))];
     let mut tallies: Vec<_> = engines
         .iter()
@@ -144,14 +143,13 @@ fn best(logits: &[f32]) -> usize {
 pub(crate) fn refuse_not_finite(output: &Path) -> Result<()> {
     let source = Checkpoint::locate(output)?.open(Storage::Map)?;
     for name in source.names() {
-        let place = match source.quant(&name) {
-            Some(stored) => {
-                let view = source.tensor(&name)?;
-                let panels = Panels::new(stored.n, stored.k, stored.quant, view.bytes());
+        let place = match source.stored(&name)? {
+            Stored::Panels(stored, bytes) => {
+                let panels = Panels::new(stored.n, stored.k, stored.quant, &bytes);
                 let found = panels.expect("the reader checked the length").first_not_finite();
                 found.map(|(row, group)| format!("row {row}, scale of group {group}"))
             }
-            None => {
+            Stored::Plain(_) => {
                 let matrix = matrix(&source, &name)?;
                 let mut row = vec![0.0; matrix.k()];
                 (0..matrix.n()).find_map(|i| {
