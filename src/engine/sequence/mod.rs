@@ -10,6 +10,7 @@
 //! block in a pass of its own. Bidirectional models see the whole canvas; their prefix and dual caches are filled by the first
 //! step of every block (`bidirectional.rs`).
 
+mod admission;
 mod bidirectional;
 mod causal;
 mod draw;
@@ -17,12 +18,13 @@ mod reveal;
 
 pub(super) use draw::{Drawer, Wanted};
 
+use self::admission::Admission;
 use super::Engine;
 use super::event::{Event, PassKind};
 use super::generation::{Generation, Request, StopReason, Timings};
 use super::rules::Rules;
 use crate::cache::{Attention, KvPool, SlotId, Visible};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::{Alignment, Segment};
 use crate::sampler::{CachePlan, Candidate, Canvas, Policy, Quota};
 use crate::tensor::TokenId;
@@ -128,54 +130,6 @@ pub(super) struct Sequence<'r> {
     cancelled: bool,
     carried: Option<TokenId>,
     timings: Timings,
-}
-
-/// A request that was checked.
-struct Admission {
-    canvas: Canvas,
-    /// The block of a block-causal model.
-    block: Option<usize>,
-    /// Positions of the whole blocks at the beginning that need no pass if somebody has computed them.
-    reusable: usize,
-}
-
-impl Admission {
-    /// Checks a request against the model.
-    ///
-    /// # Errors
-    /// As [`super::Session::generate`], before any work.
-    fn new(engine: &Engine, request: &Request<'_>) -> Result<Self> {
-        let (arch, policy, mask) = (engine.arch(), request.policy, engine.mask()?);
-        policy.validate()?;
-        if let Some(&id) =
-            request.prompt.iter().chain(request.stop).find(|&&id| id as usize >= arch.dims.vocab)
-        {
-            return Err(Error::TokenId { id: i64::from(id), vocab: arch.dims.vocab });
-        }
-        let wanted = request.prompt.len().saturating_add(request.max_new);
-        let block = super::plan::block_of(arch, policy)?;
-        let len = match block {
-            Some(block) => wanted.div_ceil(block).saturating_mul(block),
-            None => wanted,
-        };
-        if len > engine.context {
-            let what = "positions of prompt and new tokens, in whole blocks (option `context`)";
-            return Err(Error::Capacity { what, limit: engine.context, asked: len });
-        }
-        let canvas = Canvas::new(request.prompt, len, mask);
-        super::plan::check(arch, request, &canvas)?;
-        let reusable = block.map_or(0, |block| {
-            let until = canvas.first_mask(0..len) / block * block;
-            // A carried token needs the last row of the prompt, so that row has to be computed.
-            let carries =
-                arch.alignment == Alignment::Shifted && until > 0 && until < len && canvas.is_mask(until);
-            let reusable = if carries { until - 1 } else { until };
-            reusable.min(request.prompt.len()) / block * block
-        });
-        // Without its prompt a sequence has other keys and values, which nobody keeps.
-        let reusable = if policy.guidance > 0.0 { 0 } else { reusable };
-        Ok(Self { canvas, block, reusable })
-    }
 }
 
 impl<'r> Sequence<'r> {
