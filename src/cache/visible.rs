@@ -17,6 +17,11 @@ pub enum Attention {
     },
 }
 
+impl Attention {
+    /// Every position sees itself and those before it: blocks of one position.
+    pub const CAUSAL: Self = Self::BlockCausal { block: 1 };
+}
+
 /// Consecutive rows of a pass that see the same keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Span {

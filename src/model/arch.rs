@@ -49,6 +49,16 @@ pub enum Alignment {
     Shifted,
 }
 
+/// What rows see in the passes that compute the final keys and values of a block-causal model: those over the prompt and over
+/// finished blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommitRule {
+    /// What they see while they are denoised.
+    AsDenoised,
+    /// Themselves and the positions before them, while a block in work sees all of itself.
+    Causal,
+}
+
 /// Ids with a meaning.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Special {
@@ -164,8 +174,10 @@ pub struct Architecture {
     pub mixture: Option<Mixture>,
     /// Which elements of a head RoPE rotates, and how fast.
     pub rope: Rope,
-    /// The attention rule.
+    /// The attention rule of denoising.
     pub attention: Attention,
+    /// What rows see when their keys and values become final.
+    pub commit: CommitRule,
     /// Which logits row predicts a position.
     pub alignment: Alignment,
     /// Ids with a meaning.

@@ -24,7 +24,7 @@ mod rope;
 mod scratch;
 mod slots;
 
-pub use arch::{Alignment, Architecture, Dims, Mixture, Names, Router, Special};
+pub use arch::{Alignment, Architecture, CommitRule, Dims, Mixture, Names, Router, Special};
 pub use compute::Compute;
 pub use generation_config::GenerationConfig;
 pub use probe::{Place, Probe, Stage, Watcher};

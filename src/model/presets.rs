@@ -7,7 +7,7 @@
 //! # Source
 //! The configuration classes published with the checkpoints of SDAR, SDAR-MoE, Fast-dLLM v2, Dream and LLaDA.
 
-use super::arch::{Alignment, Architecture, Dims, Mixture, Names, Router, Special};
+use super::arch::{Alignment, Architecture, CommitRule, Dims, Mixture, Names, Router, Special};
 use super::config::{Config, MAX_VOCAB};
 use super::refused;
 use super::rope;
@@ -254,6 +254,7 @@ fn hf_decoder(config: &Config<'_>) -> Result<Architecture> {
         mixture: None,
         rope: rope::scalable(config, &dims)?,
         attention: Attention::Bidirectional,
+        commit: CommitRule::AsDenoised,
         alignment: Alignment::Own,
         tokens: special(config, dims.vocab)?,
         policy: "",
@@ -292,6 +293,7 @@ fn llada(config: &Config<'_>) -> Result<Architecture> {
         mixture: None,
         rope: rope::plain(config, &dims)?,
         attention: Attention::Bidirectional,
+        commit: CommitRule::AsDenoised,
         alignment: Alignment::Own,
         tokens: special(config, dims.vocab)?,
         policy: "llada-low-confidence",

@@ -22,7 +22,7 @@ fn plain_loop(engine: &Engine, prompt: &[TokenId], new: usize, commit: Attention
     let mut ids = prompt.to_vec();
     ids.resize((prompt.len() + new).next_multiple_of(BLOCK), mask);
     let (mut session, open) = (engine.session().unwrap(), prompt.len() / BLOCK * BLOCK);
-    let mut store = |session: &mut Session<'_>, ids: &[TokenId], first: usize, end: usize| {
+    let store = |session: &mut Session<'_>, ids: &[TokenId], first: usize, end: usize| {
         let visible = Visible::by_rule(commit, first..end, 0, end);
         session.forward(&ids[first..end], first, &visible, &mut Probe::none()).unwrap();
         session.commit(end - first);

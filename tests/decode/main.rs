@@ -1,7 +1,8 @@
 //! Decoding through [`Engine`] and [`Session`], on the recorded models of every family: the rules that every mode keeps
-//! (`rules`), what is the same bit for bit (`bits`, `batch`), what the cache may and may not change (`cache`), chats (`chat`), what
-//! requests mean and which are refused (`requests`), where a text ends (`ends`), values that are not finite (`not_finite`), what
-//! callers bring or share (`embedding`), and what they want otherwise than the model (`overrides`).
+//! (`rules`), what is the same bit for bit (`bits`, `batch`), what the cache may and may not change (`cache`), how blocks become
+//! final (`commit`), chats (`chat`), what requests mean and which are refused (`requests`), where a text ends (`ends`), values that
+//! are not finite (`not_finite`), what callers bring or share (`embedding`), and what they want otherwise than the model
+//! (`overrides`).
 
 #[path = "../fixture/mod.rs"]
 mod fixture;
@@ -10,6 +11,7 @@ mod batch;
 mod bits;
 mod cache;
 mod chat;
+mod commit;
 mod embedding;
 mod ends;
 mod not_finite;

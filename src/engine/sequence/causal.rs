@@ -4,7 +4,7 @@ use super::{Block, News, Sequence, Stage};
 use crate::cache::{Attention, KvPool};
 use crate::engine::event::PassKind;
 use crate::engine::rules::BlockEnd;
-use crate::model::Alignment;
+use crate::model::{Alignment, CommitRule};
 use crate::sampler::{CachePlan, Candidate, Quota};
 use std::ops::Range;
 
@@ -44,7 +44,7 @@ impl Sequence<'_> {
         // Pieces end where blocks end, also if the first one begins inside a block that others have computed in part.
         let piece = (self.prefill_rows / block).max(1) * block;
         let rows = at..((at / block * block) + piece).min(until);
-        self.visible.set_by_rule(Attention::BlockCausal { block }, rows.clone(), self.padding, rows.end);
+        self.visible.set_by_rule(self.final_rule(block), rows.clone(), self.padding, rows.end);
         self.positions.clear();
         // The last row of the prompt predicts the first token after it.
         self.carries_on =
@@ -128,17 +128,25 @@ impl Sequence<'_> {
         let end = BlockEnd {
             stopped: self.stop_in(self.canvas.prompt()..range.end),
             last: range.end == self.canvas.len(),
-            merges: self.policy.merge_commit && !self.carries(),
+            merges: self.policy.merge_commit && !self.carries() && self.commit == CommitRule::AsDenoised,
         };
         self.stage = Stage::Stored;
         if !self.rules.commits(end) {
             return;
         }
         let rows = cache.committed(self.slot())..range.end;
-        self.visible.set_by_rule(Attention::BlockCausal { block }, rows.clone(), self.padding, range.end);
+        self.visible.set_by_rule(self.final_rule(block), rows.clone(), self.padding, range.end);
         self.positions.clear();
         self.carries_on = self.carries();
         self.ask(PassKind::Commit, rows);
+    }
+
+    /// What rows see in the passes whose keys and values stay.
+    fn final_rule(&self, block: usize) -> Attention {
+        match self.commit {
+            CommitRule::AsDenoised => Attention::BlockCausal { block },
+            CommitRule::Causal => Attention::CAUSAL,
+        }
     }
 
     /// Whether the commit of a block predicts the first token of the next one.

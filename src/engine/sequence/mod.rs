@@ -25,7 +25,7 @@ use super::generation::{Generation, Request, StopReason, Timings};
 use super::rules::Rules;
 use crate::cache::{Attention, KvPool, SlotId, Visible};
 use crate::error::Result;
-use crate::model::{Alignment, Segment};
+use crate::model::{Alignment, CommitRule, Segment};
 use crate::sampler::{CachePlan, Candidate, Canvas, Policy, Quota};
 use crate::tensor::TokenId;
 use std::ops::Range;
@@ -100,6 +100,7 @@ pub(super) struct Sequence<'r> {
     max_new: usize,
     padding: usize,
     alignment: Alignment,
+    commit: CommitRule,
     /// The block of a block-causal model.
     block: Option<usize>,
     reusable: usize,
@@ -159,6 +160,7 @@ impl<'r> Sequence<'r> {
             max_new: request.max_new,
             padding: request.padding,
             alignment: engine.arch().alignment,
+            commit: engine.arch().commit,
             block,
             reusable,
             open,
