@@ -137,7 +137,7 @@ class Generating(unittest.TestCase):
 
     def test_wrong_requests(self):
         for request, status in [
-            ({"max_new": 10**6}, "CAPACITY"), ({"threshold": 2}, "OPTION"), ({"heat": 1}, "OPTION"), ({"cfg": 1}, "UNSUPPORTED"),
+            ({"max_new": 10**6}, "CAPACITY"), ({"threshold": 2}, "OPTION"), ({"heat": 1}, "OPTION"), ({"cfg": -1}, "OPTION"),
             ({"policy": "best"}, "OPTION"), ({"ids": [301]}, "TOKEN"), ({"max_new": 0}, "OPTION"),
         ]:
             with self.subTest(request), self.assertRaises(diffulex.DiffulexError) as caught:
@@ -239,7 +239,8 @@ class Recordings(unittest.TestCase):
         for directory in sorted(path.parent for path in GOLDEN.glob("*/config.json")):
             with self.subTest(directory.name):
                 results = compare(directory, level="scalar")
-                self.assertGreater(len(results), 2)
+                # A set of one question has two: the prompt, and the generation.
+                self.assertGreaterEqual(len(results), 2 if directory.name == "fastdllm2-stop" else 3)
                 wrong = [result for result in results if result.difference > 1e-4]
                 self.assertEqual(wrong, [])
 
