@@ -7,7 +7,7 @@ use diffulex::cache::{KvDtype, Visible};
 use diffulex::dtype::{DType, as_bytes};
 use diffulex::engine::ModelFiles;
 use diffulex::exec::{Executor, Serial, Threads};
-use diffulex::kernels::{Activations, Level};
+use diffulex::kernels::{Activations, Level, Rope};
 use diffulex::model::{Architecture, Dims, GenerationConfig, Mixture, Place, Probe, Role, Router, Stage};
 use diffulex::tensor::{Rows, TensorView, TokenId};
 use diffulex::weights::{MemorySource, TensorSource};
@@ -23,9 +23,10 @@ const VOCAB: usize = 301;
 fn architecture(experts: usize, per_token: usize, ffn: usize, normalized: bool) -> Architecture {
     let arch = Architecture::from_file(&golden("sdar-moe-f32").join("config.json")).unwrap();
     let dims = Dims { vocab: VOCAB, hidden: HIDDEN, layers: 1, head_dim: 8, ..arch.dims };
+    let rope = Rope { rotated: dims.head_dim, ..arch.rope };
     let router = Router::Softmax { normalized };
     let mixture = Mixture { experts, per_token, ffn, router, sparse: vec![true].into() };
-    Architecture { dims, mixture: Some(mixture), ..arch }
+    Architecture { dims, rope, mixture: Some(mixture), ..arch }
 }
 
 /// Random weights; those of the router are `router(expert, i)`.

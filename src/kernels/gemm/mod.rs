@@ -12,6 +12,7 @@ mod amx;
 mod float;
 mod pack;
 mod quant;
+mod round;
 mod stack;
 mod unit;
 
