@@ -78,9 +78,10 @@ impl<'e> Session<'e> {
     /// it too, and comes back.
     ///
     /// # Errors
-    /// [`Error::Option`] or [`Error::Unsupported`] for a request that makes no sense for this model, [`Error::TokenId`],
-    /// [`Error::Capacity`] if prompt and new tokens do not fit the context; all of these before any work.
-    /// [`Error::Memory`] if there is not enough for a pass. [`Error::NotFinite`] if the model computes a NaN.
+    /// [`Option`](crate::Error::Option) or [`Unsupported`](crate::Error::Unsupported) for a request that makes no sense for this
+    /// model, [`TokenId`](crate::Error::TokenId), [`Capacity`](crate::Error::Capacity) if prompt and new tokens do not fit the
+    /// context; all of these before any work. [`Memory`](crate::Error::Memory) if there is not enough for a pass.
+    /// [`NotFinite`](crate::Error::NotFinite) if the model computes a NaN.
     pub fn generate(
         &mut self,
         request: &Request<'_>,
@@ -161,7 +162,7 @@ impl<'e> Session<'e> {
     /// keys and values. Follow with [`Self::logits`].
     ///
     /// # Errors
-    /// [`Error::TokenId`], [`Error::Capacity`], [`Error::Memory`].
+    /// [`TokenId`](crate::Error::TokenId), [`Capacity`](crate::Error::Capacity), [`Memory`](crate::Error::Memory).
     ///
     /// # Panics
     /// If the pass has no row, touches committed rows, leaves a hole, or sees rows that are not there.
