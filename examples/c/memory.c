@@ -178,11 +178,12 @@ static void own_loop(diffulex_engine *engine, const diffulex_info *info) {
 
 /* ---- Wrong input ---- */
 
-static void wrong_requests(diffulex_engine *engine) {
+static void wrong_requests(diffulex_engine *engine, const diffulex_info *info) {
     diffulex_session *session = NULL;
     diffulex_request request;
     diffulex_generation generation;
     uint32_t unknown = 1000000;
+    uint32_t gap[64] = {0}; /* a mask, and known text after its block */
 
     EXPECT(diffulex_session_new(engine, &session, &error), DIFFULEX_OK);
     DIFFULEX_INIT(&generation);
@@ -199,10 +200,13 @@ static void wrong_requests(diffulex_engine *engine) {
     EXPECT(diffulex_generate(session, &request, NULL, NULL, &generation, &error), DIFFULEX_OPTION);
     request.policy = "heat=1";
     EXPECT(diffulex_generate(session, &request, NULL, NULL, &generation, &error), DIFFULEX_OPTION);
-    request.policy = "cfg=1";
-    EXPECT(diffulex_generate(session, &request, NULL, NULL, &generation, &error), DIFFULEX_UNSUPPORTED);
     request.policy = "\xff";
     EXPECT(diffulex_generate(session, &request, NULL, NULL, &generation, &error), DIFFULEX_ARGUMENT);
+    request = greedy();
+    gap[0] = (uint32_t)info->mask;
+    request.prompt = gap;
+    request.prompt_len = sizeof gap / sizeof *gap;
+    EXPECT(diffulex_generate(session, &request, NULL, NULL, &generation, &error), DIFFULEX_UNSUPPORTED);
     request = greedy();
     request.prompt = NULL;
     EXPECT(diffulex_generate(session, &request, NULL, NULL, &generation, &error), DIFFULEX_ARGUMENT);
@@ -309,7 +313,7 @@ int main(int argc, char **argv) {
 
     two_threads(engine, tokens);
     own_loop(engine, &info);
-    wrong_requests(engine);
+    wrong_requests(engine, &info);
     wrong_files(argv[1], &files);
     not_finite(&files);
 
