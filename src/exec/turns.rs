@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread::{Thread, ThreadId};
+use std::thread::Thread;
 
 #[derive(Default)]
 pub(crate) struct Turns(Mutex<Line>);
@@ -14,9 +14,18 @@ pub(crate) struct Turns(Mutex<Line>);
 #[derive(Default)]
 struct Line {
     /// Whose turn it is.
-    holder: Option<ThreadId>,
+    holder: Option<Caller>,
     /// Who waits, in order.
-    waiting: VecDeque<Thread>,
+    waiting: VecDeque<(Caller, Thread)>,
+}
+
+/// A thread that is alive, by the address of something of its own. A [`Thread`] would be an allocation for every caller, also for those that
+/// never wait.
+type Caller = usize;
+
+fn caller() -> Caller {
+    thread_local!(static OWN: u8 = const { 0 });
+    OWN.with(|own| std::ptr::from_ref(own).addr())
 }
 
 /// A turn, until it is dropped. Nothing, if the thread has it already.
@@ -25,14 +34,13 @@ pub(crate) struct Turn<'a>(Option<&'a Turns>);
 impl Turns {
     /// Waits for a turn.
     pub(crate) fn take(&self) -> Turn<'_> {
-        let thread = std::thread::current();
-        let mut line = self.lock();
+        let (caller, mut line) = (caller(), self.lock());
         match line.holder {
-            Some(holder) if holder == thread.id() => return Turn(None),
-            Some(_) => line.waiting.push_back(thread.clone()),
-            None => line.holder = Some(thread.id()),
+            Some(holder) if holder == caller => return Turn(None),
+            Some(_) => line.waiting.push_back((caller, std::thread::current())),
+            None => line.holder = Some(caller),
         }
-        while line.holder != Some(thread.id()) {
+        while line.holder != Some(caller) {
             drop(line);
             std::thread::park();
             line = self.lock();
@@ -46,7 +54,7 @@ impl Turns {
         if line.holder.is_some() {
             return None;
         }
-        line.holder = Some(std::thread::current().id());
+        line.holder = Some(caller());
         Some(Turn(Some(self)))
     }
 
@@ -61,10 +69,10 @@ impl Drop for Turn<'_> {
         let Some(turns) = self.0 else { return };
         let mut line = turns.lock();
         let next = line.waiting.pop_front();
-        line.holder = next.as_ref().map(Thread::id);
+        line.holder = next.as_ref().map(|(caller, _)| *caller);
         drop(line);
-        if let Some(next) = next {
-            next.unpark();
+        if let Some((_, thread)) = next {
+            thread.unpark();
         }
     }
 }
