@@ -1,4 +1,4 @@
-//! Buffers of one forward pass, sized by the largest pass so far, so that a denoise step does not allocate.
+//! Buffers of one forward pass, sized by the largest pass so far. What is allocated in every pass are lists of tasks, not rows.
 
 use super::Segment;
 use super::arch::Architecture;
