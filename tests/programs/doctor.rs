@@ -51,7 +51,7 @@ fn what_does_not_fit_is_refused_before_the_work() {
     let available = run(&["--doctor", "--json", "--threads", "1"]).json()["memory"]["available"].as_u64();
     if available.is_none_or(|bytes| bytes > 500_000_000_000) {
         println!(
-            "SKIPPED: the system does not say how much memory there is, or there is more than the test asks for"
+            "SKIPPED: the system does not say how much memory there is, or there is more than the test needs"
         );
         return;
     }

@@ -200,7 +200,7 @@ fn the_roofline_needs_no_model() {
 fn shapes_that_do_not_fit_are_refused_before_the_work() {
     if diffulex_cli::memory::available().is_none_or(|bytes| bytes > 500_000_000_000) {
         println!(
-            "SKIPPED: the system does not say how much memory there is, or there is more than the test asks for"
+            "SKIPPED: the system does not say how much memory there is, or there is more than the test needs"
         );
         return;
     }
