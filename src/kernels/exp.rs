@@ -55,7 +55,7 @@ pub(crate) fn exp<S: F32s>(s: S, x: S::V) -> S::V {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::cpu::Level;
+    use crate::kernels::level::Level;
     use crate::kernels::simd::Op;
 
     struct Exp<'a>(&'a mut [f32]);

@@ -12,11 +12,14 @@
     reason = "tiles index several arrays of registers by one constant range; iterator adaptors would put calls between the vectors"
 )]
 
-mod arch;
+mod activations;
 mod attention;
 mod cpu;
+#[cfg(test)]
+mod edges;
 mod exp;
 mod gemm;
+mod level;
 mod peak;
 mod rms_norm;
 mod rope;
@@ -25,16 +28,14 @@ mod simd;
 mod softmax;
 mod swiglu;
 
+pub use activations::Activations;
 pub use attention::{Attention, KeySpan, KvRows};
-pub use cpu::{Activations, Cpu, LEVEL_VARIABLE, Level};
+pub use cpu::Cpu;
 pub use gemm::{Group, Prepared, Projection};
+pub use level::{LEVEL_VARIABLE, Level};
 pub use rope::{Rope, RopeScaling, RopeTable, Yarn};
 pub use rows::Scan;
-#[cfg(target_arch = "aarch64")]
-pub use simd::Neon;
-pub use simd::Scalar;
-#[cfg(target_arch = "x86_64")]
-pub use simd::{Amx, Avx2, Avx512};
+pub use simd::{Amx, Avx2, Avx512, Neon, Scalar};
 pub use softmax::ExpSums;
 
 use crate::dtype::F16;

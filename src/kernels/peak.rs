@@ -4,11 +4,9 @@
 //! registers and first-level cache. What is computed means nothing.
 
 use super::gemm::Unit;
-#[cfg(target_arch = "x86_64")]
-use super::simd::{Amx, AmxOp, TILE_LANES, TILE_ROW, TILE_SIDE, TileConfig};
-use super::simd::{DotOp, Dots, F32s, Tile, TileOp};
-#[cfg(target_arch = "aarch64")]
-use super::simd::{NeonDot, NeonI8mm};
+use super::simd::{
+    AmxOp, AmxTiles, DotOp, Dots, F32s, PairDots, TILE_LANES, TILE_ROW, TILE_SIDE, Tile, TileConfig, TileOp,
+};
 use crate::exec::Executor;
 use crate::quant::{Code, Format};
 use std::hint::black_box;
@@ -114,25 +112,28 @@ impl<D: Dots> Multiply for Int4<D> {
     }
 }
 
-#[cfg(target_arch = "aarch64")]
-impl Multiply for NeonI8mm {
-    type Factors = <NeonDot as Dots>::I;
-    type Sums = <NeonDot as Dots>::I;
+#[allow(dead_code, reason = "only one architecture has such a unit")]
+#[derive(Clone, Copy)]
+struct Pairs<P>(P);
+
+impl<P: PairDots> Multiply for Pairs<P> {
+    type Factors = P::I;
+    type Sums = P::I;
     /// Two rows by two rows of eight bytes.
     const OPERATIONS: usize = 2 * 2 * 8 * 2;
 
     #[inline(always)]
     fn zero(self) -> Self::Sums {
-        self.dots().zero()
+        self.0.dots().zero()
     }
     #[inline(always)]
     unsafe fn load(self, p: *const u8) -> Self::Factors {
         // SAFETY: no vector is longer, the caller's contract.
-        unsafe { self.dots().load(p) }
+        unsafe { self.0.dots().load(p) }
     }
     #[inline(always)]
     fn add(self, sums: Self::Sums, codes: Self::Factors, x: Self::Factors) -> Self::Sums {
-        self.mmla(sums, x, codes)
+        self.0.mmla(sums, x, codes)
     }
 }
 
@@ -182,25 +183,21 @@ impl DotOp for DotProducts<'_> {
         }
     }
 
-    #[cfg(target_arch = "aarch64")]
     #[inline(always)]
-    fn run_matrix(self, mm: NeonI8mm) {
-        self.rounds(mm);
+    fn run_matrix<P: PairDots>(self, mm: P) {
+        self.rounds(Pairs(mm));
     }
 }
 
 /// As [`FMA_ROUNDS`].
-#[cfg(target_arch = "x86_64")]
 const MATRIX_ROUNDS: usize = 10_000;
 
 /// Products of whole tiles, of int8 or of bf16.
-#[cfg(target_arch = "x86_64")]
 struct Matrices<'a, const INT8: bool>(&'a AtomicU64);
 
-#[cfg(target_arch = "x86_64")]
 impl<const INT8: bool> AmxOp for Matrices<'_, INT8> {
     #[inline(always)]
-    fn run(self, amx: Amx) {
+    fn run<A: AmxTiles>(self, amx: A) {
         // Operands of zeros: the unit takes as long for them as for others.
         amx.configure(&TileConfig::blocks([TILE_SIDE; 2], TILE_ROW));
         for _ in 0..MATRIX_ROUNDS {
@@ -229,10 +226,8 @@ pub(super) fn spin(unit: Unit, exec: &dyn Executor, format: Format) -> u64 {
             dots.run(DotProducts { code: quant.code, operations: &operations });
         }
         (Unit::Dot(_), _) => unreachable!("integer units are never chosen for floats"),
-        #[cfg(target_arch = "x86_64")]
-        (Unit::AmxInt8(amx), _) => amx.run(Matrices::<true>(&operations)),
-        #[cfg(target_arch = "x86_64")]
-        (Unit::AmxBf16(amx), _) => amx.run(Matrices::<false>(&operations)),
+        (Unit::AmxInt8(amx), _) => amx.tiles(Matrices::<true>(&operations)),
+        (Unit::AmxBf16(amx), _) => amx.tiles(Matrices::<false>(&operations)),
         (Unit::Fma(level), _) => {
             operations.fetch_add(level.run_tile(Fmas), Ordering::Relaxed);
         }

@@ -3,14 +3,15 @@
 
 /// Rows of a product around the heights of the tiles (12 at most), the numbers of tiles from which codes are unpacked once (2 to 5), the
 /// 8 and 16 rows up to which floats are decoded in registers, and the blocks of 64 and 144 rows.
-pub(crate) const GEMM_ROWS: [usize; 16] = [1, 2, 3, 4, 5, 7, 8, 9, 12, 13, 16, 17, 25, 65, 130, 145];
+pub(crate) const GEMM_ROWS: [usize; 18] = [1, 2, 3, 4, 5, 7, 8, 9, 12, 13, 16, 17, 25, 64, 65, 130, 144, 145];
 
 /// Outputs around the widths of the tiles and the panel.
-pub(crate) const GEMM_COLUMNS: [usize; 17] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 23, 24, 25, 61];
+pub(crate) const GEMM_COLUMNS: [usize; 19] =
+    [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 16, 17, 23, 24, 25, 61];
 
 /// Reduction lengths around the vectors of every level, the steps of 128, and the blocks of 512 and, of codes of one panel, 1024.
-pub(crate) const GEMM_DEPTHS: [usize; 17] =
-    [1, 2, 7, 8, 9, 15, 16, 17, 75, 127, 129, 256, 257, 511, 512, 513, 1025];
+pub(crate) const GEMM_DEPTHS: [usize; 19] =
+    [1, 2, 7, 8, 9, 15, 16, 17, 75, 127, 128, 129, 256, 257, 511, 512, 513, 1024, 1025];
 
 /// Widths of rows around the vectors of every level.
 pub(crate) const WIDTHS: [usize; 15] = [1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 64, 65, 75, 101, 520];
@@ -33,12 +34,14 @@ pub(crate) const fn attention(shape: [usize; 5]) -> AttentionCase {
 
 /// Heads and keys around the tiles: groups of 1 to 7, head sizes that are no multiple of a vector, keys around 24, 48 and 96,
 /// more pairs than a task takes.
-pub(crate) const ATTENTION: [AttentionCase; 15] = [
+pub(crate) const ATTENTION: [AttentionCase; 17] = [
     attention([1, 1, 1, 8, 1]),
     attention([1, 1, 1, 16, 47]),
     attention([3, 4, 2, 16, 48]),
     attention([5, 7, 1, 16, 49]),
     attention([2, 3, 3, 20, 97]),
+    attention([3, 2, 1, 16, 24]),
+    attention([6, 2, 2, 128, 25]),
     attention([4, 4, 2, 32, 33]),
     attention([9, 6, 1, 16, 96]),
     attention([7, 2, 1, 80, 50]),

@@ -18,7 +18,16 @@
 mod mix;
 mod tile;
 
-use super::cpu::Level;
+/// Where a kernel changes what it does: sizes for tests.
+#[cfg(test)]
+pub(super) mod edges {
+    use super::tile;
+
+    pub(crate) const KEYS: [usize; 2] = [tile::KEY_STEP, tile::KEYS];
+    pub(crate) const QUERIES: usize = tile::QUERIES;
+}
+
+use super::level::Level;
 use crate::dtype::F16;
 use crate::exec::Executor;
 use crate::tensor::{Rows, RowsMut};

@@ -12,14 +12,14 @@
 use super::mix::{Mix, Onto};
 use super::{Head, Queries};
 use crate::kernels::exp::exp;
-use crate::kernels::gemm::{Decode, Product, WeightRow, sweep};
+use crate::kernels::gemm::{Decode, TiledGemm, WeightRow, sweep};
 use crate::kernels::simd::{F32s, MAX_LANES, Tile, TileOp};
 use std::ops::Range;
 
 /// Keys in a tile at most: long enough that what is done once a tile (maxima, sums, rescaling) is a few percent.
 pub(super) const KEYS: usize = 96;
 /// Tiles have a multiple of this many keys, if there are as many: a common multiple of the widths of score tiles.
-const KEY_STEP: usize = 24;
+pub(super) const KEY_STEP: usize = 24;
 /// Bytes of keys or of values in a tile: all queries pass over them in an L1 of 32 KiB.
 const TILE_BYTES: usize = 24 << 10;
 /// (row, query head) pairs in a task at most: keys and values come from L2 or beyond once a task.
@@ -124,7 +124,7 @@ struct Scores<'a, 'b, K> {
 }
 
 // SAFETY: both methods slice `head_dim` elements, the k of the sweep.
-unsafe impl<K> Product for Scores<'_, '_, K>
+unsafe impl<K> TiledGemm for Scores<'_, '_, K>
 where
     WeightRow<K>: Decode,
 {

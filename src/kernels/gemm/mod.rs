@@ -7,7 +7,10 @@
 //! GEMMs with the same x form a [`Group`]: x is brought into the form that their kernels read once ([`Prepared`]). The columns
 //! of all outputs of all groups together are split over the executor. Never k: so bits do not depend on the threads.
 
-#[cfg(target_arch = "x86_64")]
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, reason = "nothing runs a kernel for a unit that is absent")
+)]
 mod amx;
 mod float;
 mod pack;
@@ -16,24 +19,33 @@ mod round;
 mod stack;
 mod unit;
 
-pub(crate) use float::{Decode, PANEL, Product, WeightRow, load, sweep};
+pub(crate) use float::{Decode, NR, TiledGemm, WeightRow, load, sweep};
 pub use pack::Prepared;
 pub(crate) use unit::Unit;
 
-use super::cpu::Level;
-#[cfg(target_arch = "x86_64")]
+use super::level::Level;
 use crate::dtype::Bf16;
 use crate::exec::{Columns, Executor, Output, Serial, split, split_outputs};
 use crate::quant::{Elements, Matrix, PANEL_ROWS};
 use crate::tensor::{Rows, RowsMut};
-use float::Piece;
+use float::FloatGemm;
 use pack::Form;
 use quant::PanelGemm;
+
+/// Where a kernel changes what it does: sizes for tests.
+#[cfg(test)]
+pub(super) mod edges {
+    use super::{PANEL_ROWS, float, quant};
+
+    pub(crate) const ROWS: [usize; 4] =
+        [float::direct_rows(false), float::direct_rows(true), float::MC, quant::MC];
+    pub(crate) const DEPTHS: [usize; 2] = [float::KC, quant::UNPACKED_BYTES / PANEL_ROWS];
+}
 
 /// Tasks a thread: enough to even out threads that started late or run slower, few enough to stay in long streams.
 const TASKS_PER_THREAD: usize = 4;
 /// Columns of a task are a multiple of this: whole panels of float rows (12) and of codes (16), so that no two tasks share one.
-const UNIT_COLUMNS: usize = PANEL * PANEL_ROWS;
+const UNIT_COLUMNS: usize = NR * PANEL_ROWS;
 
 /// One of several products of the same x.
 pub struct Projection<'a> {
@@ -122,27 +134,24 @@ impl Choice<'_> {
     fn run(&self, out: Columns<'_>) {
         let Self { x, prepared, bias, .. } = *self;
         match (self.w, self.unit) {
-            (Elements::F32(w), Unit::Fma(level)) => level.run_tile(Piece { x, w, bias, out }),
-            (Elements::Bf16(w), Unit::Fma(level)) => level.run_tile(Piece { x, w, bias, out }),
-            (Elements::F16(w), Unit::Fma(level)) => level.run_tile(Piece { x, w, bias, out }),
+            (Elements::F32(w), Unit::Fma(level)) => level.run_tile(FloatGemm { x, w, bias, out }),
+            (Elements::Bf16(w), Unit::Fma(level)) => level.run_tile(FloatGemm { x, w, bias, out }),
+            (Elements::F16(w), Unit::Fma(level)) => level.run_tile(FloatGemm { x, w, bias, out }),
             (Elements::Panels(w), Unit::Fma(level)) => {
                 level.run_tile(PanelGemm::<f32> { w, x: prepared.get(self.form), bias, out });
             }
             (Elements::Panels(w), Unit::Dot(unit)) => {
                 unit.run(PanelGemm::<i8> { w, x: prepared.get(self.form), bias, out });
             }
-            #[cfg(target_arch = "x86_64")]
             (Elements::Panels(w), Unit::AmxInt8(token)) => {
-                token.run(amx::Product { w, x: prepared.get::<i8>(self.form), bias, out });
+                token.tiles(amx::AmxGemm { w, x: prepared.get::<i8>(self.form), bias, out });
             }
-            #[cfg(target_arch = "x86_64")]
             (Elements::Panels(w), Unit::AmxBf16(token)) => {
-                token.run(amx::Product { w, x: prepared.get::<Bf16>(self.form), bias, out });
+                token.tiles(amx::AmxGemm { w, x: prepared.get::<Bf16>(self.form), bias, out });
             }
-            #[cfg(target_arch = "x86_64")]
             (Elements::Bf16(w), Unit::AmxBf16(token)) => {
                 let w = amx::Bf16Rows::new(w, x.width());
-                token.run(amx::Product { w, x: prepared.get::<Bf16>(self.form), bias, out });
+                token.tiles(amx::AmxGemm { w, x: prepared.get::<Bf16>(self.form), bias, out });
             }
             (_, unit) => unreachable!("{} does not multiply weights of this format", unit.name()),
         }

@@ -15,11 +15,9 @@
 
 use super::round::Rounded;
 use crate::bytes::{ALIGN, AlignedBuf};
-#[cfg(target_arch = "x86_64")]
-use crate::dtype::Bf16;
-use crate::dtype::{Plain, as_slice, as_slice_mut};
+use crate::dtype::{Bf16, Plain, as_slice, as_slice_mut};
 use crate::exec::{Executor, split_pair};
-use crate::kernels::cpu::Level;
+use crate::kernels::level::Level;
 use crate::kernels::simd::{Shape, Tile, TileOp};
 use crate::quant::{K_UNIT, MAX_STEP};
 use crate::tensor::Rows;
@@ -38,7 +36,6 @@ pub(crate) struct Layout {
 pub(super) enum Element {
     F32,
     Int8,
-    #[cfg(target_arch = "x86_64")]
     Bf16,
 }
 
@@ -153,7 +150,6 @@ impl<T> Copy for StepRows<T> {}
 
 impl<T> PackedRows<'_, T> {
     /// Rows of x.
-    #[cfg(target_arch = "x86_64")]
     pub(crate) fn rows(&self) -> usize {
         self.tiles.last().map_or(0, |tile| tile.first + tile.rows)
     }
@@ -186,7 +182,6 @@ impl<T> PackedRows<'_, T> {
     ///
     /// # Panics
     /// If there are not so many.
-    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     pub(crate) fn rows_from(&self, first: usize, count: usize) -> StepRows<T> {
         assert!(self.tiles.len() == 1, "rows are packed in {} tiles", self.tiles.len());
@@ -217,7 +212,6 @@ impl Prepared {
         match element {
             Element::F32 => packed.pack::<f32>(level, exec, x, layout.run),
             Element::Int8 => packed.pack::<i8>(level, exec, x, layout.run),
-            #[cfg(target_arch = "x86_64")]
             Element::Bf16 => packed.pack::<Bf16>(level, exec, x, layout.run),
         }
     }
@@ -243,7 +237,6 @@ impl Packed {
         let size = match element {
             Element::F32 => size_of::<f32>(),
             Element::Int8 => size_of::<i8>(),
-            #[cfg(target_arch = "x86_64")]
             Element::Bf16 => size_of::<Bf16>(),
         };
         tiles(x.len(), layout.shapes, &mut self.tiles);

@@ -1,7 +1,6 @@
 //! [`Rounded`]: what activations become before they are packed.
 
 use super::pack::{RUN_16, Stats};
-#[cfg(target_arch = "x86_64")]
 use crate::dtype::Bf16;
 use crate::dtype::Plain;
 use crate::kernels::simd::Tile;
@@ -32,7 +31,6 @@ impl Rounded for f32 {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
 impl Rounded for Bf16 {
     const ZERO: Self = Self(0);
 

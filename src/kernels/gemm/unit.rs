@@ -1,11 +1,8 @@
 //! [`Unit`]: which instructions multiply, and with what activations.
 
 use super::pack::{Element, Form, Layout};
-use crate::kernels::arch::dot_units;
-use crate::kernels::cpu::Level;
-#[cfg(target_arch = "x86_64")]
-use crate::kernels::simd::Amx;
-use crate::kernels::simd::{DotOp, DotUnit, Dots, Scalar, Tile, TileOp};
+use crate::kernels::level::Level;
+use crate::kernels::simd::{Amx, DotOp, DotUnit, Dots, PairDots, Tile, TileOp};
 use crate::quant::Format;
 
 /// The instructions that multiply a weight: a value is a proof that this CPU has them.
@@ -16,10 +13,8 @@ pub(crate) enum Unit {
     /// Integer dot products of int8 activations.
     Dot(DotUnit),
     /// The matrix unit, with int8 activations.
-    #[cfg(target_arch = "x86_64")]
     AmxInt8(Amx),
     /// The matrix unit, with bf16 activations.
-    #[cfg(target_arch = "x86_64")]
     AmxBf16(Amx),
 }
 
@@ -27,18 +22,15 @@ impl Unit {
     /// The units for int8 activations on `level`, best first; the last one is the scalar one.
     pub(crate) fn int8(level: Level) -> Vec<Self> {
         let matrix = match level {
-            #[cfg(target_arch = "x86_64")]
             Level::Amx(amx) => Some(Self::AmxInt8(amx)),
             _ => None,
         };
-        let dots = dot_units(level).into_iter().chain([DotUnit::Scalar(Scalar)]);
-        matrix.into_iter().chain(dots.map(Self::Dot)).collect()
+        matrix.into_iter().chain(level.dot_units().into_iter().map(Self::Dot)).collect()
     }
 
     /// The unit for bf16 activations on `level`, if it has one.
     pub(crate) fn bf16(level: Level) -> Option<Self> {
         match level {
-            #[cfg(target_arch = "x86_64")]
             Level::Amx(amx) => Some(Self::AmxBf16(amx)),
             _ => None,
         }
@@ -54,9 +46,7 @@ impl Unit {
         match self {
             Self::Fma(level) => format!("f32/{}", level.name()),
             Self::Dot(unit) => format!("i8/{}", unit.name()),
-            #[cfg(target_arch = "x86_64")]
             Self::AmxInt8(_) => "i8/amx".to_string(),
-            #[cfg(target_arch = "x86_64")]
             Self::AmxBf16(_) => "bf16/amx".to_string(),
         }
     }
@@ -70,12 +60,10 @@ impl Unit {
             (Self::Dot(unit), Format::Quant(quant)) => {
                 Form::Packed { element: Element::Int8, step: quant.step(), layout: unit.run(LayoutOf) }
             }
-            #[cfg(target_arch = "x86_64")]
             (Self::AmxInt8(_), Format::Quant(quant)) => {
                 let layout = Layout { shapes: &[], run: quant.step() };
                 Form::Packed { element: Element::Int8, step: quant.step(), layout }
             }
-            #[cfg(target_arch = "x86_64")]
             (Self::AmxBf16(_), _) => {
                 let layout = Layout { shapes: &[], run: super::amx::TILE_K };
                 Form::Packed { element: Element::Bf16, step: super::amx::TILE_K, layout }
@@ -105,9 +93,8 @@ impl DotOp for LayoutOf {
         Layout { shapes: D::SHAPES, run: 4 }
     }
 
-    #[cfg(target_arch = "aarch64")]
     #[inline(always)]
-    fn run_matrix(self, _: crate::kernels::simd::NeonI8mm) -> Layout {
-        Layout { shapes: crate::kernels::simd::NeonI8mm::SHAPES, run: 8 }
+    fn run_matrix<P: PairDots>(self, _: P) -> Layout {
+        Layout { shapes: P::SHAPES, run: 8 }
     }
 }

@@ -1,6 +1,6 @@
 //! [`Dots`]: integer dot products, four to a lane of 32 bits, and the tokens that have them.
 
-use super::{Scalar, Shape, Tile};
+use super::{Avx2, Avx512Vnni, AvxVnni, Neon, NeonDot, NeonI8mm, PairDots, Scalar, Shape, Tile};
 
 /// Integer operations of tiles with int8 activations. A vector is as many lanes of 32 bits as [`Self::Float`] has.
 ///
@@ -81,8 +81,8 @@ pub(crate) trait DotOp {
     /// Runs it. Must be `#[inline(always)]`.
     fn run<D: Dots>(self, d: D) -> Self::Out;
     /// Runs it by matrix products. Must be `#[inline(always)]`.
-    #[cfg(target_arch = "aarch64")]
-    fn run_matrix(self, mm: super::NeonI8mm) -> Self::Out;
+    #[allow(dead_code, reason = "only one architecture has such a unit")]
+    fn run_matrix<P: PairDots>(self, mm: P) -> Self::Out;
 }
 
 /// Instructions for integer dot products: a value is a proof that this CPU has them.
@@ -91,41 +91,42 @@ pub(crate) enum DotUnit {
     /// No vectors.
     Scalar(Scalar),
     /// `vpmaddubsw`, `vpmaddwd`.
-    #[cfg(target_arch = "x86_64")]
-    Avx2(super::Avx2),
+    Avx2(Avx2),
     /// `vpdpbusd` on 256 bits.
-    #[cfg(target_arch = "x86_64")]
-    AvxVnni(super::AvxVnni),
+    AvxVnni(AvxVnni),
     /// `vpdpbusd` on 512 bits.
-    #[cfg(target_arch = "x86_64")]
-    Avx512Vnni(super::Avx512Vnni),
+    Avx512Vnni(Avx512Vnni),
     /// `smull`, `sadalp`.
-    #[cfg(target_arch = "aarch64")]
-    Neon(super::Neon),
+    Neon(Neon),
     /// `sdot`.
-    #[cfg(target_arch = "aarch64")]
-    NeonDot(super::NeonDot),
+    NeonDot(NeonDot),
     /// `smmla`; `sdot` for a single row.
-    #[cfg(target_arch = "aarch64")]
-    NeonI8mm(super::NeonI8mm),
+    NeonI8mm(NeonI8mm),
 }
 
 impl DotUnit {
+    /// Runs a kernel of integer dot products.
+    pub(crate) fn run<O: DotOp>(self, op: O) -> O::Out {
+        match self {
+            Self::Scalar(d) => op.run(d),
+            Self::Avx2(d) => d.dots(op),
+            Self::AvxVnni(d) => d.dots(op),
+            Self::Avx512Vnni(d) => d.dots(op),
+            Self::Neon(d) => d.dots(op),
+            Self::NeonDot(d) => d.dots(op),
+            Self::NeonI8mm(d) => d.dots(op),
+        }
+    }
+
     /// The name in kernel ids.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Scalar(_) => "scalar",
-            #[cfg(target_arch = "x86_64")]
             Self::Avx2(_) => "avx2",
-            #[cfg(target_arch = "x86_64")]
             Self::AvxVnni(_) => "avxvnni",
-            #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni(_) => "avx512vnni",
-            #[cfg(target_arch = "aarch64")]
             Self::Neon(_) => "neon",
-            #[cfg(target_arch = "aarch64")]
             Self::NeonDot(_) => "sdot",
-            #[cfg(target_arch = "aarch64")]
             Self::NeonI8mm(_) => "smmla",
         }
     }

@@ -2,47 +2,30 @@
 //!
 //! A token (`Scalar`, `Avx2`, ..) is a zero-sized proof that the CPU has the instructions; it provides the operations. A
 //! kernel is a struct of arguments with one generic `run` ([`Op`], [`TileOp`]), instantiated once per token by the
-//! trampolines in `kernels/arch`.
+//! methods that `enter!` gives the tokens.
 //!
 //! The one trap: `#[target_feature]` cannot stand on trait methods, so everything between a trampoline and an intrinsic must
 //! be inlined. Every function here and in the kernels is `#[inline(always)]` and uses plain loops, no closures; a forgotten
 //! attribute shows up as a call per vector in the assembly and a tenfold loss in the bench.
 
 mod dots;
+#[allow(dead_code, reason = "no architecture has both units")]
+mod matrix;
 mod scalar;
 
-#[cfg(target_arch = "x86_64")]
-mod amx;
-#[cfg(target_arch = "x86_64")]
-mod avx2;
-#[cfg(target_arch = "x86_64")]
-mod avx512;
-#[cfg(target_arch = "aarch64")]
-mod neon;
-#[cfg(target_arch = "aarch64")]
-mod neon_dots;
-#[cfg(target_arch = "x86_64")]
-mod vnni;
+#[cfg_attr(not(target_arch = "aarch64"), path = "absent/aarch64.rs")]
+mod aarch64;
+#[cfg_attr(not(target_arch = "x86_64"), path = "absent/x86_64.rs")]
+mod x86_64;
 
-#[cfg(feature = "pulp")]
-mod pulp;
-
-#[cfg(target_arch = "x86_64")]
-pub use amx::Amx;
-#[cfg(target_arch = "x86_64")]
-pub(crate) use amx::{AmxOp, TILE_LANES, TILE_ROW, TILE_SIDE, TileConfig, amx_features};
+pub use aarch64::Neon;
+pub(crate) use aarch64::{NeonDot, NeonI8mm};
 pub(crate) use dots::{DotOp, DotUnit, Dots};
-#[cfg(target_arch = "aarch64")]
-pub use neon::Neon;
-#[cfg(target_arch = "aarch64")]
-pub(crate) use neon_dots::{NeonDot, NeonI8mm};
+pub(crate) use matrix::{AmxOp, AmxTiles, PairDots, TILE_LANES, TILE_ROW, TILE_SIDE, TileConfig};
 pub use scalar::Scalar;
-#[cfg(target_arch = "x86_64")]
-pub(crate) use vnni::{Avx512Vnni, AvxVnni};
-#[cfg(target_arch = "x86_64")]
-pub use {avx2::Avx2, avx512::Avx512};
+pub use x86_64::{Amx, Avx2, Avx512};
+pub(crate) use x86_64::{Avx512Vnni, AvxVnni};
 
-use super::cpu::Level;
 use crate::dtype::F16;
 
 /// Lanes of the widest vector of any level.
@@ -227,18 +210,13 @@ pub(crate) trait TileOp {
     fn run<S: Tile>(self, s: S) -> Self::Out;
 }
 
-impl Level {
-    /// Runs a row kernel at this level, on pulp's vectors if that feature is on.
-    pub(crate) fn run<O: Op>(self, op: O) -> O::Out {
-        #[cfg(feature = "pulp")]
-        return pulp::run(self, op);
-        #[cfg(not(feature = "pulp"))]
-        return self.run_own(op);
-    }
+/// The instruction set extensions of this CPU that kernels use or may use, by their usual names.
+pub(crate) fn features() -> Vec<&'static str> {
+    [x86_64::features(), aarch64::features()].concat()
 }
 
 /// Defines lane-wise methods of a token as the intrinsics of the same meaning.
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[allow(unused_macros, reason = "an architecture without vectors has nothing to define")]
 macro_rules! lanewise {
     ($($name:ident($($arg:ident),+) = $intrinsic:ident;)+) => {$(
         #[inline(always)]
@@ -248,12 +226,48 @@ macro_rules! lanewise {
         }
     )+};
 }
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[allow(unused_imports, reason = "as above")]
 use lanewise;
+
+/// Gives a token methods that run a kernel in code compiled for its instructions.
+#[allow(unused_macros, reason = "as above")]
+macro_rules! enter {
+    ($token:ident, $features:literal, $($name:ident: $op:ident),+) => {
+        impl $token {$(
+            pub(crate) fn $name<O: $op>(self, op: O) -> O::Out {
+                #[target_feature(enable = $features)]
+                fn enter<O: $op>(token: $token, op: O) -> O::Out {
+                    op.run(token)
+                }
+                // SAFETY: the token proves these features.
+                unsafe { enter(self, op) }
+            }
+        )+}
+    };
+}
+#[allow(unused_imports, reason = "as above")]
+use enter;
+
+/// Defines tokens of another architecture: types without values, so that matches on units are the same on every one.
+macro_rules! absent {
+    ($($(#[$doc:meta])* $vis:vis $token:ident: $($name:ident: $op:ident),*;)+) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        $vis struct $token(std::convert::Infallible);
+
+        impl $token {$(
+            pub(crate) fn $name<O: $op>(self, _: O) -> O::Out {
+                match self.0 {}
+            }
+        )*}
+    )+};
+}
+use absent;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::Level;
 
     /// The sum of each of four vectors, together and alone.
     struct Sums<'a>(&'a [f32]);

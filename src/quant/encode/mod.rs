@@ -97,7 +97,7 @@ impl Matrix {
         split_pair(exec, out, piece, &mut outcomes, 1, |i, out, outcome| {
             let rows = i * PANEL_ROWS..self.n.min((i + 1) * PANEL_ROWS);
             let mut row = vec![0.0; self.k];
-            let mut panel = Piece::new(format, self.k, rows.len(), out);
+            let mut panel = Encoder::new(format, self.k, rows.len(), out);
             outcome[0] = rows.clone().try_fold(Loss::default(), |loss, i| {
                 self.decode_row(i, &mut row);
                 let of_row = check(&row).and_then(|()| panel.encode_row(i - rows.start, &row));
@@ -148,12 +148,12 @@ fn check(row: &[f32]) -> std::result::Result<(), Fault> {
 }
 
 /// At most 16 rows of the output.
-enum Piece<'a> {
+enum Encoder<'a> {
     Floats { format: Format, out: &'a mut [u8] },
     Panel { quant: Quant, panel: PanelsMut<'a>, codes: Vec<i8> },
 }
 
-impl<'a> Piece<'a> {
+impl<'a> Encoder<'a> {
     fn new(format: Format, k: usize, rows: usize, out: &'a mut [u8]) -> Self {
         match format {
             Format::Quant(quant) => {

@@ -1,6 +1,6 @@
 //! bf16 activations: weights of any kind are decoded to bf16, and sums stay f32 over all of k.
 //!
-//! Work is a walk over pieces of 512 k of one or two panels. While the matrix unit multiplies a piece with all rows of x, the
+//! Work is a walk over blocks of 512 k of one or two panels. While the matrix unit multiplies a piece with all rows of x, the
 //! vector units decode the next one, a tile now and then. Sums rest in memory between pieces, which rounds nothing.
 //!
 //! Within a tile of 32 k the unit adds up even and odd elements apart, then both to the sum; subnormal numbers count as
@@ -9,10 +9,10 @@
 use super::super::pack::StepRows;
 use super::super::stack::StackBuffer;
 use super::weights::{TILE_K, Weights};
-use super::{BLOCK_LANES, BLOCK_ROWS, Product, output, store_outputs, tile_rows, zero_outputs};
+use super::{AmxGemm, BLOCK_LANES, BLOCK_ROWS, output, store_outputs, tile_rows, zero_outputs};
 use crate::dtype::Bf16;
 use crate::exec::Columns;
-use crate::kernels::simd::{Amx, AmxOp, TILE_LANES, TILE_ROW, TILE_SIDE, TileConfig};
+use crate::kernels::simd::{AmxOp, AmxTiles, TILE_LANES, TILE_ROW, TILE_SIDE, TileConfig};
 use crate::quant::PANEL_ROWS;
 
 /// Tiles of k in a piece: moving the sums costs a tenth of the products then, and the decoded piece of two panels has 32 KiB.
@@ -23,9 +23,9 @@ const PIECE_LANES: usize = 2 * PIECE * TILE_LANES;
 /// and x (256 KiB) and the sums (32 KiB) stay in L2.
 const BLOCKS: usize = 8;
 
-impl<W: Weights> AmxOp for Product<'_, W, Bf16> {
+impl<W: Weights> AmxOp for AmxGemm<'_, W, Bf16> {
     #[inline(always)]
-    fn run(mut self, amx: Amx) {
+    fn run<U: AmxTiles>(mut self, amx: U) {
         let walk = Walk::new(&self.out, self.x.rows(), self.w.k());
         let mut decoded = StackBuffer::<{ 2 * PIECE_LANES }>::new();
         let mut sums = StackBuffer::<{ BLOCKS * BLOCK_LANES }>::new();
@@ -39,7 +39,7 @@ impl<W: Weights> AmxOp for Product<'_, W, Bf16> {
             let (now, later) =
                 unsafe { (decoded.add(i % 2 * PIECE_LANES), decoded.add((i + 1) % 2 * PIECE_LANES)) };
             // Behind the last piece there is nothing to decode.
-            let next = if i + 1 < walk.pieces() { walk.piece(i + 1) } else { Piece { tiles: 0, ..piece } };
+            let next = if i + 1 < walk.pieces() { walk.piece(i + 1) } else { KBlock { tiles: 0, ..piece } };
             let blocks = piece.rows.div_ceil(BLOCK_ROWS);
             // SAFETY: as above.
             let mut decoder = unsafe { Decoder::new(self.w, next, later, blocks * piece.tiles) };
@@ -79,7 +79,7 @@ impl<W: Weights> AmxOp for Product<'_, W, Bf16> {
 
 /// Some k of one or two panels, and the rows of x to be multiplied with them.
 #[derive(Clone, Copy)]
-struct Piece {
+struct KBlock {
     panel: usize,
     panels: usize,
     row: usize,
@@ -119,12 +119,12 @@ impl Walk {
         self.panels.len().div_ceil(2) * self.along_rows() * self.along_k()
     }
 
-    /// Piece `i`.
-    fn piece(&self, i: usize) -> Piece {
+    /// Block `i`.
+    fn piece(&self, i: usize) -> KBlock {
         let (outputs, at) = (i / self.along_k(), i % self.along_k() * PIECE);
         let panel = self.panels.start + outputs / self.along_rows() * 2;
         let row = outputs % self.along_rows() * BLOCKS * BLOCK_ROWS;
-        Piece {
+        KBlock {
             panel,
             panels: (self.panels.end - panel).min(2),
             row,
@@ -140,7 +140,7 @@ impl Walk {
 struct Decoder<W: Weights> {
     w: W,
     panels: [Option<W::Panel>; 2],
-    piece: Piece,
+    piece: KBlock,
     /// `[tiles of k][2 panels]` tiles
     to: *mut f32,
     /// Portions begun, and how many there are.
@@ -154,14 +154,14 @@ impl<W: Weights> Decoder<W> {
     /// # Safety
     /// `to` is valid for writes of a piece while the decoder lives.
     #[inline(always)]
-    unsafe fn new(w: W, piece: Piece, to: *mut f32, portions: usize) -> Self {
+    unsafe fn new(w: W, piece: KBlock, to: *mut f32, portions: usize) -> Self {
         let second = if piece.panels == 2 { Some(w.open(piece.panel + 1)) } else { None };
         Self { w, panels: [Some(w.open(piece.panel)), second], piece, to, portion: 0, portions, done: 0 }
     }
 
     /// Decodes the next portion; after the last one the piece is complete.
     #[inline(always)]
-    fn advance(&mut self, amx: Amx) {
+    fn advance(&mut self, amx: impl AmxTiles) {
         self.portion += 1;
         let end = self.piece.tiles * self.piece.panels * self.portion / self.portions;
         while self.done < end {
@@ -196,9 +196,9 @@ struct Operands {
 /// the sums before this piece.
 #[inline(always)]
 unsafe fn multiply<W: Weights, const A: usize, const B: usize>(
-    amx: Amx,
+    amx: impl AmxTiles,
     operands: &Operands,
-    piece: Piece,
+    piece: KBlock,
     decoder: &mut Decoder<W>,
 ) {
     let &Operands { x, x_step, w, sums } = operands;

@@ -5,22 +5,23 @@
 //! units unpack the one behind it and scale the sums of the one before it.
 
 use super::super::pack::StepRows;
+use super::super::quant::{Codes, Int4, Int8};
 use super::super::stack::StackBuffer;
 use super::weights::OpenPanel;
-use super::{BLOCK_LANES, BLOCK_ROWS, Product, output, store_outputs, tile_rows, zero_outputs};
-use crate::kernels::simd::{Amx, AmxOp, Dots, F32s, TILE_LANES, TILE_ROW, TILE_SIDE, Tile, TileConfig};
+use super::{AmxGemm, BLOCK_LANES, BLOCK_ROWS, output, store_outputs, tile_rows, zero_outputs};
+use crate::kernels::simd::{AmxOp, AmxTiles, Dots, F32s, TILE_LANES, TILE_ROW, TILE_SIDE, Tile, TileConfig};
 use crate::quant::{Code, PANEL_ROWS, Panels};
 
 /// Lanes of the unpacked codes of a step: of one panel, and of two.
 const STEP_LANES: usize = 2 * TILE_LANES;
 const BOTH_LANES: usize = 2 * STEP_LANES;
 
-impl AmxOp for Product<'_, Panels<'_>, i8> {
+impl AmxOp for AmxGemm<'_, Panels<'_>, i8> {
     #[inline(always)]
-    fn run(mut self, amx: Amx) {
+    fn run<U: AmxTiles>(mut self, amx: U) {
         match self.w.quant().code {
-            Code::Int8 => self.all::<false>(amx),
-            Code::Int4 => self.all::<true>(amx),
+            Code::Int8 => self.all::<Int8>(amx),
+            Code::Int4 => self.all::<Int4>(amx),
         }
     }
 }
@@ -34,9 +35,9 @@ struct Step {
     at: usize,
 }
 
-impl Product<'_, Panels<'_>, i8> {
+impl AmxGemm<'_, Panels<'_>, i8> {
     #[inline(always)]
-    fn all<const INT4: bool>(&mut self, amx: Amx) {
+    fn all<C: Codes>(&mut self, amx: impl AmxTiles) {
         let range = self.out.range();
         let mut column = range.start;
         while column < range.end {
@@ -44,10 +45,10 @@ impl Product<'_, Panels<'_>, i8> {
             let mut row = 0;
             while row < self.x.rows() {
                 match (self.x.rows() - row > TILE_SIDE, two_panels) {
-                    (false, false) => self.block::<INT4, 1, 1>(amx, row, column),
-                    (false, true) => self.block::<INT4, 1, 2>(amx, row, column),
-                    (true, false) => self.block::<INT4, 2, 1>(amx, row, column),
-                    (true, true) => self.block::<INT4, 2, 2>(amx, row, column),
+                    (false, false) => self.block::<C, 1, 1>(amx, row, column),
+                    (false, true) => self.block::<C, 1, 2>(amx, row, column),
+                    (true, false) => self.block::<C, 2, 1>(amx, row, column),
+                    (true, true) => self.block::<C, 2, 2>(amx, row, column),
                 }
                 row += BLOCK_ROWS;
             }
@@ -57,9 +58,9 @@ impl Product<'_, Panels<'_>, i8> {
 
     /// The outputs of `A` tiles of x from row `row` on, and of `B` panels from column `column` on.
     #[inline(always)]
-    fn block<const INT4: bool, const A: usize, const B: usize>(
+    fn block<C: Codes, const A: usize, const B: usize>(
         &mut self,
-        amx: Amx,
+        amx: impl AmxTiles,
         row: usize,
         column: usize,
     ) {
@@ -82,7 +83,7 @@ impl Product<'_, Panels<'_>, i8> {
         let mut now = Step { x: self.x.rows_from(row, count), stride: step, at: 0 };
         let (mut parity, mut before) = (0, None);
         // SAFETY: room for the codes of two panels.
-        unsafe { unpack::<INT4, B>(amx, &panels, 0, step.min(padded), codes) };
+        unsafe { unpack::<C, B>(amx, &panels, 0, step.min(padded), codes) };
         while now.at < padded {
             let len = step.min(padded - now.at);
             let next = Step { x: self.x.next(now.x), stride: step, at: now.at + len };
@@ -90,14 +91,14 @@ impl Product<'_, Panels<'_>, i8> {
             // the configured tiles; the codes of this step were unpacked before, and every panel has `padded` elements.
             unsafe {
                 let this = sums.add(parity * BLOCK_LANES);
-                multiply::<INT4, A, B>(amx, &panels, &now, len, codes.add(parity * BOTH_LANES), this);
+                multiply::<C, A, B>(amx, &panels, &now, len, codes.add(parity * BOTH_LANES), this);
                 parity ^= 1;
                 if next.at < padded {
                     let len = step.min(padded - next.at);
-                    unpack::<INT4, B>(amx, &panels, next.at, len, codes.add(parity * BOTH_LANES));
+                    unpack::<C, B>(amx, &panels, next.at, len, codes.add(parity * BOTH_LANES));
                 }
                 if let Some(before) = &before {
-                    scale::<INT4, A, B>(amx, &panels, before, rows, sums.add(parity * BLOCK_LANES), acc);
+                    scale::<C, A, B>(amx, &panels, before, rows, sums.add(parity * BLOCK_LANES), acc);
                 }
             }
             before = Some(now);
@@ -106,7 +107,7 @@ impl Product<'_, Panels<'_>, i8> {
         if let Some(before) = &before {
             // SAFETY: as above; these are the sums of the last step.
             unsafe {
-                scale::<INT4, A, B>(amx, &panels, before, rows, sums.add((parity ^ 1) * BLOCK_LANES), acc);
+                scale::<C, A, B>(amx, &panels, before, rows, sums.add((parity ^ 1) * BLOCK_LANES), acc);
             };
         }
         // SAFETY: `acc` holds the outputs of a block.
@@ -122,14 +123,14 @@ impl Product<'_, Panels<'_>, i8> {
 /// # Panics
 /// If a panel does not have these codes, or `len` is more than a step.
 #[inline(always)]
-unsafe fn unpack<const INT4: bool, const B: usize>(
-    amx: Amx,
+unsafe fn unpack<C: Codes, const B: usize>(
+    amx: impl AmxTiles,
     panels: &[OpenPanel<'_>; B],
     at: usize,
     len: usize,
     to: *mut f32,
 ) {
-    if !INT4 {
+    if !C::INT4 {
         return;
     }
     assert!(len / 4 * TILE_SIDE <= STEP_LANES, "a step of {len}");
@@ -156,8 +157,8 @@ unsafe fn unpack<const INT4: bool, const B: usize>(
 /// # Panics
 /// If a panel does not have these codes.
 #[inline(always)]
-unsafe fn multiply<const INT4: bool, const A: usize, const B: usize>(
-    amx: Amx,
+unsafe fn multiply<C: Codes, const A: usize, const B: usize>(
+    amx: impl AmxTiles,
     panels: &[OpenPanel<'_>; B],
     now: &Step,
     len: usize,
@@ -168,7 +169,7 @@ unsafe fn multiply<const INT4: bool, const A: usize, const B: usize>(
     for b in 0..B {
         // SAFETY: room for the codes of two panels, the caller's contract.
         w[b] = unsafe { codes.add(b * STEP_LANES) }.cast();
-        if !INT4 {
+        if !C::INT4 {
             w[b] = panels[b].codes[now.at * PANEL_ROWS..][..len * PANEL_ROWS].as_ptr();
         }
     }
@@ -205,8 +206,8 @@ unsafe fn multiply<const INT4: bool, const A: usize, const B: usize>(
 /// # Safety
 /// `sums` and `acc` hold the outputs of a block, `before` the stats of `rows`.
 #[inline(always)]
-unsafe fn scale<const INT4: bool, const A: usize, const B: usize>(
-    amx: Amx,
+unsafe fn scale<C: Codes, const A: usize, const B: usize>(
+    amx: impl AmxTiles,
     panels: &[OpenPanel<'_>; B],
     before: &Step,
     rows: [usize; 2],
@@ -224,8 +225,8 @@ unsafe fn scale<const INT4: bool, const A: usize, const B: usize>(
                 unsafe {
                     let stats = &*before.x.stats.add(a * TILE_SIDE + i);
                     let mut sum = d.load(sums.add(at).cast());
-                    if INT4 {
-                        sum = d.add(sum, d.begin_int4(stats.begin_int4));
+                    if C::INT4 {
+                        sum = d.add(sum, d.close(d.begin_int4(stats.begin_int4)));
                     }
                     let sum = s.mul(d.to_f32(sum), s.splat(stats.scale));
                     let mut v = s.mul_add(sum, scales, s.load_f32(acc.add(at)));

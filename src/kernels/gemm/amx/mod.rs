@@ -15,10 +15,10 @@ pub(super) use weights::{Bf16Rows, TILE_K};
 
 use super::pack::PackedRows;
 use crate::exec::Columns;
-use crate::kernels::simd::{Amx, F32s, TILE_LANES, TILE_SIDE, Tile};
+use crate::kernels::simd::{AmxTiles, F32s, TILE_LANES, TILE_SIDE, Tile};
 
 /// Some columns of a product. `X`: an element of x.
-pub(super) struct Product<'a, W, X> {
+pub(super) struct AmxGemm<'a, W, X> {
     pub(super) w: W,
     pub(super) x: PackedRows<'a, X>,
     pub(super) bias: Option<&'a [f32]>,
@@ -42,7 +42,7 @@ fn tile_rows(rows: usize) -> [usize; 2] {
 
 /// Zeroes the tiles of outputs.
 #[inline(always)]
-fn zero_outputs(amx: Amx) {
+fn zero_outputs(amx: impl AmxTiles) {
     amx.zero::<0>();
     amx.zero::<1>();
     amx.zero::<2>();
@@ -54,7 +54,7 @@ fn zero_outputs(amx: Amx) {
 /// # Safety
 /// `to` is valid for writes of the outputs of a block.
 #[inline(always)]
-unsafe fn store_outputs<const A: usize, const B: usize>(amx: Amx, to: *mut f32) {
+unsafe fn store_outputs<const A: usize, const B: usize>(amx: impl AmxTiles, to: *mut f32) {
     // SAFETY: four tiles, the caller's contract.
     unsafe {
         amx.store::<0>(to.add(output(0, 0)).cast());
@@ -70,13 +70,13 @@ unsafe fn store_outputs<const A: usize, const B: usize>(amx: Amx, to: *mut f32) 
     }
 }
 
-impl<W, X> Product<'_, W, X> {
+impl<W, X> AmxGemm<'_, W, X> {
     /// Writes the outputs of a block, those that exist: rows `row ..`, columns `column ..`, of `panels` panels.
     ///
     /// # Safety
     /// `c` holds the outputs of a block.
     #[inline(always)]
-    unsafe fn put(&mut self, amx: Amx, row: usize, column: usize, panels: usize, c: *const f32) {
+    unsafe fn put(&mut self, amx: impl AmxTiles, row: usize, column: usize, panels: usize, c: *const f32) {
         let (s, range) = (amx.float(), self.out.range());
         for i in 0..BLOCK_ROWS.min(self.x.rows() - row) {
             for b in 0..panels {

@@ -1,14 +1,11 @@
 //! Weights as right operands: panels as they are opened, and any weights decoded to bf16.
 
 use crate::dtype::Bf16;
-use crate::kernels::simd::{Amx, Avx512, F32s, TILE_ROW, TILE_SIDE, Tile};
+use crate::kernels::simd::{AmxTiles, F32s, TILE_ROW, TILE_SIDE, Tile};
 use crate::quant::{Code, Group, PANEL_ROWS, Panels};
 
 /// Elements of k in a tile of bf16.
 pub(in crate::kernels::gemm) const TILE_K: usize = TILE_ROW / size_of::<Bf16>();
-
-/// A vector of 16 numbers: one for each row of a panel.
-type V = <Avx512 as F32s>::V;
 
 /// Weights that are decoded to tiles of bf16.
 pub(super) trait Weights: Copy {
@@ -30,7 +27,7 @@ pub(super) trait Weights: Copy {
     ///
     /// # Panics
     /// If `k` ends before.
-    unsafe fn decode(&self, amx: Amx, panel: Self::Panel, at: usize, out: *mut u32);
+    unsafe fn decode(&self, amx: impl AmxTiles, panel: Self::Panel, at: usize, out: *mut u32);
 }
 
 /// A matrix of bf16, row after row.
@@ -64,7 +61,7 @@ impl Weights for Bf16Rows<'_> {
     }
 
     #[inline(always)]
-    unsafe fn decode(&self, amx: Amx, row: usize, at: usize, out: *mut u32) {
+    unsafe fn decode(&self, amx: impl AmxTiles, row: usize, at: usize, out: *mut u32) {
         let k = at * TILE_K;
         if row + PANEL_ROWS <= self.n && k + TILE_K <= self.k {
             let w = &self.w[row * self.k + k..][..(PANEL_ROWS - 1) * self.k + TILE_K];
@@ -116,13 +113,13 @@ impl<'a> OpenPanel<'a> {
 
     /// Scales of all rows for element `k`.
     #[inline(always)]
-    pub(super) fn scales(&self, s: Avx512, k: usize) -> V {
+    pub(super) fn scales<S: Tile>(&self, s: S, k: usize) -> S::V {
         self.halves(s, (k >> self.group_shift) * SCALES)
     }
 
     /// Minima of all rows for element `k`, of which `scales` are the scales. Only of int4 codes.
     #[inline(always)]
-    pub(super) fn minima(&self, s: Avx512, k: usize, scales: V) -> V {
+    pub(super) fn minima<S: Tile>(&self, s: S, k: usize, scales: S::V) -> S::V {
         match self.minima {
             Some(minima) => self.halves(s, minima + (k >> self.group_shift) * SCALES),
             None => s.mul(scales, s.splat(-8.0)),
@@ -131,14 +128,15 @@ impl<'a> OpenPanel<'a> {
 
     /// Minima of all rows for element `k` where codes mean -8 to 7; none without zero points.
     #[inline(always)]
-    pub(super) fn centred_minima(&self, s: Avx512, k: usize, scales: V) -> Option<V> {
+    pub(super) fn centred_minima<S: Tile>(&self, s: S, k: usize, scales: S::V) -> Option<S::V> {
         let minima = self.halves(s, self.minima? + (k >> self.group_shift) * SCALES);
         Some(s.mul_add(scales, s.splat(8.0), minima))
     }
 
     /// 16 numbers from byte `at` of the header on.
     #[inline(always)]
-    fn halves(&self, s: Avx512, at: usize) -> V {
+    fn halves<S: Tile>(&self, s: S, at: usize) -> S::V {
+        const { assert!(S::LANES == PANEL_ROWS, "vectors of AMX have a lane for each row of a panel") };
         let halves = &self.header[at..][..SCALES];
         // SAFETY: 16 elements, sliced above; vectors are loaded unaligned.
         unsafe { s.load_f16(halves.as_ptr().cast()) }
@@ -159,7 +157,7 @@ impl<'a> Weights for Panels<'a> {
     }
 
     #[inline(always)]
-    unsafe fn decode(&self, amx: Amx, panel: OpenPanel<'a>, at: usize, out: *mut u32) {
+    unsafe fn decode(&self, amx: impl AmxTiles, panel: OpenPanel<'a>, at: usize, out: *mut u32) {
         let (s, k) = (amx.float(), at * TILE_K);
         let scales = panel.scales(s, k);
         let bytes = TILE_K * PANEL_ROWS * panel.code.bits() / 8;
@@ -181,7 +179,7 @@ impl<'a> Weights for Panels<'a> {
 /// # Safety
 /// `codes` is valid for reads of the codes of 32 k, `out` for writes of a tile.
 #[inline(always)]
-unsafe fn int8_tile(amx: Amx, codes: *const u8, scales: V, out: *mut u32) {
+unsafe fn int8_tile<U: AmxTiles>(amx: U, codes: *const u8, scales: <U::Float as F32s>::V, out: *mut u32) {
     let s = amx.float();
     for line in 0..TILE_K / 4 {
         // SAFETY: the codes of 32 k are 8 lines, the caller's contract.
@@ -200,7 +198,13 @@ unsafe fn int8_tile(amx: Amx, codes: *const u8, scales: V, out: *mut u32) {
 /// # Safety
 /// As [`int8_tile`].
 #[inline(always)]
-unsafe fn int4_tile(amx: Amx, codes: *const u8, scales: V, minima: V, out: *mut u32) {
+unsafe fn int4_tile<U: AmxTiles>(
+    amx: U,
+    codes: *const u8,
+    scales: <U::Float as F32s>::V,
+    minima: <U::Float as F32s>::V,
+    out: *mut u32,
+) {
     let s = amx.float();
     for line in 0..TILE_K / 8 {
         // SAFETY: the codes of 32 k are 4 lines, the caller's contract.

@@ -1,12 +1,12 @@
 //! Products with weights of floats, which lie row after row: f32 arithmetic in dot form.
 //!
-//! A task reads its weight rows once from memory, in panels of [`PANEL`] rows.
+//! A task reads its weight rows once from memory, in bands of [`NR`] rows.
 //!
 //! - Up to [`direct_rows`] rows the product waits for memory: weights are decoded in registers as they stream in.
-//! - With more rows it is bound by arithmetic: a panel is decoded once into a buffer that stays in L1, and all rows of x pass
+//! - With more rows it is bound by arithmetic: a band is decoded once into a buffer that stays in L1, and all rows of x pass
 //!   over it.
 //!
-//! Both go in blocks of [`BLOCK_K`] elements of k, so that x stays in L1 too. Accumulators rest in memory between blocks as
+//! Both go in blocks of [`KC`] elements of k, so that x stays in L1 too. Accumulators rest in memory between blocks as
 //! whole vectors, which rounds nothing, so all ways give the same bits.
 //!
 //! # Source
@@ -18,7 +18,7 @@ mod prefetch;
 mod tile;
 
 pub(crate) use decode::{Decode, WeightRow};
-pub(crate) use tile::{PANEL, Product, load, sweep};
+pub(crate) use tile::{NR, TiledGemm, load, sweep};
 
 use super::stack::StackBuffer;
 use crate::exec::Columns;
@@ -26,22 +26,22 @@ use crate::kernels::simd::{MAX_LANES, Tile, TileOp};
 use crate::tensor::Rows;
 use prefetch::Ahead;
 
-/// Rows up to which weights are decoded in registers: some passes over a panel in L2 are cheaper than the buffer. How many was
+/// Rows up to which weights are decoded in registers: some passes over a band in L2 are cheaper than the buffer. How many was
 /// measured on Zen 3 (16 registers: with 12 rows a fifth faster, with 16 a tenth, with 32 slower) and Zen 4 (32 registers).
-const fn direct_rows<S: Tile>() -> usize {
-    if S::WIDE { 8 } else { 16 }
+pub(super) const fn direct_rows(wide: bool) -> usize {
+    if wide { 8 } else { 16 }
 }
 
-/// Elements of k that a decoded panel holds: with 12 rows 24 KiB, which leaves room for a tile of x
+/// Elements of k that a decoded band holds: with 12 rows 24 KiB, which leaves room for a tile of x
 /// in an L1 of 32 KiB. Measured on Zen 4: half of it costs a tenth (tiles too short), twice as much gains nothing.
-const BLOCK_K: usize = 512;
+pub(super) const KC: usize = 512;
 /// Numbers in x that leave room for the weights in an L1 of 32 KiB: so many are read whole for every tile of weights.
 const X_IN_L1: usize = 4096;
-/// Rows of x that pass over a decoded panel: decoding is a few percent of the work, and the accumulators stay in L2.
-const BLOCK_M: usize = 64;
+/// Rows of x that pass over a decoded band: decoding is a few percent of the work, and the accumulators stay in L2.
+pub(super) const MC: usize = 64;
 
 /// The columns of the output that one task computes.
-pub(super) struct Piece<'a, T> {
+pub(super) struct FloatGemm<'a, T> {
     pub(super) x: Rows<'a>,
     /// All weight rows.
     pub(super) w: &'a [T],
@@ -49,7 +49,7 @@ pub(super) struct Piece<'a, T> {
     pub(super) out: Columns<'a>,
 }
 
-impl<T> TileOp for Piece<'_, T>
+impl<T> TileOp for FloatGemm<'_, T>
 where
     WeightRow<T>: Decode,
 {
@@ -60,21 +60,21 @@ where
         let columns = self.out.range();
         let mut first = columns.start;
         while first < columns.end {
-            let panel = Panel { first, n: PANEL.min(columns.end - first) };
-            self.panel(s, panel);
-            first += PANEL;
+            let band = Band { first, n: NR.min(columns.end - first) };
+            self.band(s, band);
+            first += NR;
         }
     }
 }
 
 /// Weight rows `first .. first + n`.
 #[derive(Clone, Copy)]
-struct Panel {
+struct Band {
     first: usize,
     n: usize,
 }
 
-impl<T> Piece<'_, T>
+impl<T> FloatGemm<'_, T>
 where
     WeightRow<T>: Decode,
 {
@@ -86,33 +86,29 @@ where
 
     /// Blocks of rows and of k. Up to [`direct_rows`] rows decode in registers, more pass over a decoded block.
     #[inline(always)]
-    fn panel<S: Tile>(&mut self, s: S, panel: Panel) {
+    fn band<S: Tile>(&mut self, s: S, band: Band) {
         let (m, k) = (self.x.len(), self.x.width());
-        let block_k = if m * k <= X_IN_L1 { k.max(1) } else { BLOCK_K };
-        let mut decoded = StackBuffer::<{ PANEL * BLOCK_K }>::new();
-        let mut resting = StackBuffer::<{ BLOCK_M * PANEL * MAX_LANES }>::new();
+        let block_k = if m * k <= X_IN_L1 { k.max(1) } else { KC };
+        let mut decoded = StackBuffer::<{ NR * KC }>::new();
+        let mut resting = StackBuffer::<{ MC * NR * MAX_LANES }>::new();
         let mut row = 0;
         while row < m {
-            let rows = BLOCK_M.min(m - row);
+            let rows = MC.min(m - row);
             let mut at = 0;
             while at < k {
-                let direct = m <= direct_rows::<S>();
-                let len = if direct { block_k } else { BLOCK_K }.min(k - at);
+                let direct = m <= direct_rows(S::WIDE);
+                let len = if direct { block_k } else { KC }.min(k - at);
                 let last = at + len == k;
-                let block = Block { piece: self, panel, row, at, len, last, resting: resting.get(0) };
+                let block = KcBlock { piece: self, band, row, at, len, last, resting: resting.get(0) };
                 if direct {
-                    sweep(s, &mut Swept { block, weights: Streamed }, rows, panel.n, len);
+                    sweep(s, &mut Swept { block, weights: Streamed }, rows, band.n, len);
                 } else {
-                    for j in 0..panel.n {
-                        decode_row(
-                            s,
-                            block.piece.weights(panel.first + j, at, len),
-                            decoded.get(j * BLOCK_K),
-                        );
+                    for j in 0..band.n {
+                        decode_row(s, block.piece.weights(band.first + j, at, len), decoded.get(j * KC));
                     }
                     let ahead = Ahead::of(&block, rows);
                     let weights = Decoded { w: decoded.get(0), ahead };
-                    sweep(s, &mut Swept { block, weights }, rows, panel.n, len);
+                    sweep(s, &mut Swept { block, weights }, rows, band.n, len);
                 }
                 at += len;
             }
@@ -148,31 +144,31 @@ where
 /// Decodes `x` to f32, zeros up to a whole vector behind it.
 ///
 /// # Panics
-/// If there are more than `BLOCK_K` elements.
+/// If there are more than `KC` elements.
 #[inline(always)]
 fn decode_row<S: Tile, T>(s: S, x: &[T], out: *mut f32)
 where
     WeightRow<T>: Decode,
 {
-    assert!(x.len() <= BLOCK_K, "a block of k is longer than the buffer");
+    assert!(x.len() <= KC, "a block of k is longer than the buffer");
     let row = WeightRow::new(x);
     let whole = x.len() / S::LANES * S::LANES;
     let mut i = 0;
     while i < whole {
-        // SAFETY: i + LANES <= x.len() <= BLOCK_K, the room of a row in `decoded`.
+        // SAFETY: i + LANES <= x.len() <= KC, the room of a row in `decoded`.
         unsafe { s.store_f32(row.load(s, i), out.add(i)) };
         i += S::LANES;
     }
     if i < x.len() {
-        // SAFETY: reads what is left; BLOCK_K is a multiple of LANES, so a whole vector fits.
+        // SAFETY: reads what is left; KC is a multiple of LANES, so a whole vector fits.
         unsafe { s.store_f32(row.load_partial(s, i, x.len() - i), out.add(i)) };
     }
 }
 
 /// All rows of a block of rows over a block of k.
-struct Block<'a, 'b, T> {
-    piece: &'a mut Piece<'b, T>,
-    panel: Panel,
+struct KcBlock<'a, 'b, T> {
+    piece: &'a mut FloatGemm<'b, T>,
+    band: Band,
     /// First row of x.
     row: usize,
     /// First element of k.
@@ -181,11 +177,11 @@ struct Block<'a, 'b, T> {
     len: usize,
     /// Whether k ends with this block.
     last: bool,
-    /// `[BLOCK_M, PANEL, MAX_LANES]`
+    /// `[MC, NR, MAX_LANES]`
     resting: *mut f32,
 }
 
-impl<T> Block<'_, '_, T>
+impl<T> KcBlock<'_, '_, T>
 where
     WeightRow<T>: Decode,
 {
@@ -195,12 +191,12 @@ where
         WeightRow::new(&self.piece.x.row(self.row + i)[self.at..][..self.len])
     }
 
-    /// Where the accumulators of the tile `(i .. i + M, j .. j + N)` rest; rows are `PANEL * MAX_LANES` apart.
+    /// Where the accumulators of the tile `(i .. i + M, j .. j + N)` rest; rows are `NR * MAX_LANES` apart.
     #[inline(always)]
     fn rest<const M: usize, const N: usize>(&self, i: usize, j: usize) -> *mut f32 {
-        assert!(i + M <= BLOCK_M && j + N <= PANEL, "accumulators outside the block");
-        // SAFETY: i < BLOCK_M and j < PANEL, so the first vector lies inside `resting`.
-        unsafe { self.resting.add((i * PANEL + j) * MAX_LANES) }
+        assert!(i + M <= MC && j + N <= NR, "accumulators outside the block");
+        // SAFETY: i < MC and j < NR, so the first vector lies inside `resting`.
+        unsafe { self.resting.add((i * NR + j) * MAX_LANES) }
     }
 
     #[inline(always)]
@@ -211,7 +207,7 @@ where
             for a in 0..M {
                 for b in 0..N {
                     // SAFETY: `rest` checked the tile; the block before this one wrote it.
-                    acc[a][b] = unsafe { s.load_f32(rest.add((a * PANEL + b) * MAX_LANES)) };
+                    acc[a][b] = unsafe { s.load_f32(rest.add((a * NR + b) * MAX_LANES)) };
                 }
             }
         }
@@ -227,13 +223,13 @@ where
         acc: [[S::V; N]; M],
     ) {
         if self.last {
-            return self.piece.put(s, self.row + i, self.panel.first + j, acc);
+            return self.piece.put(s, self.row + i, self.band.first + j, acc);
         }
         let rest = self.rest::<M, N>(i, j);
         for a in 0..M {
             for b in 0..N {
                 // SAFETY: `rest` checked the tile.
-                unsafe { s.store_f32(acc[a][b], rest.add((a * PANEL + b) * MAX_LANES)) };
+                unsafe { s.store_f32(acc[a][b], rest.add((a * NR + b) * MAX_LANES)) };
             }
         }
     }
@@ -242,21 +238,21 @@ where
 /// Where a sweep finds the weights of a block.
 ///
 /// # Safety
-/// `row(block, j)` has `block.len` elements for every `j < block.panel.n`.
+/// `row(block, j)` has `block.len` elements for every `j < block.band.n`.
 unsafe trait Weights<T>
 where
     WeightRow<T>: Decode,
 {
     type Row: Decode;
 
-    /// Weight row `j` of the panel.
-    fn row(&self, block: &Block<'_, '_, T>, j: usize) -> Self::Row;
+    /// Weight row `j` of the band.
+    fn row(&self, block: &KcBlock<'_, '_, T>, j: usize) -> Self::Row;
 
-    /// As [`Product::stride`].
-    fn stride(&self, block: &Block<'_, '_, T>) -> Option<usize>;
+    /// As [`TiledGemm::stride`].
+    fn stride(&self, block: &KcBlock<'_, '_, T>) -> Option<usize>;
 
     /// Told after each tile of `m` rows and `n` columns.
-    fn used<S: Tile>(&mut self, s: S, block: &Block<'_, '_, T>, m: usize, n: usize);
+    fn used<S: Tile>(&mut self, s: S, block: &KcBlock<'_, '_, T>, m: usize, n: usize);
 }
 
 /// As they lie in the matrix, to be decoded in registers.
@@ -270,27 +266,27 @@ where
     type Row = WeightRow<T>;
 
     #[inline(always)]
-    fn row(&self, block: &Block<'_, '_, T>, j: usize) -> WeightRow<T> {
-        let Block { piece, panel, at, len, .. } = block;
-        WeightRow::new(piece.weights(panel.first + j, *at, *len))
+    fn row(&self, block: &KcBlock<'_, '_, T>, j: usize) -> WeightRow<T> {
+        let KcBlock { piece, band, at, len, .. } = block;
+        WeightRow::new(piece.weights(band.first + j, *at, *len))
     }
 
     #[inline(always)]
-    fn stride(&self, block: &Block<'_, '_, T>) -> Option<usize> {
+    fn stride(&self, block: &KcBlock<'_, '_, T>) -> Option<usize> {
         Some(block.piece.x.width())
     }
 
     #[inline(always)]
-    fn used<S: Tile>(&mut self, _: S, _: &Block<'_, '_, T>, _: usize, _: usize) {}
+    fn used<S: Tile>(&mut self, _: S, _: &KcBlock<'_, '_, T>, _: usize, _: usize) {}
 }
 
-/// Decoded before to `w`, `[PANEL, BLOCK_K]`, by `decode_row`.
+/// Decoded before to `w`, `[NR, KC]`, by `decode_row`.
 struct Decoded {
     w: *mut f32,
     ahead: Ahead,
 }
 
-// SAFETY: rows of the decoded panel have BLOCK_K >= len elements.
+// SAFETY: rows of the decoded band have KC >= len elements.
 unsafe impl<T> Weights<T> for Decoded
 where
     WeightRow<T>: Decode,
@@ -298,31 +294,31 @@ where
     type Row = WeightRow<f32>;
 
     #[inline(always)]
-    fn row(&self, block: &Block<'_, '_, T>, j: usize) -> WeightRow<f32> {
-        assert!(j < PANEL, "row outside the panel");
-        // SAFETY: j < PANEL rows of BLOCK_K elements, of which `decode_row` wrote the first `len`.
-        WeightRow::new(unsafe { std::slice::from_raw_parts(self.w.add(j * BLOCK_K), block.len) })
+    fn row(&self, block: &KcBlock<'_, '_, T>, j: usize) -> WeightRow<f32> {
+        assert!(j < NR, "row outside the band");
+        // SAFETY: j < NR rows of KC elements, of which `decode_row` wrote the first `len`.
+        WeightRow::new(unsafe { std::slice::from_raw_parts(self.w.add(j * KC), block.len) })
     }
 
     #[inline(always)]
-    fn stride(&self, _: &Block<'_, '_, T>) -> Option<usize> {
+    fn stride(&self, _: &KcBlock<'_, '_, T>) -> Option<usize> {
         None
     }
 
     #[inline(always)]
-    fn used<S: Tile>(&mut self, s: S, block: &Block<'_, '_, T>, m: usize, n: usize) {
-        self.ahead.ask(s, block.piece, [m, n, block.panel.n]);
+    fn used<S: Tile>(&mut self, s: S, block: &KcBlock<'_, '_, T>, m: usize, n: usize) {
+        self.ahead.ask(s, block.piece, [m, n, block.band.n]);
     }
 }
 
 /// A block and its weights, as [`sweep`] takes them.
 struct Swept<'a, 'b, T, W> {
-    block: Block<'a, 'b, T>,
+    block: KcBlock<'a, 'b, T>,
     weights: W,
 }
 
 // SAFETY: `x` slices `len` elements, the k of the sweep, and `Weights` promises as many.
-unsafe impl<T, W: Weights<T>> Product for Swept<'_, '_, T, W>
+unsafe impl<T, W: Weights<T>> TiledGemm for Swept<'_, '_, T, W>
 where
     WeightRow<T>: Decode,
 {

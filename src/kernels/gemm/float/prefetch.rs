@@ -1,13 +1,13 @@
 //! [`Ahead`]: asking memory for what is decoded next.
 
-use super::{BLOCK_K, Block, Piece};
-use super::{Decode, PANEL, WeightRow};
+use super::{Decode, NR, WeightRow};
+use super::{FloatGemm, KC, KcBlock};
 use crate::kernels::simd::Tile;
 
 /// Bytes that a prefetch asks for.
 const CACHE_LINE: usize = 64;
 
-/// The weights that are decoded next. Memory would rest while a panel is swept, and the sweep would wait while the next one is
+/// The weights that are decoded next. Memory would rest while a band is swept, and the sweep would wait while the next one is
 /// decoded, so every tile asks for its share of them.
 pub(super) struct Ahead {
     /// First weight row and first element of k.
@@ -23,27 +23,27 @@ pub(super) struct Ahead {
 }
 
 impl Ahead {
-    /// What comes after `block`, which `rows` rows pass over: the next elements of k, then the next panel.
+    /// What comes after `block`, which `rows` rows pass over: the next elements of k, then the next band.
     #[inline(always)]
-    pub(super) fn of<T>(block: &Block<'_, '_, T>, rows: usize) -> Self {
+    pub(super) fn of<T>(block: &KcBlock<'_, '_, T>, rows: usize) -> Self {
         let (k, columns) = (block.piece.x.width(), block.piece.out.range());
         let last_rows = block.row + rows == block.piece.x.len();
         let (start, n) = match block.last {
-            false => ((block.panel.first, block.at + block.len), block.panel.n),
+            false => ((block.band.first, block.at + block.len), block.band.n),
             // Other rows of x pass over the same weights, which are in L2 by now.
             true if !last_rows => ((0, 0), 0),
             true => {
-                let first = block.panel.first + PANEL;
-                ((first, 0), PANEL.min(columns.end.saturating_sub(first)))
+                let first = block.band.first + NR;
+                ((first, 0), NR.min(columns.end.saturating_sub(first)))
             }
         };
-        let lines = (BLOCK_K.min(k - start.1) * size_of::<T>()).div_ceil(CACHE_LINE);
+        let lines = (KC.min(k - start.1) * size_of::<T>()).div_ceil(CACHE_LINE);
         Self { start, lines, all: n * lines, asked: 0, rows }
     }
 
     /// Asks for the share of a tile of `m` rows and `n` of `columns` columns.
     #[inline(always)]
-    pub(super) fn ask<S: Tile, T>(&mut self, s: S, piece: &Piece<'_, T>, [m, n, columns]: [usize; 3])
+    pub(super) fn ask<S: Tile, T>(&mut self, s: S, piece: &FloatGemm<'_, T>, [m, n, columns]: [usize; 3])
     where
         WeightRow<T>: Decode,
     {

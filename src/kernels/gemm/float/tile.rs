@@ -9,13 +9,13 @@ use super::{Decode, WeightRow};
 use crate::kernels::simd::Tile;
 
 /// Columns that [`sweep`] covers without a remainder: a common multiple of all tile widths.
-pub(crate) const PANEL: usize = 12;
+pub(crate) const NR: usize = 12;
 
 /// A product for [`sweep`]: where operands come from, and where accumulators start and end.
 ///
 /// # Safety
 /// For the `m`, `n` and `k` given to `sweep`: `x(i)` with `i < m` and `w(j)` with `j < n` must have `k` elements.
-pub(crate) unsafe trait Product {
+pub(crate) unsafe trait TiledGemm {
     /// A row of weights.
     type Row: Decode;
     /// Elements from a row of weights to the next, if they come from memory, so that a tile must ask for those of the next.
@@ -36,7 +36,7 @@ pub(crate) unsafe trait Product {
 /// over a latency of 4 cycles. A single row waits for memory, and reads no more than 6 rows of weights at once: rows lie a
 /// multiple of 4 KiB apart in most models, so all streams fall into one set of L1, which has 8 or 12 ways.
 #[inline(always)]
-pub(crate) fn sweep<S: Tile, P: Product>(s: S, product: &mut P, m: usize, n: usize, k: usize) {
+pub(crate) fn sweep<S: Tile, P: TiledGemm>(s: S, product: &mut P, m: usize, n: usize, k: usize) {
     let mut i = 0;
     while i < m {
         match (m - i, S::WIDE) {
@@ -54,7 +54,7 @@ pub(crate) fn sweep<S: Tile, P: Product>(s: S, product: &mut P, m: usize, n: usi
 
 /// Rows `i .. i + M`, all columns.
 #[inline(always)]
-fn row_of_tiles<S: Tile, P: Product, const M: usize, const N: usize>(
+fn row_of_tiles<S: Tile, P: TiledGemm, const M: usize, const N: usize>(
     s: S,
     product: &mut P,
     i: usize,
@@ -74,7 +74,7 @@ fn row_of_tiles<S: Tile, P: Product, const M: usize, const N: usize>(
 
 /// One tile: gathers the operands' rows, runs the loop, hands the accumulators on.
 #[inline(always)]
-fn tile<S: Tile, P: Product, const M: usize, const N: usize>(
+fn tile<S: Tile, P: TiledGemm, const M: usize, const N: usize>(
     s: S,
     product: &mut P,
     i: usize,
@@ -91,7 +91,7 @@ fn tile<S: Tile, P: Product, const M: usize, const N: usize>(
     }
     let mut acc = product.begin(s, i, j);
     let next = product.stride().map(|stride| N * stride);
-    // SAFETY: `Product` promises k elements behind every row of x and w.
+    // SAFETY: `TiledGemm` promises k elements behind every row of x and w.
     unsafe { fma_tile(s, x, w, k, next, &mut acc) };
     product.end(s, i, j, acc);
 }

@@ -1,12 +1,9 @@
 //! The sums of one step with int8 activations: exact, in integers.
 
 use super::super::pack::{Stats, StepRows};
-#[cfg(target_arch = "aarch64")]
 use super::BySmmla;
 use super::{Codes, LINE, MicroKernel, PanelGemm};
-#[cfg(target_arch = "aarch64")]
-use crate::kernels::simd::NeonI8mm;
-use crate::kernels::simd::{DotOp, Dots, F32s, Shape};
+use crate::kernels::simd::{DotOp, Dots, F32s, PairDots, Shape};
 use crate::quant::{MAX_STEP, PANEL_ROWS};
 
 impl DotOp for PanelGemm<'_, i8> {
@@ -17,9 +14,8 @@ impl DotOp for PanelGemm<'_, i8> {
         Self::run(&mut self, ByDots(d));
     }
 
-    #[cfg(target_arch = "aarch64")]
     #[inline(always)]
-    fn run_matrix(mut self, mm: NeonI8mm) {
+    fn run_matrix<P: PairDots>(mut self, mm: P) {
         Self::run(&mut self, BySmmla(mm));
     }
 }

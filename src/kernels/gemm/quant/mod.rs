@@ -17,15 +17,16 @@ mod codes;
 mod dots;
 mod fma;
 mod plan;
-#[cfg(target_arch = "aarch64")]
+#[cfg_attr(
+    not(target_arch = "aarch64"),
+    allow(dead_code, reason = "nothing runs a kernel for a unit that is absent")
+)]
 mod smmla;
 
-pub(super) use codes::Codes;
-use codes::{Int4, Int8, LINE};
-#[cfg(target_arch = "aarch64")]
+use codes::LINE;
+pub(super) use codes::{Codes, Int4, Int8};
 use dots::ByDots;
 use plan::{Ahead, Depth, Strip, fits, strips, tallest};
-#[cfg(target_arch = "aarch64")]
 use smmla::BySmmla;
 
 use super::pack::{PackedRows, RowTile, Stats, StepRows};
@@ -36,12 +37,12 @@ use crate::quant::{Code, PANEL_ROWS, Panels};
 use std::ops::Range;
 
 /// Rows of x in a block: with 6144 elements of k they are 0.9 MB of int8, which leaves room for panels in an L2 of 2 MB.
-const MC: usize = 144;
+pub(super) const MC: usize = 144;
 /// Accumulators: a block of rows against the two panels that a group has at most if there is more than one tile. A single tile
 /// has fewer rows and more strips.
 const ACCUMULATORS: usize = MC * 2 * PANEL_ROWS;
 /// Bytes of unpacked codes that leave room for a tile of x in an L1 of 32 KiB.
-const UNPACKED_BYTES: usize = 16 * 1024;
+pub(super) const UNPACKED_BYTES: usize = 16 * 1024;
 
 /// Some columns of a GEMM with panels. `X`: an element of x.
 pub(super) struct PanelGemm<'a, X> {

@@ -6,26 +6,26 @@
 
 use super::{ByDots, Codes, LINE, MicroKernel};
 use crate::kernels::gemm::pack::{Stats, StepRows};
-use crate::kernels::simd::{Dots, F32s, Neon, NeonDot, NeonI8mm, Shape};
+use crate::kernels::simd::{Dots, F32s, PairDots, Shape};
 
 /// By SMMLA.
 #[derive(Clone, Copy)]
-pub(in crate::kernels::gemm) struct BySmmla(pub(super) NeonI8mm);
+pub(in crate::kernels::gemm) struct BySmmla<P>(pub(super) P);
 
-impl MicroKernel<i8> for BySmmla {
-    type Float = Neon;
-    const SHAPES: &'static [Shape] = NeonI8mm::SHAPES;
+impl<P: PairDots> MicroKernel<i8> for BySmmla<P> {
+    type Float = <P::Dots as Dots>::Float;
+    const SHAPES: &'static [Shape] = P::SHAPES;
     const CENTRED: bool = true;
     const UNPACK_FROM: usize = usize::MAX;
-    type Sum = <NeonDot as Dots>::I;
+    type Sum = P::I;
 
     #[inline(always)]
-    fn float(self) -> Neon {
+    fn float(self) -> Self::Float {
         self.0.dots().float()
     }
 
     #[inline(always)]
-    fn scaled(self, sum: Self::Sum, stats: &Stats) -> <Neon as F32s>::V {
+    fn scaled(self, sum: Self::Sum, stats: &Stats) -> <Self::Float as F32s>::V {
         ByDots(self.0.dots()).scaled(sum, stats)
     }
 
@@ -48,7 +48,7 @@ impl MicroKernel<i8> for BySmmla {
             let mut codes = [[d.zero(); 2]; N];
             for b in 0..N {
                 // SAFETY: the codes of `len` elements are there, the caller's contract.
-                codes[b] = unsafe { pairs::<C>(mm, w[b], eight) };
+                codes[b] = unsafe { pairs::<C, P>(mm, w[b], eight) };
             }
             for pair in 0..M.div_ceil(2) {
                 // An odd row is its own partner.
@@ -71,7 +71,8 @@ impl MicroKernel<i8> for BySmmla {
                 sums[a][b] = mm.rows(acc[a / 2][b])[a % 2];
                 if C::INT4 {
                     // SAFETY: `x` has the stats of M rows, the caller's contract.
-                    sums[a][b] = d.add(sums[a][b], d.begin_int4(unsafe { (*x.stats.add(a)).begin_int4 }));
+                    sums[a][b] =
+                        d.add(sums[a][b], d.close(d.begin_int4(unsafe { (*x.stats.add(a)).begin_int4 })));
                 }
             }
         }
@@ -89,7 +90,7 @@ impl MicroKernel<i8> for BySmmla {
 /// # Safety
 /// The codes of that run lie at `w`.
 #[inline(always)]
-unsafe fn pairs<C: Codes>(mm: NeonI8mm, w: *const u8, eight: usize) -> [<NeonDot as Dots>::I; 2] {
+unsafe fn pairs<C: Codes, P: PairDots>(mm: P, w: *const u8, eight: usize) -> [P::I; 2] {
     let d = mm.dots();
     if C::PER_LINE == 8 {
         // SAFETY: a line of int4 codes has 8 k, the caller's contract.

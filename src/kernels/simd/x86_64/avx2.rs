@@ -1,7 +1,7 @@
 //! [`Avx2`]: eight lanes, 16 registers; AVX2, FMA and F16C (every x86 CPU since 2013 to 2015 that has one has all three).
 
-use super::{F32s, Shape, Tile, lanewise};
 use crate::dtype::F16;
+use crate::kernels::simd::{F32s, Shape, Tile, lanewise};
 use std::arch::x86_64::*;
 
 /// The token of the `avx2` level: a proof that this CPU has AVX2, FMA and F16C.

@@ -2,7 +2,8 @@
 //!
 //! SDOT and SMMLA are written as assembly, because stable Rust has no intrinsics for them.
 
-use super::{Dots, Neon, Shape, Tile};
+use super::Neon;
+use crate::kernels::simd::{Dots, PairDots, Shape, Tile};
 use std::arch::aarch64::*;
 use std::arch::{asm, is_aarch64_feature_detected};
 
@@ -11,7 +12,7 @@ use std::arch::{asm, is_aarch64_feature_detected};
 pub(crate) struct NeonDot(Neon);
 
 impl NeonDot {
-    /// The token, if this CPU has the instructions beside those of `level`.
+    /// The token, if this CPU has the instructions and those of `level`.
     pub(crate) fn new(level: Neon) -> Option<Self> {
         is_aarch64_feature_detected!("dotprod").then_some(Self(level))
     }
@@ -22,42 +23,35 @@ impl NeonDot {
 pub(crate) struct NeonI8mm(NeonDot);
 
 impl NeonI8mm {
-    /// 16 sums of one register each, in pairs of rows against pairs of weights.
-    pub(crate) const SHAPES: &'static [Shape] =
-        &[Shape::new(1, 8), Shape::new(2, 4), Shape::new(4, 4), Shape::new(8, 2)];
-
-    /// The token, if this CPU has the instructions beside those of `dots`.
+    /// The token, if this CPU has the instructions and those of `dots`.
     pub(crate) fn new(dots: NeonDot) -> Option<Self> {
         is_aarch64_feature_detected!("i8mm").then_some(Self(dots))
     }
+}
 
-    /// The token of everything but matrix products.
+impl PairDots for NeonI8mm {
+    type I = int32x4_t;
+    type Dots = NeonDot;
+    /// 16 sums of one register each, in pairs of rows against pairs of weights.
+    const SHAPES: &'static [Shape] =
+        &[Shape::new(1, 8), Shape::new(2, 4), Shape::new(4, 4), Shape::new(8, 2)];
+
     #[inline(always)]
-    pub(crate) fn dots(self) -> NeonDot {
+    fn dots(self) -> NeonDot {
         self.0
     }
-
-    /// Eight bytes of one row of x, then eight of another: a factor of [`Self::mmla`].
-    ///
-    /// # Safety
-    /// Both pointers are valid for reads of 8 bytes.
     #[inline(always)]
-    pub(crate) unsafe fn load_pair(self, first: *const i8, second: *const i8) -> int32x4_t {
+    unsafe fn load_pair(self, first: *const i8, second: *const i8) -> int32x4_t {
         // SAFETY: 8 bytes each, the caller's contract; loads of bytes need not be aligned; the token proves NEON.
         unsafe { vreinterpretq_s32_s8(vcombine_s8(vld1_s8(first), vld1_s8(second))) }
     }
-
-    /// From the bytes 0 to 3 and 4 to 7 of four rows of codes, a row to a lane: eight bytes of rows 0 and 1, then of rows 2
-    /// and 3, each a factor of [`Self::mmla`].
     #[inline(always)]
-    pub(crate) fn pairs(self, first: int32x4_t, second: int32x4_t) -> [int32x4_t; 2] {
+    fn pairs(self, first: int32x4_t, second: int32x4_t) -> [int32x4_t; 2] {
         // SAFETY: the token proves NEON.
         unsafe { [vzip1q_s32(first, second), vzip2q_s32(first, second)] }
     }
-
-    /// Adds the dot products of two rows of x and two rows of codes: `[x0 w0, x0 w1, x1 w0, x1 w1]`.
     #[inline(always)]
-    pub(crate) fn mmla(self, mut acc: int32x4_t, x: int32x4_t, codes: int32x4_t) -> int32x4_t {
+    fn mmla(self, mut acc: int32x4_t, x: int32x4_t, codes: int32x4_t) -> int32x4_t {
         // SAFETY: the token proves I8MM; the instruction touches registers only.
         unsafe {
             asm!(
@@ -70,10 +64,8 @@ impl NeonI8mm {
         }
         acc
     }
-
-    /// From such sums of rows 0 and 1 of codes, and of rows 2 and 3: all four of the first row of x, then of the second.
     #[inline(always)]
-    pub(crate) fn rows(self, acc: [int32x4_t; 2]) -> [int32x4_t; 2] {
+    fn rows(self, acc: [int32x4_t; 2]) -> [int32x4_t; 2] {
         // SAFETY: the token proves NEON.
         unsafe {
             let (left, right) = (vreinterpretq_s64_s32(acc[0]), vreinterpretq_s64_s32(acc[1]));

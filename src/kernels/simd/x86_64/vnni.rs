@@ -1,6 +1,7 @@
 //! Integer dot products of x86-64: `vpmaddubsw` of AVX2, and `vpdpbusd` of AVX-VNNI and AVX-512 VNNI.
 
-use super::{Avx2, Avx512, Dots, Shape};
+use super::{Avx2, Avx512};
+use crate::kernels::simd::{Dots, F32s, Shape, Tile};
 use std::arch::asm;
 use std::arch::x86_64::*;
 
@@ -9,7 +10,7 @@ use std::arch::x86_64::*;
 pub(crate) struct AvxVnni(Avx2);
 
 impl AvxVnni {
-    /// The token, if this CPU has the instructions beside those of `level`.
+    /// The token, if this CPU has the instructions and those of `level`.
     pub(crate) fn new(level: Avx2) -> Option<Self> {
         is_x86_feature_detected!("avxvnni").then_some(Self(level))
     }
@@ -20,7 +21,7 @@ impl AvxVnni {
 pub(crate) struct Avx512Vnni(Avx512);
 
 impl Avx512Vnni {
-    /// The token, if this CPU has the instructions beside those of `level`.
+    /// The token, if this CPU has the instructions and those of `level`.
     pub(crate) fn new(level: Avx512) -> Option<Self> {
         is_x86_feature_detected!("avx512vnni").then_some(Self(level))
     }
@@ -58,7 +59,7 @@ macro_rules! integers {
             unsafe { $splat(p.cast::<i32>().read_unaligned()) }
         }
         #[inline(always)]
-        fn to_f32(self, x: $vector) -> <$float as super::F32s>::V {
+        fn to_f32(self, x: $vector) -> <$float as F32s>::V {
             // SAFETY: the token proves the instruction set.
             unsafe { $to_f32(x) }
         }
@@ -143,7 +144,7 @@ impl Dots for AvxVnni {
 
 impl Dots for Avx512Vnni {
     /// 12 rows against two panels are 24 sums, with two vectors of codes for each vector of x.
-    const SHAPES: &'static [Shape] = <Avx512 as super::Tile>::SHAPES;
+    const SHAPES: &'static [Shape] = <Avx512 as Tile>::SHAPES;
     const UNPACK_FROM: usize = 2;
 
     integers!(

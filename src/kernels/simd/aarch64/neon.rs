@@ -4,8 +4,8 @@
 //! chains where four FMA units with a latency of 4 cycles want 16, and 10 loads for 24 multiply-adds. The same tile of
 //! pairs (4 by 3) has as many chains but 14 loads, and all 32 registers are not enough for it.
 
-use super::{F32s, Shape, Tile, lanewise};
 use crate::dtype::F16;
+use crate::kernels::simd::{F32s, Shape, Tile, lanewise};
 use std::arch::aarch64::*;
 use std::arch::is_aarch64_feature_detected;
 

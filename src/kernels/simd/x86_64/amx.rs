@@ -1,43 +1,36 @@
-//! [`Amx`]: the matrix unit of Intel's server CPUs since 2023, beside vectors of 512 bits.
-//!
-//! There are eight tile registers, each of up to 16 rows of 64 bytes. A product reads two of them and adds to a third:
-//!
-//! ```text
-//! int8:  C[i][j] += Σ_k Σ_t A[i][4 k + t] B[k][4 j + t]      t < 4, C: i32, exact
-//! bf16:  C[i][j] += Σ_k Σ_t A[i][2 k + t] B[k][2 j + t]      t < 2, C: f32, subnormal numbers count as zero
-//! ```
+//! [`Amx`]: the matrix unit of Intel's server CPUs since 2023, and vectors of 512 bits.
 //!
 //! Stable Rust neither detects the unit nor has intrinsics for it, so both are assembly here. Tile registers hold their
 //! contents from one block of assembly to the next: the compiler itself uses none of them.
 
-use super::{Avx512, Avx512Vnni, Dots, F32s};
+use super::{Avx512, Avx512Vnni};
+use crate::kernels::simd::{AmxTiles, Dots, F32s, TILE_ROW, TILE_SIDE, TileConfig};
 use std::arch::asm;
 use std::arch::x86_64::*;
 use std::sync::OnceLock;
+
+/// Assembly that touches tiles; all of them count as overwritten.
+macro_rules! tile_asm {
+    ([$($option:ident),*] $($part:tt)*) => {
+        asm!(
+            $($part)*
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack, preserves_flags $(, $option)*),
+        )
+    };
+}
 
 /// The token of the `amx` level: a proof that this CPU has AMX-TILE, AMX-INT8, AMX-BF16, AVX-512 VNNI and AVX-512 BF16, and
 /// what `avx512` needs, and that the operating system lets this process use tiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Amx(Avx512Vnni);
 
-/// A kernel for the matrix unit.
-pub(crate) trait AmxOp {
-    /// Runs it. Must be `#[inline(always)]`.
-    fn run(self, amx: Amx);
-}
-
-/// Bytes of a row of a tile.
-pub(crate) const TILE_ROW: usize = 64;
-/// Lanes of 32 bits in a row of a tile, and rows of a tile.
-pub(crate) const TILE_SIDE: usize = 16;
-/// Lanes of 32 bits in a tile.
-pub(crate) const TILE_LANES: usize = TILE_SIDE * TILE_SIDE;
-
 impl Amx {
-    /// The token, if this CPU has the instructions beside those of `level`.
+    /// The token, if this CPU has the instructions and those of `level`.
     pub fn new(level: Avx512) -> Option<Self> {
         let vnni = Avx512Vnni::new(level)?;
-        let found = is_x86_feature_detected!("avx512bf16") && amx_features().iter().all(|&(_, found)| found);
+        let found = is_x86_feature_detected!("avx512bf16") && features().iter().all(|&(_, found)| found);
         found.then_some(Self(vnni))
     }
 
@@ -52,10 +45,17 @@ impl Amx {
     pub(crate) fn float(self) -> Avx512 {
         self.0.float()
     }
+
+    /// Gives the tiles back: threads that use none are switched faster.
+    #[inline(always)]
+    pub(super) fn release(self) {
+        // SAFETY: the token proves AMX-TILE.
+        unsafe { tile_asm!([nomem] "tilerelease",) }
+    }
 }
 
 /// The extensions of this CPU that are about tiles, by their usual names, and whether this process can use them.
-pub(crate) fn amx_features() -> [(&'static str, bool); 3] {
+pub(super) fn features() -> [(&'static str, bool); 3] {
     static PERMITTED: OnceLock<bool> = OnceLock::new();
     // Leaf 7: EDX bits of bf16, tiles and int8.
     let edx = if __cpuid(0).eax < 7 { 0 } else { __cpuid_count(7, 0).edx };
@@ -106,131 +106,66 @@ fn ask_for_tiles() -> bool {
     false
 }
 
-/// The shapes of all tiles, as `ldtilecfg` reads them.
-#[repr(C, align(64))]
-pub(crate) struct TileConfig {
-    palette: u8,
-    start_row: u8,
-    reserved: [u8; 14],
-    row_bytes: [u16; 16],
-    rows: [u8; 16],
-}
+impl AmxTiles for Amx {
+    type Float = Avx512;
+    type Dots = Avx512Vnni;
 
-impl TileConfig {
-    /// Shapes for blocks of two by two products. Tiles 0 to 3 are the outputs `[2][2]`, tiles 4 and 5 the left operands, with
-    /// `rows` rows (0 counts as 1) of `depth` bytes, tiles 6 and 7 the right ones.
-    ///
-    /// # Panics
-    /// If there are more than 16 rows, or `depth` is not a multiple of 4 from 4 to 64.
-    pub(crate) fn blocks(rows: [usize; 2], depth: usize) -> Self {
-        assert!(rows.iter().all(|&rows| rows <= TILE_SIDE), "{rows:?} rows in tiles of 16");
-        assert!(
-            (4..=TILE_ROW).contains(&depth) && depth.is_multiple_of(4),
-            "rows of {depth} bytes in a tile"
-        );
-        let mut config =
-            Self { palette: 1, start_row: 0, reserved: [0; 14], row_bytes: [0; 16], rows: [0; 16] };
-        for tile in 0..8 {
-            let (height, width) = match tile {
-                0..4 => (rows[tile / 2], TILE_ROW),
-                4..6 => (rows[tile - 4], depth),
-                _ => (depth / 4, TILE_ROW),
-            };
-            config.rows[tile] = height.max(1) as u8;
-            config.row_bytes[tile] = width as u16;
-        }
-        config
-    }
-}
-
-/// Assembly that touches tiles; all of them count as overwritten.
-macro_rules! tile_asm {
-    ([$($option:ident),*] $($part:tt)*) => {
-        asm!(
-            $($part)*
-            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-            options(nostack, preserves_flags $(, $option)*),
-        )
-    };
-}
-
-/// Tiles are numbered from 0 to 7. They must be configured, and the three of a product must fit each other and be distinct;
-/// else the processor raises an exception (as for an illegal instruction), so that is no matter of memory safety.
-impl Amx {
-    /// Sets the shapes of all tiles, and zeroes them.
     #[inline(always)]
-    pub(crate) fn configure(self, config: &TileConfig) {
+    fn float(self) -> Avx512 {
+        self.float()
+    }
+
+    #[inline(always)]
+    fn dots(self) -> Avx512Vnni {
+        self.dots()
+    }
+
+    #[inline(always)]
+    fn configure(self, config: &TileConfig) {
         // SAFETY: reads 64 bytes, which the structure has; the token proves AMX-TILE.
         unsafe { tile_asm!([readonly] "ldtilecfg [{p}]", p = in(reg) config,) }
     }
 
-    /// Gives the tiles back: threads that use none are switched faster.
     #[inline(always)]
-    pub(crate) fn release(self) {
-        // SAFETY: the token proves AMX-TILE.
-        unsafe { tile_asm!([nomem] "tilerelease",) }
-    }
-
-    /// Zeroes a tile.
-    #[inline(always)]
-    pub(crate) fn zero<const T: usize>(self) {
+    fn zero<const T: usize>(self) {
         // SAFETY: the token proves AMX-TILE.
         unsafe { tile_asm!([nomem] "tilezero tmm{t}", t = const T,) }
     }
 
-    /// Loads a tile whose rows are `stride` bytes apart.
-    ///
-    /// # Safety
-    /// `p` is valid for reads of all rows of the tile.
     #[inline(always)]
-    pub(crate) unsafe fn load<const T: usize>(self, p: *const u8, stride: usize) {
+    unsafe fn load<const T: usize>(self, p: *const u8, stride: usize) {
         // SAFETY: the caller's contract; the token proves AMX-TILE.
         unsafe {
             tile_asm!([readonly] "tileloadd tmm{t}, [{p} + {s}]", t = const T, p = in(reg) p, s = in(reg) stride,);
         }
     }
 
-    /// Stores a tile, one row behind the other.
-    ///
-    /// # Safety
-    /// `p` is valid for writes of all rows of the tile.
     #[inline(always)]
-    pub(crate) unsafe fn store<const T: usize>(self, p: *mut u8) {
+    unsafe fn store<const T: usize>(self, p: *mut u8) {
         // SAFETY: the caller's contract; the token proves AMX-TILE.
         unsafe {
             tile_asm!([] "tilestored [{p} + {s}], tmm{t}", t = const T, p = in(reg) p, s = in(reg) TILE_ROW,);
         }
     }
 
-    /// Adds the product of tiles `A` and `B` of signed bytes to tile `C`.
     #[inline(always)]
-    pub(crate) fn dot_int8<const C: usize, const A: usize, const B: usize>(self) {
+    fn dot_int8<const C: usize, const A: usize, const B: usize>(self) {
         // SAFETY: the token proves AMX-INT8.
         unsafe {
             tile_asm!([nomem] "tdpbssd tmm{c}, tmm{a}, tmm{b}", c = const C, a = const A, b = const B,);
         }
     }
 
-    /// Adds the product of tiles `A` and `B` of bf16 to tile `C`.
     #[inline(always)]
-    pub(crate) fn dot_bf16<const C: usize, const A: usize, const B: usize>(self) {
+    fn dot_bf16<const C: usize, const A: usize, const B: usize>(self) {
         // SAFETY: the token proves AMX-BF16.
         unsafe {
             tile_asm!([nomem] "tdpbf16ps tmm{c}, tmm{a}, tmm{b}", c = const C, a = const A, b = const B,);
         }
     }
-}
 
-/// Operations of vectors that bring operands into the form of tiles.
-impl Amx {
-    /// Stores pairs of bf16: `even` in the low halves of the lanes, `odd` in the high ones, both rounded to nearest, ties to
-    /// even.
-    ///
-    /// # Safety
-    /// `p` is valid for writes of 16 lanes.
     #[inline(always)]
-    pub(crate) unsafe fn store_pairs(self, even: <Avx512 as F32s>::V, odd: <Avx512 as F32s>::V, p: *mut u32) {
+    unsafe fn store_pairs(self, even: <Avx512 as F32s>::V, odd: <Avx512 as F32s>::V, p: *mut u32) {
         // Element 2 i is number i of the 16 of `even`, element 2 i + 1 number i of the 16 of `odd` behind them.
         const LANE: i32 = 16 << 16;
         // SAFETY: the caller's contract; the token proves AVX-512 F, BW and BF16.
@@ -244,12 +179,8 @@ impl Amx {
         }
     }
 
-    /// Unpacks 64 bytes of int4 codes: the low halves of all bytes, then the high ones, as bytes.
-    ///
-    /// # Safety
-    /// `codes` is valid for reads of 64 bytes, `to` for writes of 128.
     #[inline(always)]
-    pub(crate) unsafe fn unpack(self, codes: *const u8, to: *mut u8) {
+    unsafe fn unpack(self, codes: *const u8, to: *mut u8) {
         let d = self.dots();
         // SAFETY: the caller's contract; unaligned loads and stores; the token proves AVX-512 F.
         unsafe {
@@ -259,13 +190,8 @@ impl Amx {
         }
     }
 
-    /// Transposes a tile of 16 x 16 lanes of 32 bits. Rows of `from` are `stride` bytes apart, those of `to` lie one behind
-    /// the other.
-    ///
-    /// # Safety
-    /// `from` is valid for reads of 16 rows of 64 bytes, `to` for writes of as many.
     #[inline(always)]
-    pub(crate) unsafe fn transpose(self, from: *const u8, stride: usize, to: *mut u32) {
+    unsafe fn transpose(self, from: *const u8, stride: usize, to: *mut u32) {
         // SAFETY: the caller's contract; unaligned loads and stores; the token proves AVX-512 F.
         unsafe {
             let mut rows = [_mm512_setzero_si512(); TILE_SIDE];

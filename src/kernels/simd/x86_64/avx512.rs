@@ -1,7 +1,8 @@
 //! [`Avx512`]: sixteen lanes, 32 registers; AVX-512 F, BW, CD, DQ and VL (server CPUs since 2017, Zen 4).
 
-use super::{Avx2, F32s, Shape, Tile, lanewise};
+use super::Avx2;
 use crate::dtype::F16;
+use crate::kernels::simd::{F32s, Shape, Tile, lanewise};
 use std::arch::x86_64::*;
 
 /// The token of the `avx512` level: a proof that this CPU has AVX-512 F, BW, CD, DQ and VL, and what `avx2` needs.
