@@ -5,6 +5,7 @@
 //! never copy.
 
 use crate::error::{Error, Result};
+use crate::system::{LARGE_PAGE, prefer_large_pages};
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
@@ -84,9 +85,9 @@ pub(crate) fn ask_for(what: impl Into<String>, bytes: usize) -> Result<()> {
     if granted { Ok(()) } else { Err(Error::Memory { what: what.into(), bytes }) }
 }
 
-/// A buffer of bytes whose first byte is aligned to [`ALIGN`].
+/// A buffer of bytes whose first byte is aligned to [`ALIGN`], and to large pages if it has the length of one.
 pub struct AlignedBuf {
-    /// `len + ALIGN - 1` bytes; never resized, so `start` stays aligned.
+    /// As many bytes more than `len` as aligning takes; never resized, so `start` stays aligned.
     storage: Vec<u8>,
     start: usize,
     len: usize,
@@ -95,8 +96,10 @@ pub struct AlignedBuf {
 impl AlignedBuf {
     /// `len` zero bytes. Their pages are not touched before they are written (the allocator hands out zero pages).
     pub fn zeroed(len: usize) -> Self {
-        let storage = vec![0; len + ALIGN - 1];
-        let start = storage.as_ptr().align_offset(ALIGN);
+        let align = if len < LARGE_PAGE { ALIGN } else { LARGE_PAGE };
+        let mut storage = vec![0; len + align - 1];
+        let start = storage.as_ptr().align_offset(align);
+        prefer_large_pages(&mut storage[start..][..len]);
         Self { storage, start, len }
     }
 }

@@ -22,6 +22,7 @@ pub mod model;
 pub mod quant;
 pub mod roofline;
 pub mod sampler;
+mod system;
 pub mod tensor;
 pub mod text;
 pub mod text_model;

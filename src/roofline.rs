@@ -10,6 +10,7 @@
 use crate::exec::{Executor, split};
 use crate::kernels::Kernels;
 use crate::quant::Format;
+use crate::system::{Stopwatch, prefer_large_pages};
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -53,6 +54,7 @@ pub fn read(exec: &dyn Executor, buffer: &[u64], streams: usize) -> usize {
 /// [`BUFFER_BYTES`] of memory and about a second.
 pub fn bandwidth(exec: &dyn Executor) -> f64 {
     let mut buffer = vec![0u64; BUFFER_BYTES / size_of::<u64>()];
+    prefer_large_pages(&mut buffer);
     let share = buffer.len().div_ceil(exec.width());
     // Pages are there once they are written, near the thread that writes them.
     split(exec, &mut buffer, share, |_, part| part.fill(1));
@@ -63,9 +65,35 @@ pub fn bandwidth(exec: &dyn Executor) -> f64 {
 }
 
 /// How fast all threads together multiply with the instructions for weights of `format`, in operations per second: a
-/// multiplication and an addition are two.
+/// multiplication and an addition are two. A thread's time is that which the system gave it.
 pub fn peak(kernels: &Kernels, exec: &dyn Executor, format: Format) -> f64 {
-    best_rate(SPINS, || kernels.spin(exec, format) as f64)
+    (0..SPINS).map(|_| kernels.spin(exec, format).rate).fold(0.0, f64::max)
+}
+
+/// The same by counting, if the instructions are vectors: what [`Kernels::operations_per_cycle`] says, at `clock` cycles per second.
+pub fn counted_peak(kernels: &Kernels, exec: &dyn Executor, format: Format, clock: f64) -> Option<f64> {
+    let operations = f64::from(kernels.operations_per_cycle(format)?);
+    Some(operations * clock * exec.width() as f64)
+}
+
+/// Rounds of the chain that [`clock`] times, and their length in cycles: fractions of a millisecond.
+const ROUNDS: u32 = 100_000;
+const CYCLES_PER_ROUND: u32 = 6;
+
+/// Cycles per second of this thread: the best of many runs of a chain of shifts and exclusive ors, of which a core does one a cycle
+/// (or both at once in two). Loops of wide vectors may run at a lower clock.
+pub fn clock() -> f64 {
+    let run = |_| {
+        let (mut x, watch) = (black_box(1u64), Stopwatch::start());
+        for _ in 0..ROUNDS {
+            x ^= x << 13;
+            x ^= x >> 7;
+            x ^= x << 17;
+        }
+        black_box(x);
+        f64::from(ROUNDS * CYCLES_PER_ROUND) / watch.seconds()
+    };
+    (0..SPINS).map(run).fold(0.0, f64::max)
 }
 
 /// The largest amount of `work` per second in so many runs.
@@ -93,13 +121,47 @@ mod tests {
     }
 
     #[test]
+    fn what_instructions_allow_is_counted() {
+        let counts = [
+            ("f32/avx2", "f32", 32),
+            ("f32/avx512", "q4g64", 64),
+            ("i8/avx2", "q4g64", 128),
+            ("i8/avx2", "q8g64", 64),
+            ("i8/avxvnni", "q4g64", 128),
+            ("i8/avx512vnni", "q8g64", 256),
+            ("i8/amx", "q4g64", 2048),
+            ("bf16/amx", "bf16", 1024),
+            ("f32/neon", "f32", 16),
+            ("i8/neon", "q4g64", 32),
+            ("i8/sdot", "q8g64", 64),
+            ("i8/smmla", "q4g64", 128),
+        ];
+        for kernels in Kernels::available() {
+            for (unit, format, count) in counts {
+                let format = Format::from_name(format).unwrap();
+                if kernels.unit_name(format) == unit {
+                    assert_eq!(kernels.operations_per_cycle(format), Some(count), "{format} on {unit}");
+                }
+            }
+            let format = Format::F32;
+            let scalar = kernels.unit_name(format) == "f32/scalar";
+            assert_eq!(counted_peak(&kernels, &Threads::new(2), format, 1e9).is_none(), scalar);
+        }
+    }
+
+    #[test]
     fn every_unit_counts_the_operations_of_every_thread() {
         let two = Threads::new(2);
         for kernels in Kernels::available() {
             for format in ["f32", "q4g64", "q8g64"].map(|name| Format::from_name(name).unwrap()) {
-                let one = kernels.spin(&Serial, format);
+                let one = kernels.spin(&Serial, format).operations;
                 assert!(one > 0, "{format} on {}", kernels.unit_name(format));
-                assert_eq!(kernels.spin(&two, format), 2 * one, "{format} on {}", kernels.unit_name(format));
+                assert_eq!(
+                    kernels.spin(&two, format).operations,
+                    2 * one,
+                    "{format} on {}",
+                    kernels.unit_name(format)
+                );
             }
         }
     }

@@ -6,10 +6,10 @@
 #   BUDGET=540 THREADS="1 2 16"        seconds for everything; numbers of threads
 #
 # In order of importance: the machine (lscpu), the kernel tests at every level and unit of the CPU, sdar-1.7b in int4, int8 and
-# bf16 at 1 to 512 rows, the same over 2048 cached positions, other numbers of threads, lower levels, dream-7b; PyTorch in bf16
-# on the shape of sdar-1.7b where Python can import torch. What does not fit into the budget or the memory is skipped, and the
-# table says so. Times are medians; "share" is the limit of the roofline, measured in the same run, divided by the best time.
-# Mixture-of-experts shapes are missing until the engine has such models.
+# bf16 at 1 to 512 rows, the same over 2048 cached positions, a mixture of experts (8 of the 48 layers of sdar-30b-a3b), other
+# numbers of threads, lower levels, dream-7b; PyTorch in bf16 on the shape of sdar-1.7b where Python can import torch. What
+# does not fit into the budget or the memory is skipped, and the table says so. "share" is the limit of the roofline, measured
+# in the same run, divided by the median time.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
@@ -96,6 +96,10 @@ bench "sdar-1.7b int4 t$most" 30 $sdar --format int4 --threads "$most" --rows $r
 bench "sdar-1.7b int8 t$most" 30 $sdar --format int8 --threads "$most" --rows $rows --seconds 0.4
 bench "sdar-1.7b bf16 t$most" 40 $sdar --format bf16 --threads "$most" --rows $rows --seconds 0.4
 bench "sdar-1.7b int4 t$most ctx" 30 $sdar --format int4 --threads "$most" --rows 1,4,32,128 --context 2048 --seconds 0.4
+moe="--preset sdar-30b-a3b --layers 8"
+for format in int4 int8; do
+    bench "sdar-30b-a3b 8 layers $format t$most" 40 $moe --format $format --threads "$most" --rows 1,4,8,32,128 --context 0,2048 --seconds 0.3
+done
 for n in $threads; do
     [ "$n" = "$most" ] || bench "sdar-1.7b int4 t$n" 30 $sdar --format int4 --threads "$n" --rows 1,4,32,128 --seconds 0.4
 done
@@ -106,7 +110,6 @@ bench "sdar-1.7b int4 x f32 t$most" 30 $sdar --format int4 --activations f32 --t
 bench "dream-7b int4 t$most" 60 --preset dream-7b --format int4 --threads "$most" --rows 1,4,32,128 --seconds 0.4
 bench "dream-7b int8 t$most" 60 --preset dream-7b --format int8 --threads "$most" --rows 1,4,32,128 --seconds 0.4
 bench "dream-7b bf16 t$most" 120 --preset dream-7b --format bf16 --threads "$most" --rows 1,4,32,128 --seconds 0.4
-skip "mixture-of-experts shapes: the engine has no such model yet"
 
 # A forward of the shape of sdar-1.7b: the matrices of 28 layers and the output matrix, without attention and norms.
 torch() {

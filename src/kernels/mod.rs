@@ -33,6 +33,7 @@ pub use attention::{Attention, KeySpan, KvRows};
 pub use cpu::Cpu;
 pub use gemm::{Group, Prepared, Projection};
 pub use level::{LEVEL_VARIABLE, Level};
+pub use peak::Spin;
 pub use rope::{Rope, RopeScaling, RopeTable, Yarn};
 pub use rows::Scan;
 pub use simd::{Amx, Avx2, Avx512, Neon, Scalar};
@@ -294,10 +295,16 @@ impl Kernels {
         self.level.run(rows::ScanRow(row))
     }
 
-    /// Multiplies as fast as the instructions for weights of `format` can, on every thread of `exec`, and returns how many
-    /// operations that was: a multiplication and an addition are two. Takes less than a millisecond on vector units; [`crate::roofline`] times it.
-    pub fn spin(&self, exec: &dyn Executor, format: Format) -> u64 {
+    /// Multiplies as fast as the instructions for weights of `format` can, on every thread of `exec`. Takes less than a
+    /// millisecond on vector units; [`crate::roofline`] takes the best of many.
+    pub fn spin(&self, exec: &dyn Executor, format: Format) -> Spin {
         peak::spin(self.unit(format), exec, format)
+    }
+
+    /// What a core can do at most by counting, in operations a cycle, if there are vectors: two units that begin a multiplication
+    /// every cycle, or one matrix unit. Some CPUs have more of them (four of NEON), some fewer (one of AVX-512).
+    pub fn operations_per_cycle(&self, format: Format) -> Option<u32> {
+        peak::operations_per_cycle(self.unit(format), format)
     }
 
     /// `Σ e^z` and `Σ e^z z` of a logits row, where `z = (x - max) * inv_t`; -inf contributes exactly 0.

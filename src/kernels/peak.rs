@@ -9,8 +9,9 @@ use super::simd::{
 };
 use crate::exec::Executor;
 use crate::quant::{Code, Format};
+use crate::system::Stopwatch;
 use std::hint::black_box;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Mutex;
 
 /// Sums side by side.
 const SUMS: usize = 12;
@@ -137,15 +138,14 @@ impl<P: PairDots> Multiply for Pairs<P> {
     }
 }
 
-struct DotProducts<'a> {
+struct DotProducts {
     code: Code,
-    operations: &'a AtomicU64,
 }
 
-impl DotProducts<'_> {
-    /// Adds up the products of all codes with every row, again and again.
+impl DotProducts {
+    /// Adds up the products of all codes with every row, again and again; returns the number of operations.
     #[inline(always)]
-    fn rounds<P: Multiply>(self, p: P) {
+    fn rounds<P: Multiply>(self, p: P) -> u64 {
         let x = black_box([1u8; ROWS * VECTOR_BYTES]);
         // SAFETY: the buffer holds that many vectors.
         let mut xs = [unsafe { p.load(x.as_ptr()) }; ROWS];
@@ -168,15 +168,15 @@ impl DotProducts<'_> {
             }
         }
         black_box(sums);
-        self.operations.fetch_add((DOT_ROUNDS * TILES * SUMS * P::OPERATIONS) as u64, Ordering::Relaxed);
+        (DOT_ROUNDS * TILES * SUMS * P::OPERATIONS) as u64
     }
 }
 
-impl DotOp for DotProducts<'_> {
-    type Out = ();
+impl DotOp for DotProducts {
+    type Out = u64;
 
     #[inline(always)]
-    fn run<D: Dots>(self, d: D) {
+    fn run<D: Dots>(self, d: D) -> u64 {
         match self.code {
             Code::Int8 => self.rounds(Int8(d)),
             Code::Int4 => self.rounds(Int4(d)),
@@ -184,8 +184,8 @@ impl DotOp for DotProducts<'_> {
     }
 
     #[inline(always)]
-    fn run_matrix<P: PairDots>(self, mm: P) {
-        self.rounds(Pairs(mm));
+    fn run_matrix<P: PairDots>(self, mm: P) -> u64 {
+        self.rounds(Pairs(mm))
     }
 }
 
@@ -193,9 +193,9 @@ impl DotOp for DotProducts<'_> {
 const MATRIX_ROUNDS: usize = 10_000;
 
 /// Products of whole tiles, of int8 or of bf16.
-struct Matrices<'a, const INT8: bool>(&'a AtomicU64);
+struct Matrices<const INT8: bool>;
 
-impl<const INT8: bool> AmxOp for Matrices<'_, INT8> {
+impl<const INT8: bool> AmxOp for Matrices<INT8> {
     #[inline(always)]
     fn run<A: AmxTiles>(self, amx: A) {
         // Operands of zeros: the unit takes as long for them as for others.
@@ -213,24 +213,96 @@ impl<const INT8: bool> AmxOp for Matrices<'_, INT8> {
                 amx.dot_bf16::<3, 5, 7>();
             }
         }
-        let depth = if INT8 { TILE_ROW } else { TILE_ROW / 2 };
-        self.0.fetch_add((MATRIX_ROUNDS * 4 * TILE_LANES * depth * 2) as u64, Ordering::Relaxed);
     }
 }
 
-/// Runs the loop of `unit` for weights of `format` on every thread of `exec` and returns the number of operations.
-pub(super) fn spin(unit: Unit, exec: &dyn Executor, format: Format) -> u64 {
-    let operations = AtomicU64::new(0);
-    exec.run(exec.width(), &|_| match (unit, format) {
-        (Unit::Dot(dots), Format::Quant(quant)) => {
-            dots.run(DotProducts { code: quant.code, operations: &operations });
-        }
-        (Unit::Dot(_), _) => unreachable!("integer units are never chosen for floats"),
-        (Unit::AmxInt8(amx), _) => amx.tiles(Matrices::<true>(&operations)),
-        (Unit::AmxBf16(amx), _) => amx.tiles(Matrices::<false>(&operations)),
-        (Unit::Fma(level), _) => {
-            operations.fetch_add(level.run_tile(Fmas), Ordering::Relaxed);
-        }
+/// Operations of all rounds, with `depth` elements of k in a tile.
+fn matrix_operations(depth: usize) -> u64 {
+    (MATRIX_ROUNDS * 4 * TILE_LANES * depth * 2) as u64
+}
+
+/// What [`Kernels::spin`](super::Kernels::spin) did.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Spin {
+    /// Operations of all threads: a multiplication and an addition are two.
+    pub operations: u64,
+    /// Operations per second: the sum over all threads, each by the time that the system gave it.
+    pub rate: f64,
+}
+
+/// Runs the loop of `unit` for weights of `format` on every thread of `exec`.
+pub(super) fn spin(unit: Unit, exec: &dyn Executor, format: Format) -> Spin {
+    let all = Mutex::new(Spin::default());
+    exec.run(exec.width(), &|_| {
+        let watch = Stopwatch::start();
+        let operations = spin_thread(unit, format);
+        let rate = operations as f64 / watch.seconds();
+        let mut all = all.lock().expect("no task panics");
+        all.operations += operations;
+        all.rate += rate;
     });
-    operations.into_inner()
+    all.into_inner().expect("no task panics")
+}
+
+/// Runs the loop of `unit` once and returns the number of operations.
+fn spin_thread(unit: Unit, format: Format) -> u64 {
+    match (unit, format) {
+        (Unit::Dot(dots), Format::Quant(quant)) => dots.run(DotProducts { code: quant.code }),
+        (Unit::Dot(_), _) => unreachable!("integer units are never chosen for floats"),
+        (Unit::AmxInt8(amx), _) => {
+            amx.tiles(Matrices::<true>);
+            matrix_operations(TILE_ROW)
+        }
+                (Unit::AmxBf16(amx), _) => {
+            amx.tiles(Matrices::<false>);
+            matrix_operations(TILE_ROW / 2)
+        }
+        (Unit::Fma(level), _) => level.run_tile(Fmas),
+    }
+}
+
+/// See [`Kernels::operations_per_cycle`](super::Kernels::operations_per_cycle).
+pub(super) fn operations_per_cycle(unit: Unit, format: Format) -> Option<u32> {
+    // Products that a multiplication adds up, and multiplications that they take.
+    let (products, multiplications) = match (unit, format) {
+        (unit, _) if !unit.is_vector() => return None,
+        (Unit::Fma(level), _) => (level.run_tile(Lanes), 1),
+        (Unit::Dot(dots), Format::Quant(quant)) => dots.run(DotCount(quant.code)),
+        (Unit::Dot(_), _) => return None,
+        // A product of tiles takes as many cycles as a tile has rows.
+                (Unit::AmxInt8(_), _) => (TILE_SIDE * TILE_ROW / 2, 1),
+                (Unit::AmxBf16(_), _) => (TILE_SIDE * TILE_ROW / 4, 1),
+    };
+    u32::try_from(2 * 2 * products / multiplications).ok()
+}
+
+/// Lanes of a vector.
+struct Lanes;
+
+impl TileOp for Lanes {
+    type Out = usize;
+
+    #[inline(always)]
+    fn run<S: Tile>(self, _: S) -> usize {
+        S::LANES
+    }
+}
+
+/// Products of codes of this width that a vector operation adds up, and instructions that multiply in it.
+struct DotCount(Code);
+
+impl DotOp for DotCount {
+    type Out = (usize, usize);
+
+    #[inline(always)]
+    fn run<D: Dots>(self, _: D) -> (usize, usize) {
+        let multiplications =
+            if self.0 == Code::Int4 { D::MULTIPLICATIONS[0] } else { D::MULTIPLICATIONS[1] };
+        (D::Float::LANES * 4, multiplications)
+    }
+
+    #[inline(always)]
+    fn run_matrix<P: PairDots>(self, _: P) -> (usize, usize) {
+        (<Pairs<P> as Multiply>::OPERATIONS / 2, 1)
+    }
 }

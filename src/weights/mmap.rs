@@ -20,6 +20,9 @@ pub(super) fn map(path: &Path) -> Result<Bytes> {
     // `Storage::Read` (`--no-mmap`) avoids them. Writers that rename a finished file into place, as ours does, are no
     // danger: the mapping keeps the old file. No typed view depends on the values, every bit pattern is a number.
     let map = unsafe { Mmap::map(&file) }.map_err(io)?;
+    // As for buffers that weights are read into; a file system without large pages refuses, which changes nothing.
+    #[cfg(target_os = "linux")]
+    let _ = map.advise(memmap2::Advice::HugePage);
     let after = file.metadata().map_err(io)?.len();
     let mapped = map.len() as u64;
     if before != mapped || after != mapped {

@@ -12,6 +12,8 @@ pub struct Peak {
     pub label: String,
     /// Operations per second of all threads.
     pub rate: f64,
+    /// The same by counting instructions, unless there are no vectors.
+    pub counted: Option<f64>,
 }
 
 /// A machine that was measured.
@@ -24,6 +26,8 @@ pub struct Machine {
     pub threads: usize,
     /// Bytes per second that all threads read from memory.
     pub bandwidth: f64,
+    /// Cycles per second of a thread.
+    pub clock: f64,
     /// One for each unit.
     pub peaks: Vec<Peak>,
 }
@@ -42,15 +46,20 @@ fn label(kernels: &Kernels, format: Format) -> String {
 impl Machine {
     /// Measures memory, and every unit that one of the pairs uses.
     pub fn measure(exec: &dyn Executor, level: Level, pairs: &[(&Kernels, Format)]) -> Self {
-        let bandwidth = roofline::bandwidth(exec);
+        let (bandwidth, clock) = (roofline::bandwidth(exec), roofline::clock());
         let mut peaks: Vec<Peak> = Vec::new();
         for &(kernels, format) in pairs {
             let label = label(kernels, format);
             if peaks.iter().all(|peak| peak.label != label) {
-                peaks.push(Peak { label, rate: roofline::peak(kernels, exec, format) });
+                let rate = roofline::peak(kernels, exec, format);
+                peaks.push(Peak {
+                    label,
+                    rate,
+                    counted: roofline::counted_peak(kernels, exec, format, clock),
+                });
             }
         }
-        Self { cpu: cpu_name(), level, threads: exec.width(), bandwidth, peaks }
+        Self { cpu: cpu_name(), level, threads: exec.width(), bandwidth, clock, peaks }
     }
 
     /// Operations per second of what multiplies weights of `format`.
@@ -64,13 +73,20 @@ impl Machine {
 
     /// For programs.
     pub fn json(&self) -> Value {
-        let peak = |peak: &Peak| json!({ "unit": peak.label, "gops": peak.rate / 1e9 });
+        let peak = |peak: &Peak| {
+            json!({
+                "unit": peak.label,
+                "gops": peak.rate / 1e9,
+                "counted_gops": peak.counted.map(|rate| rate / 1e9),
+            })
+        };
         json!({
             "cpu": self.cpu,
             "features": Cpu::detect().to_string(),
             "level": self.level.name(),
             "threads": self.threads,
             "read_gb_s": self.bandwidth / 1e9,
+            "clock_ghz": self.clock / 1e9,
             "peaks": self.peaks.iter().map(peak).collect::<Vec<_>>(),
         })
     }
@@ -78,15 +94,17 @@ impl Machine {
     /// Lines for people.
     pub fn text(&self) -> String {
         let mut text = format!(
-            "machine      {}, level {}, {} threads\n             {}\nread         {:.1} GB/s\n",
+            "machine      {}, level {}, {} threads\n             {}\nread         {:.1} GB/s\nclock        {:.2} GHz\n",
             self.cpu,
             self.level.name(),
             self.threads,
             Cpu::detect(),
-            self.bandwidth / 1e9
+            self.bandwidth / 1e9,
+            self.clock / 1e9
         );
-        for Peak { label, rate } in &self.peaks {
-            text += &format!("peak         {:.0} Gop/s: {label}\n", rate / 1e9);
+        for Peak { label, rate, counted } in &self.peaks {
+            let counted = counted.map(|rate| format!(" (by counting {:.0})", rate / 1e9)).unwrap_or_default();
+            text += &format!("peak         {:.0} Gop/s: {label}{counted}\n", rate / 1e9);
         }
         text
     }

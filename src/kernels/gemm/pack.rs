@@ -18,7 +18,7 @@ use crate::bytes::{ALIGN, AlignedBuf};
 use crate::dtype::{Bf16, Plain, as_slice, as_slice_mut};
 use crate::exec::{Executor, split_pair};
 use crate::kernels::level::Level;
-use crate::kernels::simd::{Shape, Tile, TileOp};
+use crate::kernels::simd::{RUN_16, Shape, Tile, TileOp};
 use crate::quant::{K_UNIT, MAX_STEP};
 use crate::tensor::Rows;
 
@@ -63,10 +63,6 @@ pub(crate) struct Stats {
     /// each [`RUN_16`] elements.
     pub(crate) begin_halves: [i32; MAX_STEP / RUN_16],
 }
-
-/// Elements after which sums in 16 bits, begun with [`Stats::begin_halves`], have to be widened: a half holds 32 products of at
-/// most 8 * 127, which is 32512.
-pub(crate) const RUN_16: usize = 64;
 
 /// Some consecutive rows of x.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -292,14 +288,20 @@ impl<T: Rounded> TileOp for Pack<'_, T> {
         let Self { x, tile, at, step, run, data, stats } = self;
         let (start, end) = (at.min(x.width()), (at + step).min(x.width()));
         let mut flat = [T::ZERO; MAX_STEP];
-        let flat = &mut flat[..step];
+        let mut padded = [0.0; MAX_STEP];
         for row in 0..tile.height {
             if row < tile.rows {
-                stats[row] = T::round(s, &x.row(tile.first + row)[start..end], flat);
+                let mut x = &x.row(tile.first + row)[start..end];
+                if x.len() < step {
+                    padded[..x.len()].copy_from_slice(x);
+                    x = &padded[..step];
+                }
+                stats[row] = T::round(s, x, &mut flat);
             } else {
                 stats[row] = Stats::default();
-                flat.fill(T::ZERO);
+                flat = [T::ZERO; MAX_STEP];
             }
+            let flat = &flat[..step];
             match run {
                 1 => scatter::<T, 1>(flat, row, tile.height, data),
                 4 => scatter::<T, 4>(flat, row, tile.height, data),

@@ -17,6 +17,8 @@ pub(crate) trait Dots: Copy {
     const SHAPES: &'static [Shape];
     /// Whether [`Self::Partial`] has two sums of 16 bits in a lane: such sums are closed every 64 k.
     const HALVES: bool = false;
+    /// Instructions that multiply in [`Self::dot_int4`] and in [`Self::dot_int8`], for each strip.
+    const MULTIPLICATIONS: [usize; 2] = [1, 1];
     /// Tiles of a block from which on int4 codes are unpacked once, not in every tile.
     const UNPACK_FROM: usize = usize::MAX;
 

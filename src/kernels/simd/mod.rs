@@ -28,6 +28,10 @@ pub(crate) use x86_64::{Avx512Vnni, AvxVnni};
 
 use crate::dtype::F16;
 
+/// Elements of int8 activations whose products with int4 codes can be added in two sums of 16 bits a lane: each then holds 32 products of at most
+/// 8 * 127, which is 32512.
+pub(crate) const RUN_16: usize = 64;
+
 /// Lanes of the widest vector of any level.
 pub(crate) const MAX_LANES: usize = 16;
 
@@ -88,7 +92,7 @@ pub(crate) trait F32s: Copy {
         lanes[0]
     }
 
-    /// The largest lane. NaN lanes are passed over unless lane 0 is NaN.
+    /// The largest lane, where none is NaN.
     #[inline(always)]
     fn top(self, v: Self::V) -> f32 {
         let mut lanes = [0.0; MAX_LANES];
@@ -189,6 +193,17 @@ pub(crate) trait Tile: F32s {
     /// Rounds lanes of at most 127 in magnitude to nearest, ties to even, into the first `LANES` elements of `out`; a NaN becomes
     /// any element.
     fn round_i8(self, v: Self::V, out: &mut [i8]);
+
+    /// The sum of elements 0 and 1 of every four, and that of elements 2 and 3.
+    #[inline(always)]
+    fn sum_halves(self, x: &[i8; RUN_16]) -> [i16; 2] {
+        let mut sums = [0; 2];
+        for &[a, b, c, d] in x.as_chunks::<4>().0 {
+            sums[0] += i16::from(a) + i16::from(b);
+            sums[1] += i16::from(c) + i16::from(d);
+        }
+        sums
+    }
 
     /// Rounds to nearest, ties to even, into the first `LANES` elements of `out`: the bits of [`F16::from_f32`].
     fn narrow(self, v: Self::V, out: &mut [F16]);

@@ -31,8 +31,11 @@ fn cases_are_reported_with_their_work_and_their_limit() {
     let report = json(&["--preset", "tiny-sdar", "--format", "int4", "--rows", "1,4", "--context", "0,8"]);
     let machine = &report["machine"];
     assert!(number(&machine["read_gb_s"]) > 0.0 && machine["threads"] == 1, "{machine}");
+    assert!(number(&machine["clock_ghz"]) > 0.0, "{machine}");
     for peak in machine["peaks"].as_array().unwrap() {
-        assert!(number(&peak["gops"]) > 0.0 && peak["unit"].as_str().unwrap().contains('/'), "{peak}");
+        let unit = peak["unit"].as_str().unwrap();
+        assert!(number(&peak["gops"]) > 0.0 && unit.contains('/'), "{peak}");
+        assert_eq!(peak["counted_gops"].is_null(), unit.contains("/scalar"), "{peak}");
     }
     assert_eq!(report["model"]["formats"], serde_json::json!(["q4g64", "q8g64"]));
     assert_eq!(report["model"]["random_weights"], true);

@@ -63,7 +63,7 @@ fn refused(output: &Output, reason: &str) {
 #[test]
 fn tiny_presets_are_complete_checkpoints() {
     let dir = TestDir::new("complete");
-    for preset in ["tiny-sdar", "tiny-fast-dllm", "tiny-dream", "tiny-llada"] {
+    for preset in ["tiny-sdar", "tiny-sdar-moe", "tiny-fast-dllm", "tiny-dream", "tiny-llada"] {
         for dtype in ["bf16", "f16", "f32"] {
             let out = dir.join(&format!("{preset}-{dtype}"));
             succeeds(&synth(2, &out, &[preset, "--dtype", dtype, "--layers", "2"]));
@@ -85,7 +85,10 @@ fn tiny_presets_are_complete_checkpoints() {
             let ids = tokenizer.encode(&text).unwrap();
             assert_eq!(tokenizer.decode(&ids, false).unwrap(), text);
             let generation = out.join("generation_config.json");
-            assert_eq!(generation.exists(), matches!(preset, "tiny-sdar" | "tiny-fast-dllm"));
+            assert_eq!(
+                generation.exists(),
+                matches!(preset, "tiny-sdar" | "tiny-sdar-moe" | "tiny-fast-dllm")
+            );
             if generation.exists() {
                 assert_eq!(GenerationConfig::from_file(&generation).unwrap().eos.len(), 2);
             }

@@ -3,7 +3,7 @@
 //! Source: the `config.json`, `generation_config.json` and `tokenizer_config.json` of the published checkpoints. Keys that say
 //! nothing about shapes or behaviour are kept, because a reader has to cope with them.
 
-use super::{Family, Preset, Special};
+use super::{Experts, Family, Preset, Special};
 use serde_json::{Value, json};
 
 /// Qwen's special tokens up to 2.5, in id order. The tool and code tokens are not marked as special.
@@ -125,7 +125,13 @@ impl Preset {
     /// `config.json`, with the element type as `torch_dtype`.
     pub fn config(&self, torch_dtype: &str) -> Value {
         match self.family {
-            Family::Sdar => merged(self.qwen_config(torch_dtype), self.sdar_keys()),
+            Family::Sdar => {
+                let dense = merged(self.qwen_config(torch_dtype), self.sdar_keys());
+                match self.experts {
+                    Some(experts) => merged(dense, moe_keys(experts)),
+                    None => dense,
+                }
+            }
             Family::FastDllm => merged(self.qwen_config(torch_dtype), self.fast_dllm_keys()),
             Family::Dream => merged(self.qwen_config(torch_dtype), self.dream_keys()),
             Family::Llada => self.llada_config(torch_dtype),
@@ -309,7 +315,28 @@ impl Preset {
     }
 }
 
-/// The keys of both objects.
+/// What SDAR-MoE adds to the keys of SDAR, or says otherwise.
+fn moe_keys(experts: Experts) -> Value {
+    json!({
+        "architectures": ["SDARMoeForCausalLM"],
+        "auto_map": {
+            "AutoConfig": "configuration_sdar_moe.SDARMoeConfig",
+            "AutoModel": "modeling_sdar_moe.SDARMoeModel",
+            "AutoModelForCausalLM": "modeling_sdar_moe.SDARMoeForCausalLM",
+        },
+        "decoder_sparse_step": 1,
+        "mlp_only_layers": [],
+        "model_type": "sdar_moe",
+        "moe_intermediate_size": experts.ffn,
+        "norm_topk_prob": true,
+        "num_experts": experts.count,
+        "num_experts_per_tok": experts.per_token,
+        "output_router_logits": false,
+        "router_aux_loss_coef": 0.001,
+    })
+}
+
+/// The keys of both objects; those of `own` count.
 fn merged(mut base: Value, own: Value) -> Value {
     if let (Value::Object(base), Value::Object(own)) = (&mut base, own) {
         base.extend(own);

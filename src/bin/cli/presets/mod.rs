@@ -48,13 +48,32 @@ pub struct Preset {
     pub tied: bool,
     /// Positions that the model was made for.
     pub max_pos: usize,
+    /// What takes the place of the feed-forward part, if the model is a mixture of experts.
+    pub experts: Option<Experts>,
+}
+
+/// The experts of a block.
+#[derive(Clone, Copy, Debug)]
+pub struct Experts {
+    /// Number of experts.
+    pub count: usize,
+    /// Experts that a position goes through.
+    pub per_token: usize,
+    /// Inner width of an expert.
+    pub ffn: usize,
 }
 
 /// The published shapes, then the tiny ones.
-pub const PRESETS: [Preset; 11] = [
+pub const PRESETS: [Preset; 13] = [
     sdar("sdar-1.7b", 2048, 6144, 28, 16),
     sdar("sdar-4b", 2560, 9728, 36, 32),
     sdar("sdar-8b", 4096, 12288, 36, 32),
+    // Its own config.json was not seen: these are the values of the model that it was made from, as SDAR has them.
+    Preset {
+        n_kv_heads: 4,
+        experts: Some(Experts { count: 128, per_token: 8, ffn: 768 }),
+        ..sdar("sdar-30b-a3b", 2048, 6144, 48, 32)
+    },
     Preset { name: "fast-dllm-1.5b", vocab: 151_936, tied: true, ..QWEN_1_5B },
     Preset { name: "fast-dllm-7b", ..QWEN_7B },
     Preset { name: "dream-7b", family: Family::Dream, max_pos: 131_072, ..QWEN_7B },
@@ -71,9 +90,11 @@ pub const PRESETS: [Preset; 11] = [
         head_dim: 128,
         tied: false,
         max_pos: 4096,
+        experts: None,
     },
     // Query width 160 differs from hidden 128, as it may in this family.
     Preset { name: "tiny-sdar", family: Family::Sdar, n_heads: 5, n_kv_heads: 1, ..TINY },
+    Preset { name: "tiny-sdar-moe", experts: Some(Experts { count: 8, per_token: 2, ffn: 96 }), ..TINY },
     Preset { name: "tiny-fast-dllm", family: Family::FastDllm, tied: true, ..TINY },
     Preset { name: "tiny-dream", family: Family::Dream, ..TINY },
     Preset { name: "tiny-llada", family: Family::Llada, n_kv_heads: 4, max_pos: 4096, ..TINY },
@@ -93,6 +114,7 @@ const fn sdar(name: &'static str, hidden: usize, ffn: usize, layers: usize, n_he
         head_dim: 128,
         tied: false,
         max_pos: 32_768,
+        experts: None,
     }
 }
 
@@ -109,6 +131,7 @@ const QWEN_1_5B: Preset = Preset {
     head_dim: 128,
     tied: true,
     max_pos: 32_768,
+    experts: None,
 };
 
 const QWEN_7B: Preset = Preset {
@@ -134,6 +157,7 @@ const TINY: Preset = Preset {
     head_dim: 32,
     tied: false,
     max_pos: 32_768,
+    experts: None,
 };
 
 /// A token that text cannot be split into.

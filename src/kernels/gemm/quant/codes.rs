@@ -1,7 +1,7 @@
 //! [`Codes`]: the widths of codes, as micro-kernels read them from lines of 64 bytes.
 
-use super::super::pack::{RUN_16, Stats};
-use crate::kernels::simd::{Dots, Tile};
+use super::super::pack::Stats;
+use crate::kernels::simd::{Dots, RUN_16, Tile};
 use crate::quant::MAX_STEP;
 
 /// Bytes that hold a run of k for all rows of a panel.

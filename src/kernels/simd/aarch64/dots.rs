@@ -172,6 +172,7 @@ impl Dots for NeonDot {
 }
 
 impl Dots for Neon {
+    const MULTIPLICATIONS: [usize; 2] = [2, 2];
     integers!();
 
     #[inline(always)]

@@ -1,7 +1,7 @@
 //! [`Avx2`]: eight lanes, 16 registers; AVX2, FMA and F16C (every x86 CPU since 2013 to 2015 that has one has all three).
 
 use crate::dtype::F16;
-use crate::kernels::simd::{F32s, Shape, Tile, lanewise};
+use crate::kernels::simd::{F32s, RUN_16, Shape, Tile, lanewise};
 use std::arch::x86_64::*;
 
 /// The token of the `avx2` level: a proof that this CPU has AVX2, FMA and F16C.
@@ -110,6 +110,11 @@ impl F32s for Avx2 {
             _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
         }
     }
+    #[inline(always)]
+    fn top(self, v: __m256) -> f32 {
+        // SAFETY: the token proves AVX.
+        unsafe { top(v) }
+    }
 }
 
 impl Tile for Avx2 {
@@ -202,6 +207,11 @@ impl Tile for Avx2 {
         }
     }
     #[inline(always)]
+    fn sum_halves(self, x: &[i8; RUN_16]) -> [i16; 2] {
+        // SAFETY: the token proves AVX2.
+        unsafe { sum_halves(x) }
+    }
+    #[inline(always)]
     fn narrow(self, v: __m256, out: &mut [F16]) {
         let out = &mut out[..8];
         // SAFETY: 8 elements of 2 bytes, sliced above; F16 is a transparent u16; unaligned store; the token proves F16C.
@@ -231,6 +241,39 @@ pub(super) unsafe fn sum4([a, b, c, d]: [__m256; 4]) -> [f32; 4] {
         _mm_storeu_ps(sums.as_mut_ptr(), _mm_blend_ps::<0b1010>(_mm256_castps256_ps128(one), bd));
     }
     sums
+}
+
+/// [`Tile::sum_halves`]: neighbours are added in lanes of 16 bits, then the lanes of the same parity.
+///
+/// # Safety
+/// The CPU has AVX2.
+#[inline(always)]
+pub(super) unsafe fn sum_halves(x: &[i8; RUN_16]) -> [i16; 2] {
+    // SAFETY: two vectors are 64 bytes; the caller's contract.
+    let sums = unsafe {
+        let (x, ones) = (x.as_ptr(), _mm256_set1_epi8(1));
+        let first = _mm256_maddubs_epi16(ones, _mm256_loadu_si256(x.cast()));
+        let second = _mm256_maddubs_epi16(ones, _mm256_loadu_si256(x.add(32).cast()));
+        let pairs = _mm256_add_epi16(first, second);
+        let eight = _mm_add_epi16(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256::<1>(pairs));
+        let four = _mm_add_epi16(eight, _mm_unpackhi_epi64(eight, eight));
+        _mm_cvtsi128_si32(_mm_add_epi16(four, _mm_shuffle_epi32::<1>(four)))
+    };
+    [sums as i16, (sums >> 16) as i16]
+}
+
+/// The largest lane.
+///
+/// # Safety
+/// The CPU has AVX.
+#[inline(always)]
+pub(super) unsafe fn top(v: __m256) -> f32 {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let four = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
+        let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+        _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
+    }
 }
 
 /// # Safety

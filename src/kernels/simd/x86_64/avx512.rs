@@ -2,7 +2,7 @@
 
 use super::Avx2;
 use crate::dtype::F16;
-use crate::kernels::simd::{F32s, Shape, Tile, lanewise};
+use crate::kernels::simd::{F32s, RUN_16, Shape, Tile, lanewise};
 use std::arch::x86_64::*;
 
 /// The token of the `avx512` level: a proof that this CPU has AVX-512 F, BW, CD, DQ and VL, and what `avx2` needs.
@@ -97,6 +97,11 @@ impl F32s for Avx512 {
             let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
             _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
         }
+    }
+    #[inline(always)]
+    fn top(self, v: __m512) -> f32 {
+        // SAFETY: the token proves AVX-512 DQ and AVX.
+        unsafe { super::avx2::top(_mm256_max_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps::<1>(v))) }
     }
 }
 
@@ -195,6 +200,11 @@ impl Tile for Avx512 {
         let out = &mut out[..16];
         // SAFETY: 16 elements, sliced above; the token proves AVX-512 F.
         unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v))) }
+    }
+    #[inline(always)]
+    fn sum_halves(self, x: &[i8; RUN_16]) -> [i16; 2] {
+        // SAFETY: the token proves AVX2.
+        unsafe { super::avx2::sum_halves(x) }
     }
     #[inline(always)]
     fn narrow(self, v: __m512, out: &mut [F16]) {

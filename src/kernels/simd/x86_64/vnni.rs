@@ -178,6 +178,7 @@ impl Dots for Avx2 {
         Shape::new(4, 2),
     ];
     const HALVES: bool = true;
+    const MULTIPLICATIONS: [usize; 2] = [1, 2];
     const UNPACK_FROM: usize = 5;
 
     integers!(

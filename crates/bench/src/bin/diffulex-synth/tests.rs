@@ -53,7 +53,9 @@ fn special_ids_are_the_published_ones() {
 
 #[test]
 fn tokenizers_cover_their_ids_and_name_one_mask() {
-    for preset in PRESETS.iter().filter(|p| !matches!(p.name, "sdar-4b" | "sdar-8b" | "fast-dllm-7b")) {
+    for preset in
+        PRESETS.iter().filter(|p| !matches!(p.name, "sdar-4b" | "sdar-8b" | "sdar-30b-a3b" | "fast-dllm-7b"))
+    {
         let tokenizer = tokenizer(preset);
         let specials = preset.specials();
         assert_eq!(tokenizer.size(), specials.last().unwrap().id + 1, "{}", preset.name);
@@ -90,6 +92,7 @@ fn every_word_is_one_token_and_any_text_survives() {
 fn tiny_configurations_keep_the_traits_of_their_family() {
     for (tiny, real) in [
         ("tiny-sdar", "sdar-1.7b"),
+        ("tiny-sdar-moe", "sdar-30b-a3b"),
         ("tiny-fast-dllm", "fast-dllm-1.5b"),
         ("tiny-dream", "dream-7b"),
         ("tiny-llada", "llada-8b"),
@@ -107,6 +110,7 @@ fn tiny_configurations_keep_the_traits_of_their_family() {
                 a.alignment,
                 a.rope.theta,
                 a.norm_eps,
+                a.mixture.as_ref().map(|mixture| mixture.router),
             )
         };
         assert_eq!(traits(&tiny), traits(&real));
