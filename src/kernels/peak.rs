@@ -253,7 +253,7 @@ fn spin_thread(unit: Unit, format: Format) -> u64 {
             amx.tiles(Matrices::<true>);
             matrix_operations(TILE_ROW)
         }
-                (Unit::AmxBf16(amx), _) => {
+        (Unit::AmxBf16(amx), _) => {
             amx.tiles(Matrices::<false>);
             matrix_operations(TILE_ROW / 2)
         }
@@ -270,8 +270,8 @@ pub(super) fn operations_per_cycle(unit: Unit, format: Format) -> Option<u32> {
         (Unit::Dot(dots), Format::Quant(quant)) => dots.run(DotCount(quant.code)),
         (Unit::Dot(_), _) => return None,
         // A product of tiles takes as many cycles as a tile has rows.
-                (Unit::AmxInt8(_), _) => (TILE_SIDE * TILE_ROW / 2, 1),
-                (Unit::AmxBf16(_), _) => (TILE_SIDE * TILE_ROW / 4, 1),
+        (Unit::AmxInt8(_), _) => (TILE_SIDE * TILE_ROW / 2, 1),
+        (Unit::AmxBf16(_), _) => (TILE_SIDE * TILE_ROW / 4, 1),
     };
     u32::try_from(2 * 2 * products / multiplications).ok()
 }

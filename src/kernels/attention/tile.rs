@@ -12,7 +12,7 @@
 use super::mix::{Mix, Onto};
 use super::{Head, Queries};
 use crate::kernels::exp::exp;
-use crate::kernels::gemm::{Decode, TiledGemm, WeightRow, sweep};
+use crate::kernels::gemm::{Decode, StackBuffer, TiledGemm, WeightRow, load, sweep};
 use crate::kernels::simd::{F32s, MAX_LANES, Tile, TileOp};
 use std::ops::Range;
 
@@ -70,7 +70,7 @@ where
 
     #[inline(always)]
     fn run<S: Tile>(self, s: S) {
-        let Self { queries, head, seen, keys, values } = self;
+        let Self { queries, seen, .. } = &self;
         let head_dim = queries.head_dim;
         let scale = 1.0 / (head_dim as f32).sqrt();
         let mut state = State {
@@ -83,26 +83,9 @@ where
         let mut first = seen.start;
         while first < seen.end {
             let tile = first..(first + in_tile).min(seen.end);
-            // A tile may cross into other pages; its scores are computed, and its values added, page by page.
-            let mut at = 0;
-            while at < tile.len() {
-                let (keys, n) = head.rows(keys, first + at..tile.end);
-                let mut scores = Scores { queries: &queries, keys, at, scores: &mut state.scores };
-                sweep(s, &mut scores, queries.len, n, head_dim);
-                at += n;
-            }
+            self.scores(s, &tile, &mut state);
             state.softmax(s, queries.len, tile.len(), scale);
-            let mut at = 0;
-            while at < tile.len() {
-                let (values, n) = head.rows(values, first + at..tile.end);
-                let onto = match (at, first == seen.start) {
-                    (0, true) => Onto::Nothing,
-                    (0, false) => Onto::EarlierTiles,
-                    _ => Onto::ThisTile,
-                };
-                Mix { queries: &queries, values, state: &state, at, onto }.run(s);
-                at += n;
-            }
+            self.mix(s, &tile, &state);
             first = tile.end;
         }
         for i in 0..queries.len {
@@ -111,6 +94,96 @@ where
             normalize(s, out, state.sum[i]);
         }
     }
+}
+
+impl<K, V> Task<'_, K, V>
+where
+    WeightRow<K>: Decode,
+    WeightRow<V>: Decode,
+{
+    /// The scores of a tile. It may cross into other pages; scores are computed page by page.
+    #[inline(always)]
+    fn scores<S: Tile>(&self, s: S, tile: &Range<usize>, state: &mut State) {
+        let (queries, head_dim) = (&self.queries, self.queries.head_dim);
+        let mut buffer = DecodedRows::new();
+        let mut at = 0;
+        while at < tile.len() {
+            let (keys, n) = self.head.rows(self.keys, tile.start + at..tile.end);
+            match rows_to_decode::<K>(queries) {
+                None => {
+                    let mut scores = Scores { queries, keys, at, scores: &mut state.scores };
+                    sweep(s, &mut scores, queries.len, n, head_dim);
+                }
+                Some(rows) => {
+                    for (i, keys) in keys.chunks(rows * head_dim).enumerate() {
+                        let (keys, at) = (decode(s, keys, &mut buffer), at + i * rows);
+                        let mut scores = Scores { queries, keys, at, scores: &mut state.scores };
+                        sweep(s, &mut scores, queries.len, keys.len() / head_dim, head_dim);
+                    }
+                }
+            }
+            at += n;
+        }
+    }
+
+    /// Adds the values of a tile to the outputs, page by page.
+    #[inline(always)]
+    fn mix<S: Tile>(&self, s: S, tile: &Range<usize>, state: &State) {
+        let queries = &self.queries;
+        let mut buffer = DecodedRows::new();
+        let mut onto = if tile.start == self.seen.start { Onto::Nothing } else { Onto::EarlierTiles };
+        let mut at = 0;
+        while at < tile.len() {
+            let (values, n) = self.head.rows(self.values, tile.start + at..tile.end);
+            match rows_to_decode::<V>(queries) {
+                None => Mix { queries, values, state, at, onto }.run(s),
+                Some(rows) => {
+                    for (i, values) in values.chunks(rows * queries.head_dim).enumerate() {
+                        let (values, at) = (decode(s, values, &mut buffer), at + i * rows);
+                        Mix { queries, values, state, at, onto }.run(s);
+                        onto = Onto::ThisTile;
+                    }
+                }
+            }
+            onto = Onto::ThisTile;
+            at += n;
+        }
+    }
+}
+
+/// Numbers of keys or values that lie in L1 as f32 while all queries of a task pass over them: 24 KiB.
+const DECODED: usize = 6 << 10;
+type DecodedRows = StackBuffer<{ DECODED + MAX_LANES }>;
+
+/// Queries from which on decoding once is cheaper than in every tile of queries.
+const DECODE_FROM: usize = 12;
+
+/// Keys or values to decode at a time, if that is worth it.
+#[inline(always)]
+fn rows_to_decode<T>(queries: &Queries<'_>) -> Option<usize> {
+    let rows = DECODED / queries.head_dim / KEY_STEP * KEY_STEP;
+    (size_of::<T>() < size_of::<f32>() && queries.len >= DECODE_FROM && rows > 0).then_some(rows)
+}
+
+/// The rows `x` as f32.
+///
+/// # Panics
+/// If they do not fit the buffer.
+#[inline(always)]
+fn decode<'a, S: Tile, T>(s: S, x: &[T], buffer: &'a mut DecodedRows) -> &'a [f32]
+where
+    WeightRow<T>: Decode,
+{
+    assert!(x.len() <= DECODED, "{} numbers in a buffer of {DECODED}", x.len());
+    let (row, out) = (WeightRow::new(x), buffer.get(0));
+    let mut i = 0;
+    while i < x.len() {
+        // SAFETY: reads what there is; the buffer has room for a whole vector after its last number.
+        unsafe { s.store_f32(load(s, row, i, S::LANES.min(x.len() - i)), out.add(i)) };
+        i += S::LANES;
+    }
+    // SAFETY: written above.
+    unsafe { std::slice::from_raw_parts(out, x.len()) }
 }
 
 /// `q K^T` of one tile of keys, for [`sweep`].
@@ -155,18 +228,23 @@ where
         j: usize,
         acc: [[S::V; N]; M],
     ) {
-        // Four sums at a time: all queries of a key, then of the next.
+        // Eight sums at a time: all queries of a key, then of the next.
         let mut at = 0;
         while at < M * N {
-            let mut four = [s.splat(0.0); 4];
-            for t in at..(at + 4).min(M * N) {
-                four[t - at] = acc[t % M][t / M];
+            let mut eight = [s.splat(0.0); 8];
+            for t in at..(at + 8).min(M * N) {
+                eight[t - at] = acc[t % M][t / M];
             }
-            let sums = s.sum4(four);
-            for t in at..(at + 4).min(M * N) {
+            let mut sums = [0.0; 8];
+            if M * N - at > 4 {
+                sums = s.sum8(eight);
+            } else {
+                sums[..4].copy_from_slice(&s.sum4([eight[0], eight[1], eight[2], eight[3]]));
+            }
+            for t in at..(at + 8).min(M * N) {
                 self.scores[i + t % M][self.at + j + t / M] = sums[t - at];
             }
-            at += 4;
+            at += 8;
         }
     }
 }

@@ -21,6 +21,7 @@ mod unit;
 
 pub(crate) use float::{Decode, NR, TiledGemm, WeightRow, load, sweep};
 pub use pack::Prepared;
+pub(super) use stack::StackBuffer;
 pub(crate) use unit::Unit;
 
 use super::level::Level;

@@ -139,6 +139,8 @@ pub(crate) trait Tile: F32s {
     /// The tiles of GEMM with quantized weights and f32 activations, by ascending height: enough independent chains for two units
     /// with a latency of 4 cycles, and no more than the registers hold.
     const SHAPES: &'static [Shape];
+    /// Tiles of a block from which on int4 and int8 codes are widened once, not in every tile.
+    const UNPACK_FROM: [usize; 2] = [usize::MAX; 2];
 
     /// # Safety
     /// `p` is valid for reads of `LANES` elements.
@@ -179,6 +181,8 @@ pub(crate) trait Tile: F32s {
     /// # Safety
     /// `p` is valid for reads of `4 * LANES` bytes. It need not be aligned.
     unsafe fn load_codes(self, p: *const u8) -> Self::Codes;
+    /// Lanes that hold the bits of f32.
+    fn numbers(self, codes: Self::Codes) -> Self::V;
     /// Half-byte `j < 8` of every lane, from the lowest on, as a number from 0 to 15.
     fn nibble(self, codes: Self::Codes, j: usize) -> Self::V;
     /// Byte `j < 4` of every lane, from the lowest on, as a signed number.
@@ -188,6 +192,14 @@ pub(crate) trait Tile: F32s {
     #[inline(always)]
     fn sum4(self, v: [Self::V; 4]) -> [f32; 4] {
         [self.sum(v[0]), self.sum(v[1]), self.sum(v[2]), self.sum(v[3])]
+    }
+
+    /// The same of eight.
+    #[inline(always)]
+    fn sum8(self, v: [Self::V; 8]) -> [f32; 8] {
+        let [a, b, c, d, e, f, g, h] = v;
+        let ([a, b, c, d], [e, f, g, h]) = (self.sum4([a, b, c, d]), self.sum4([e, f, g, h]));
+        [a, b, c, d, e, f, g, h]
     }
 
     /// Rounds lanes of at most 127 in magnitude to nearest, ties to even, into the first `LANES` elements of `out`; a NaN becomes
@@ -284,31 +296,63 @@ mod tests {
     use super::*;
     use crate::kernels::Level;
 
-    /// The sum of each of four vectors, together and alone.
+    /// The sum of each of eight vectors: four together, all together, and alone.
     struct Sums<'a>(&'a [f32]);
 
     impl TileOp for Sums<'_> {
-        type Out = ([f32; 4], [f32; 4]);
+        type Out = [[f32; 8]; 3];
         #[inline(always)]
         fn run<S: Tile>(self, s: S) -> Self::Out {
-            let mut v = [s.splat(0.0); 4];
-            let mut alone = [0.0; 4];
-            for i in 0..4 {
+            let mut v = [s.splat(0.0); 8];
+            let mut alone = [0.0; 8];
+            for i in 0..8 {
                 v[i] = s.load(&self.0[i * MAX_LANES..]);
                 alone[i] = s.sum(v[i]);
             }
-            (s.sum4(v), alone)
+            let mut fours = [0.0; 8];
+            fours[..4].copy_from_slice(&s.sum4([v[0], v[1], v[2], v[3]]));
+            fours[4..].copy_from_slice(&s.sum4([v[4], v[5], v[6], v[7]]));
+            [fours, s.sum8(v), alone]
         }
     }
 
     #[test]
-    fn four_sums_are_the_sums_of_each() {
+    fn sums_of_several_vectors_are_the_sums_of_each() {
         // Numbers that use all bits of the mantissa: another order of additions rounds differently.
         let x: Vec<f32> =
-            (0..4 * MAX_LANES as u32).map(|i| ((i * i * 7919 + 1) % 4099) as f32 / 0.8e-3).collect();
+            (0..8 * MAX_LANES as u32).map(|i| ((i * i * 7919 + 1) % 4099) as f32 / 0.8e-3).collect();
         for level in Level::available() {
-            let (together, alone) = level.run_tile(Sums(&x));
-            assert_eq!(together.map(f32::to_bits), alone.map(f32::to_bits), "level {}", level.name());
+            let [fours, eight, alone] = level.run_tile(Sums(&x)).map(|sums| sums.map(f32::to_bits));
+            assert_eq!(fours, alone, "level {}", level.name());
+            assert_eq!(eight, alone, "level {}", level.name());
+        }
+    }
+
+    /// The largest lane of a vector, and sums of bytes.
+    struct Reductions<'a>(&'a [f32], &'a [i8; RUN_16]);
+
+    impl TileOp for Reductions<'_> {
+        type Out = (f32, f32, [i16; 2]);
+        #[inline(always)]
+        fn run<S: Tile>(self, s: S) -> Self::Out {
+            let top = self.0[..S::LANES].iter().fold(f32::NEG_INFINITY, |top, &x| top.max(x));
+            (s.top(s.load(self.0)), top, s.sum_halves(self.1))
+        }
+    }
+
+    #[test]
+    fn the_largest_lane_is_found_wherever_it_is_and_bytes_are_added_in_halves() {
+        for place in 0..MAX_LANES {
+            let mut x = [-3.0; MAX_LANES];
+            x[place] = -1.5;
+            let bytes = std::array::from_fn(|i| if i % 4 == place % 4 { -127 } else { i as i8 });
+            let half =
+                |half: usize| (0..RUN_16).filter(|i| i % 4 / 2 == half).map(|i| i16::from(bytes[i])).sum();
+            for level in Level::available() {
+                let (top, want, halves) = level.run_tile(Reductions(&x, &bytes));
+                assert_eq!(top, want, "lane {place}, level {}", level.name());
+                assert_eq!(halves, [half(0), half(1)], "level {}", level.name());
+            }
         }
     }
 }

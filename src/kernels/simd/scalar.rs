@@ -115,6 +115,10 @@ impl Tile for Scalar {
         unsafe { p.cast::<u32>().read_unaligned() }
     }
     #[inline(always)]
+    fn numbers(self, codes: u32) -> f32 {
+        f32::from_bits(codes)
+    }
+    #[inline(always)]
     fn nibble(self, codes: u32, j: usize) -> f32 {
         (codes >> (4 * j) & 15) as f32
     }

@@ -13,10 +13,12 @@ pub(in crate::kernels::gemm) trait Codes: Copy {
     const PER_LINE: usize;
     /// Whether codes go from 0 to 15 and mean -8 to 7.
     const INT4: bool;
-    /// Whether a line holds more than a byte of every four can: it can be unpacked.
-    const PACKED: bool;
-    /// What unpacked lines hold.
-    type Unpacked: Codes;
+    /// Whether lines were unpacked, or widened, from those of a panel.
+    const UNPACKED: bool;
+    /// The same codes, a byte each.
+    type Bytes: Codes;
+    /// The same codes as f32.
+    type Widened: Codes;
     /// Sums of a run of k.
     type Sums<D: Dots>: Copy;
 
@@ -33,8 +35,10 @@ pub(in crate::kernels::gemm) trait Codes: Copy {
     /// The sums as 32-bit integers.
     fn close<D: Dots>(d: D, sums: Self::Sums<D>) -> D::I;
 
-    /// Element `j` of a line, in whatever order, and where it is in k.
-    fn widen<S: Tile>(s: S, line: S::Codes, j: usize) -> (usize, S::V);
+    /// Element number `e` of eight, in the order in which they are added: its line, its number in the line, and where it is in k.
+    fn place(e: usize) -> (usize, usize, usize);
+    /// Element `j` of a line.
+    fn widen<S: Tile>(s: S, line: S::Codes, j: usize) -> S::V;
 }
 
 /// One byte for an element: -128 to 127.
@@ -45,6 +49,10 @@ pub(in crate::kernels::gemm) struct Int8;
 #[derive(Clone, Copy)]
 pub(in crate::kernels::gemm) struct Int4;
 
+/// Codes as f32, an element of k in a line. They were int4 codes or int8 codes. For f32 activations alone.
+#[derive(Clone, Copy)]
+pub(in crate::kernels::gemm) struct Widened<const INT4: bool>;
+
 /// int4 codes, unpacked to a byte each.
 #[derive(Clone, Copy)]
 pub(in crate::kernels::gemm) struct Int4Bytes;
@@ -52,8 +60,9 @@ pub(in crate::kernels::gemm) struct Int4Bytes;
 impl Codes for Int8 {
     const PER_LINE: usize = 4;
     const INT4: bool = false;
-    const PACKED: bool = false;
-    type Unpacked = Self;
+    const UNPACKED: bool = false;
+    type Bytes = Self;
+    type Widened = Widened<false>;
     type Sums<D: Dots> = D::I;
 
     #[inline(always)]
@@ -81,8 +90,12 @@ impl Codes for Int8 {
         sums
     }
     #[inline(always)]
-    fn widen<S: Tile>(s: S, line: S::Codes, j: usize) -> (usize, S::V) {
-        (j, s.byte(line, j))
+    fn place(e: usize) -> (usize, usize, usize) {
+        (e / 4, e % 4, e)
+    }
+    #[inline(always)]
+    fn widen<S: Tile>(s: S, line: S::Codes, j: usize) -> S::V {
+        s.byte(line, j)
     }
 }
 
@@ -90,7 +103,8 @@ impl Codes for Int8 {
 macro_rules! int4 {
     () => {
         const INT4: bool = true;
-        type Unpacked = Int4Bytes;
+        type Bytes = Int4Bytes;
+        type Widened = Widened<true>;
         type Sums<D: Dots> = D::Partial;
 
         #[inline(always)]
@@ -118,7 +132,7 @@ macro_rules! int4 {
 
 impl Codes for Int4 {
     const PER_LINE: usize = 8;
-    const PACKED: bool = true;
+    const UNPACKED: bool = false;
     int4!();
 
     #[inline(always)]
@@ -126,15 +140,19 @@ impl Codes for Int4 {
         [d.low(line), d.high(line)]
     }
     #[inline(always)]
-    fn widen<S: Tile>(s: S, line: S::Codes, j: usize) -> (usize, S::V) {
-        // Half-byte j of a lane: low halves hold k + 0 .. k + 4, high ones the next four.
-        (j % 2 * 4 + j / 2, s.nibble(line, j))
+    fn place(e: usize) -> (usize, usize, usize) {
+        // Half-byte e of a lane: low halves hold k + 0 .. k + 4, high ones the next four.
+        (0, e, e % 2 * 4 + e / 2)
+    }
+    #[inline(always)]
+    fn widen<S: Tile>(s: S, line: S::Codes, j: usize) -> S::V {
+        s.nibble(line, j)
     }
 }
 
 impl Codes for Int4Bytes {
     const PER_LINE: usize = 4;
-    const PACKED: bool = false;
+    const UNPACKED: bool = true;
     int4!();
 
     #[inline(always)]
@@ -142,7 +160,53 @@ impl Codes for Int4Bytes {
         [line, d.zero()]
     }
     #[inline(always)]
-    fn widen<S: Tile>(s: S, line: S::Codes, j: usize) -> (usize, S::V) {
-        (j, s.byte(line, j))
+    fn place(e: usize) -> (usize, usize, usize) {
+        let k = Int4::place(e).2;
+        (k / 4, k % 4, k)
+    }
+    #[inline(always)]
+    fn widen<S: Tile>(s: S, line: S::Codes, j: usize) -> S::V {
+        s.byte(line, j)
     }
 }
+
+impl<const FROM_INT4: bool> Codes for Widened<FROM_INT4> {
+    const PER_LINE: usize = 1;
+    const INT4: bool = FROM_INT4;
+    const UNPACKED: bool = true;
+    type Bytes = Self;
+    type Widened = Self;
+    type Sums<D: Dots> = D::I;
+
+    #[inline(always)]
+    fn place(e: usize) -> (usize, usize, usize) {
+        // The order is that of the codes that they were.
+        let k = if FROM_INT4 { Int4::place(e).2 } else { e };
+        (k, 0, k)
+    }
+    #[inline(always)]
+    fn widen<S: Tile>(s: S, line: S::Codes, _: usize) -> S::V {
+        s.numbers(line)
+    }
+
+    fn run<D: Dots>() -> usize {
+        unreachable!("{NO_INTEGERS}")
+    }
+    fn factors<D: Dots>(_: D, _: D::I) -> [D::I; 2] {
+        unreachable!("{NO_INTEGERS}")
+    }
+    fn open<D: Dots>(_: D, _: &Stats, _: usize) -> D::I {
+        unreachable!("{NO_INTEGERS}")
+    }
+    fn dot<D: Dots, const N: usize>(_: D, _: &mut [D::I; N], _: &[D::I; N], _: D::I) {
+        unreachable!("{NO_INTEGERS}")
+    }
+    fn pin<D: Dots, const M: usize, const N: usize>(_: D, _: &mut [[D::I; N]; M]) {
+        unreachable!("{NO_INTEGERS}")
+    }
+    fn close<D: Dots>(_: D, _: D::I) -> D::I {
+        unreachable!("{NO_INTEGERS}")
+    }
+}
+
+const NO_INTEGERS: &str = "codes are widened to f32 for f32 activations alone";

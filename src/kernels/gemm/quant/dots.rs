@@ -30,7 +30,8 @@ impl<D: Dots> MicroKernel<i8> for ByDots<D> {
     type Float = D::Float;
     const SHAPES: &'static [Shape] = D::SHAPES;
     const CENTRED: bool = true;
-    const UNPACK_FROM: usize = D::UNPACK_FROM;
+    const UNPACK_FROM: [usize; 2] = [D::UNPACK_FROM, usize::MAX];
+    type Unpacked<C: Codes> = C::Bytes;
     type Sum = D::I;
 
     #[inline(always)]
@@ -80,7 +81,7 @@ impl<D: Dots> MicroKernel<i8> for ByDots<D> {
     }
 
     #[inline(always)]
-    unsafe fn unpack(self, from: *const u8, lines: usize, to: *mut u8) {
+    unsafe fn unpack<C: Codes>(self, from: *const u8, lines: usize, to: *mut u8) {
         let Self(d) = self;
         let vector = D::Float::LANES * 4;
         for line in 0..lines {

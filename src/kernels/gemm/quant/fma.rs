@@ -3,6 +3,7 @@
 use super::super::pack::{Stats, StepRows};
 use super::{Codes, LINE, MicroKernel, PanelGemm};
 use crate::kernels::simd::{Shape, Tile, TileOp};
+use crate::quant::PANEL_ROWS;
 
 impl TileOp for PanelGemm<'_, f32> {
     type Out = ();
@@ -20,7 +21,8 @@ impl<S: Tile> MicroKernel<f32> for ByFma<S> {
     type Float = S;
     const SHAPES: &'static [Shape] = S::SHAPES;
     const CENTRED: bool = false;
-    const UNPACK_FROM: usize = usize::MAX;
+    const UNPACK_FROM: [usize; 2] = S::UNPACK_FROM;
+    type Unpacked<C: Codes> = C::Widened;
     type Sum = S::V;
 
     #[inline(always)]
@@ -42,24 +44,18 @@ impl<S: Tile> MicroKernel<f32> for ByFma<S> {
     ) -> [[S::V; N]; M] {
         let Self(s) = self;
         let mut acc = [[s.splat(0.0); N]; M];
-        for line in 0..len / C::PER_LINE {
-            // SAFETY: the codes of `len` elements are there, the caller's contract.
-            let mut codes = [unsafe { s.load_codes(w[0].add(line * LINE)) }; N];
-            for b in 1..N {
-                // SAFETY: as above.
-                codes[b] = unsafe { s.load_codes(w[b].add(line * LINE)) };
-            }
-            // SAFETY: PER_LINE elements of M rows, of which there are `len`.
-            let x = unsafe { x.data.add(line * C::PER_LINE * M) };
-            for j in 0..C::PER_LINE {
+        for eight in 0..len / 8 {
+            for e in 0..8 {
+                let (line, j, k) = C::place(e);
+                let line = (eight * 8 / C::PER_LINE + line) * LINE;
                 let mut v = [s.splat(0.0); N];
-                let mut k = 0;
                 for b in 0..N {
-                    (k, v[b]) = C::widen(s, codes[b], j);
+                    // SAFETY: a line of the codes of `len` elements, the caller's contract.
+                    v[b] = C::widen(s, unsafe { s.load_codes(w[b].add(line)) }, j);
                 }
                 for a in 0..M {
-                    // SAFETY: element k < PER_LINE of row a < M.
-                    let x = s.splat(unsafe { *x.add(k * M + a) });
+                    // SAFETY: element eight * 8 + k < len of row a < M.
+                    let x = s.splat(unsafe { *x.data.add((eight * 8 + k) * M + a) });
                     for b in 0..N {
                         acc[a][b] = s.mul_add(x, v[b], acc[a][b]);
                     }
@@ -69,7 +65,22 @@ impl<S: Tile> MicroKernel<f32> for ByFma<S> {
         acc
     }
 
-    unsafe fn unpack(self, _: *const u8, _: usize, _: *mut u8) {
-        unreachable!("codes for f32 activations are widened in registers")
+    #[inline(always)]
+    unsafe fn unpack<C: Codes>(self, from: *const u8, lines: usize, to: *mut u8) {
+        let Self(s) = self;
+        for eight in 0..lines * C::PER_LINE / 8 {
+            for part in 0..PANEL_ROWS / S::LANES {
+                for e in 0..8 {
+                    let (line, j, k) = C::place(e);
+                    let line = (eight * 8 / C::PER_LINE + line) * LINE;
+                    let part = part * S::LANES * 4;
+                    // SAFETY: a part of a line of codes, and of one of numbers, the caller's contract.
+                    unsafe {
+                        let v = C::widen(s, s.load_codes(from.add(line + part)), j);
+                        s.store_f32(v, to.add((eight * 8 + k) * LINE + part).cast());
+                    }
+                }
+            }
+        }
     }
 }

@@ -10,7 +10,7 @@
 //! of an output do not depend on the rows computed with it.
 //!
 //! From the outside in, the loops are: blocks of [`MC`] rows of x, which stay in L2; groups of strips; with many rows, blocks of
-//! k whose int4 codes are unpacked once into L1; tiles of x; steps of k. Every step prefetches its share of the next group's
+//! k whose codes are unpacked once into L1; tiles of x; steps of k. Every step prefetches its share of the next group's
 //! panels, so that memory works while the units multiply.
 
 mod codes;
@@ -60,8 +60,10 @@ pub(super) trait MicroKernel<X>: Copy {
     const SHAPES: &'static [Shape];
     /// Whether sums of int4 codes are those of codes from -8 to 7. Otherwise of 0 to 15.
     const CENTRED: bool;
-    /// Tiles from which on unpacking codes once is cheaper than in every tile, if ever.
-    const UNPACK_FROM: usize;
+    /// Tiles from which on unpacking int4 and int8 codes once is cheaper than in every tile, if ever.
+    const UNPACK_FROM: [usize; 2];
+    /// What codes are unpacked to.
+    type Unpacked<C: Codes>: Codes;
 
     /// A vector of sums.
     type Sum: Copy;
@@ -83,11 +85,11 @@ pub(super) trait MicroKernel<X>: Copy {
         len: usize,
     ) -> [[Self::Sum; N]; M];
 
-    /// Unpacks `lines` lines of int4 codes into twice as many of bytes.
+    /// Unpacks `lines` lines of codes: one or several groups of eight elements.
     ///
     /// # Safety
-    /// `from` is valid for reads of `lines` lines, `to` for writes of twice as many.
-    unsafe fn unpack(self, from: *const u8, lines: usize, to: *mut u8);
+    /// `from` is valid for reads of `lines` lines, `to` for writes of as many as [`Self::Unpacked`] has for their elements.
+    unsafe fn unpack<C: Codes>(self, from: *const u8, lines: usize, to: *mut u8);
 }
 
 impl<X> PanelGemm<'_, X> {
@@ -159,7 +161,10 @@ impl<X> PanelGemm<'_, X> {
         let mut ahead = self.ahead(column + width, width, steps * tiles.len());
         // SAFETY: there are accumulators for all rows, and the strips hold all steps.
         unsafe {
-            if const { C::PACKED && A::UNPACK_FROM < usize::MAX } && tiles.len() >= A::UNPACK_FROM {
+            let unpack_from = A::UNPACK_FROM[if C::INT4 { 0 } else { 1 }];
+            if const { A::UNPACK_FROM[if C::INT4 { 0 } else { 1 }] < usize::MAX }
+                && tiles.len() >= unpack_from
+            {
                 self.unpacked::<A, C, N>(a, tiles.clone(), (column, strips), acc, &mut ahead);
             } else {
                 let depth = Depth { steps: 0..steps, origin: 0 };
@@ -184,7 +189,8 @@ impl<X> PanelGemm<'_, X> {
     ) {
         let (step, padded) = (self.x.step, self.w.quant().padded_k(self.w.k()));
         let panels = (N * A::Float::LANES).div_ceil(PANEL_ROWS);
-        let block = UNPACKED_BYTES / (PANEL_ROWS * panels) / step * step;
+        let bytes = LINE / A::Unpacked::<C>::PER_LINE;
+        let block = UNPACKED_BYTES / (bytes * panels) / step * step;
         let mut buffer = StackBuffer::<{ UNPACKED_BYTES / size_of::<f32>() }>::new();
         let mut at = 0;
         while at < padded {
@@ -192,21 +198,21 @@ impl<X> PanelGemm<'_, X> {
             for panel in 0..panels {
                 let first = column / PANEL_ROWS * PANEL_ROWS;
                 let from = self.strip(self.or_first(first + panel * PANEL_ROWS, first)).codes;
-                // SAFETY: the panel has the codes of `len` elements from `at` on; `panels` blocks of bytes fit the buffer.
+                // SAFETY: the panel has the codes of `len` elements from `at` on; `panels` blocks fit the buffer.
                 unsafe {
-                    let to = buffer.get(0).cast::<u8>().add(panel * len * PANEL_ROWS);
-                    a.unpack(from.add(at * PANEL_ROWS / 2), len / C::PER_LINE, to);
+                    let to = buffer.get(0).cast::<u8>().add(panel * len * bytes);
+                    a.unpack::<C>(from.add(at / C::PER_LINE * LINE), len / C::PER_LINE, to);
                 }
             }
             for b in 0..N {
                 let column = column % PANEL_ROWS + b * A::Float::LANES;
-                let place = column / PANEL_ROWS * len * PANEL_ROWS + column % PANEL_ROWS * 4;
+                let place = column / PANEL_ROWS * len * bytes + column % PANEL_ROWS * 4;
                 // SAFETY: a lane of the first line of one of the panels in the buffer.
                 strips[b].codes = unsafe { buffer.get(0).cast::<u8>().add(place) };
             }
             let depth = Depth { steps: at / step..(at + len).div_ceil(step), origin: at / step };
             // SAFETY: the buffer holds these steps; the rest is the caller's contract.
-            unsafe { self.tiles::<A, C::Unpacked, N>(a, tiles.clone(), strips, &depth, acc, ahead) };
+            unsafe { self.tiles::<A, A::Unpacked<C>, N>(a, tiles.clone(), strips, &depth, acc, ahead) };
             at += len;
         }
     }
@@ -228,7 +234,7 @@ impl<X> PanelGemm<'_, X> {
         macro_rules! tile {
             ($height:expr, $t:expr, $($m:literal)+) => {
                 match $height {
-                    $($m if const { fits(A::SHAPES, C::INT4, C::INT4 && !C::PACKED, $m, N) } => {
+                    $($m if const { fits(A::SHAPES, C::INT4, C::UNPACKED, $m, N) } => {
                         self.tile::<A, C, $m, N>(a, $t, strips, depth, acc, ahead);
                     })+
                     height => unreachable!("a tile of {height} rows and {N} strips"),

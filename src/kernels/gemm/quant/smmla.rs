@@ -16,7 +16,8 @@ impl<P: PairDots> MicroKernel<i8> for BySmmla<P> {
     type Float = <P::Dots as Dots>::Float;
     const SHAPES: &'static [Shape] = P::SHAPES;
     const CENTRED: bool = true;
-    const UNPACK_FROM: usize = usize::MAX;
+    const UNPACK_FROM: [usize; 2] = [usize::MAX; 2];
+    type Unpacked<C: Codes> = C::Bytes;
     type Sum = P::I;
 
     #[inline(always)]
@@ -79,9 +80,9 @@ impl<P: PairDots> MicroKernel<i8> for BySmmla<P> {
         sums
     }
 
-    unsafe fn unpack(self, from: *const u8, lines: usize, to: *mut u8) {
+    unsafe fn unpack<C: Codes>(self, from: *const u8, lines: usize, to: *mut u8) {
         // SAFETY: the caller's contract.
-        unsafe { ByDots(self.0.dots()).unpack(from, lines, to) }
+        unsafe { ByDots(self.0.dots()).unpack::<C>(from, lines, to) }
     }
 }
 

@@ -161,6 +161,11 @@ impl Tile for Neon {
         // SAFETY: 16 bytes, the caller's contract; a load of bytes need not be aligned; the token proves NEON.
         unsafe { vreinterpretq_u32_u8(vld1q_u8(p)) }
     }
+    #[inline(always)]
+    fn numbers(self, codes: uint32x4_t) -> float32x4_t {
+        // SAFETY: the token proves NEON.
+        unsafe { vreinterpretq_f32_u32(codes) }
+    }
     /// A half-byte stays where it is: it is converted from a fixed point, with as many bits behind it as there are below it.
     #[inline(always)]
     fn nibble(self, codes: uint32x4_t, j: usize) -> float32x4_t {

@@ -120,6 +120,7 @@ impl F32s for Avx2 {
 impl Tile for Avx2 {
     const WIDE: bool = false;
     const SHAPES: &'static [Shape] = &[Shape::new(1, 4), Shape::new(2, 4), Shape::new(4, 2)];
+    const UNPACK_FROM: [usize; 2] = [3, 3];
 
     #[inline(always)]
     unsafe fn load_f32(self, p: *const f32) -> __m256 {
@@ -174,6 +175,11 @@ impl Tile for Avx2 {
     unsafe fn load_codes(self, p: *const u8) -> __m256i {
         // SAFETY: 32 bytes, the caller's contract; unaligned load; the token proves AVX.
         unsafe { _mm256_loadu_si256(p.cast()) }
+    }
+    #[inline(always)]
+    fn numbers(self, codes: __m256i) -> __m256 {
+        // SAFETY: the token proves AVX.
+        unsafe { _mm256_castsi256_ps(codes) }
     }
     #[inline(always)]
     fn nibble(self, codes: __m256i, j: usize) -> __m256 {

@@ -109,6 +109,7 @@ impl Tile for Avx512 {
     const WIDE: bool = true;
     const SHAPES: &'static [Shape] =
         &[Shape::new(1, 8), Shape::new(2, 4), Shape::new(4, 4), Shape::new(8, 2), Shape::new(12, 2)];
+    const UNPACK_FROM: [usize; 2] = [2, 2];
 
     #[inline(always)]
     unsafe fn load_f32(self, p: *const f32) -> __m512 {
@@ -165,6 +166,11 @@ impl Tile for Avx512 {
         unsafe { _mm512_loadu_si512(p.cast()) }
     }
     #[inline(always)]
+    fn numbers(self, codes: __m512i) -> __m512 {
+        // SAFETY: the token proves AVX-512 F.
+        unsafe { _mm512_castsi512_ps(codes) }
+    }
+    #[inline(always)]
     fn nibble(self, codes: __m512i, j: usize) -> __m512 {
         // A look-up by the low four bits of a lane: neither masked nor converted.
         // SAFETY: the token proves AVX-512 F.
@@ -194,6 +200,36 @@ impl Tile for Avx512 {
             }
             super::avx2::sum4(eight)
         }
+    }
+    /// Every step adds halves of all vectors side by side, in the order of [`F32s::sum`].
+    #[inline(always)]
+    fn sum8(self, v: [__m512; 8]) -> [f32; 8] {
+        let mut lanes = [0.0; 16];
+        // SAFETY: the token proves AVX-512 F; the array holds 16 elements.
+        unsafe {
+            // Lanes i and i + 8: quarters 0 and 1 are those of one vector, 2 and 3 those of the next.
+            let mut pairs = [v[0]; 4];
+            for i in 0..4 {
+                let (a, b) = (v[2 * i], v[2 * i + 1]);
+                pairs[i] =
+                    _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b));
+            }
+            // Lanes i and i + 4: a quarter for each vector.
+            let mut fours = [v[0]; 2];
+            for i in 0..2 {
+                let (a, b) = (pairs[2 * i], pairs[2 * i + 1]);
+                fours[i] =
+                    _mm512_add_ps(_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0xdd>(a, b));
+            }
+            // Lanes i and i + 2 of both, then i and i + 1.
+            let [a, b] = fours;
+            let two = _mm512_add_ps(
+                _mm512_shuffle_ps::<0b01_00_01_00>(a, b),
+                _mm512_shuffle_ps::<0b11_10_11_10>(a, b),
+            );
+            _mm512_storeu_ps(lanes.as_mut_ptr(), _mm512_add_ps(two, _mm512_movehdup_ps(two)));
+        }
+        [lanes[0], lanes[4], lanes[8], lanes[12], lanes[2], lanes[6], lanes[10], lanes[14]]
     }
     #[inline(always)]
     fn round_i8(self, v: __m512, out: &mut [i8]) {
