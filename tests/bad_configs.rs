@@ -280,12 +280,37 @@ fn families_that_are_not_known() {
         let fragments = [&["c.json: architecture ", found, "; known are "][..], &known].concat();
         table.row(&format!("{edits:?}"), read("dream-f32", edits), "Unsupported", &fragments);
     }
+    // A type of another family than the class.
+    values(&mut table, "llada-moe-f32", "model_type", &["\"sdar_moe\""], "`llada` or `lladamoe`");
+    values(&mut table, "llada2-f32", "model_type", &["\"llada\""], "`llada2_moe`");
     for text in ["[]", "7", "\"sdar\"", "null"] {
         let json = Value::parse("c.json", text.as_bytes()).unwrap();
         let result = Architecture::from_config("c.json", &json);
         table.row(text, result, "Format", &["c.json: found `", text, "expected a JSON object"]);
     }
-    table.finish(9);
+    table.finish(11);
+}
+
+#[test]
+fn two_families_of_one_model_type_are_told_apart() {
+    let family = |name: &str, edits: &[(&str, &str)]| read(name, edits).map(|arch| arch.family);
+    for class in ["[\"LLaDAMoEModelLM\"]", "absent"] {
+        for model_type in ["\"llada\"", "\"lladamoe\""] {
+            let edits = [("architectures", class), ("model_type", model_type)];
+            assert_eq!(family("llada-moe-f32", &edits).unwrap(), "LLaDA-MoE", "{edits:?}");
+        }
+    }
+    assert_eq!(family("llada-f32", &[("architectures", "absent")]).unwrap(), "LLaDA");
+    // LLaDA has no experts, whatever its model type may mean elsewhere.
+    let mut table = Table::default();
+    let experts = read("llada-f32", &[("num_experts", "8")]);
+    table.row("experts", experts, "Unsupported", &["`num_experts` is `8`"]);
+    let dense = read(
+        "llada-moe-f32",
+        &[("architectures", "[\"LLaDAModelLM\"]"), ("num_experts", "absent"), ("qk_layernorm", "false")],
+    );
+    table.row("dense", dense, "Config", &["key `n_heads`: found nothing"]);
+    table.finish(2);
 }
 
 #[test]
@@ -342,6 +367,85 @@ fn experts_that_are_impossible() {
     assert_eq!(sparse(&[("decoder_sparse_step", "2")]), [false, true]);
     assert_eq!(sparse(&[("decoder_sparse_step", "null"), ("mlp_only_layers", "[1]")]), [true, false]);
     assert_eq!(read("sdar-f32", &[]).unwrap().mixture, None);
+}
+
+#[test]
+fn routers_and_shared_experts_that_are_impossible() {
+    let (mut table, moe) = (Table::default(), "llada-moe-f32");
+    let wrong = ["0", "-1", "1.5", "\"8\"", "1e300"];
+    values(&mut table, moe, "num_experts", &wrong, "from 1 to 4096");
+    values(&mut table, moe, "num_experts", &["[8, 8]"], "from 1 to 4096");
+    values(&mut table, moe, "num_experts_per_tok", &["absent", "0", "9"], "from 1 to 8");
+    values(&mut table, moe, "expert_intermediate_size", &wrong, "from 1 to 4194304");
+    values(&mut table, moe, "shared_expert_intermediate_size", &wrong, "from 1 to 4194304");
+    let lists = ["absent", "1", "[1]", "[1,1,1]", "[1,2]", "[1,-1]", "[true,true]"];
+    values(&mut table, moe, "moe_layer_freq", &lists, "num_hidden_layers = 2 numbers, 0 or 1");
+    let one_dense = [("moe_layer_freq", "[0,1]"), ("dense_intermediate_size", "null")];
+    table.row("dense width", read(moe, &one_dense), "Config", &["`dense_intermediate_size`: found nothing"]);
+    let family = "llada2-f32";
+    values(&mut table, family, "num_experts", &wrong, "from 1 to 4096");
+    // 2 of 4 groups of 4.
+    values(&mut table, family, "num_experts_per_tok", &["absent", "0", "9"], "from 1 to 8");
+    values(&mut table, family, "n_group", &["0", "17", "\"4\""], "from 1 to 16");
+    values(&mut table, family, "n_group", &["3", "5", "16"], "a divisor of num_experts = 16");
+    values(&mut table, family, "topk_group", &["0", "5"], "from 1 to 4");
+    values(&mut table, family, "num_shared_experts", &["0", "-1"], "from 1 to");
+    values(&mut table, family, "first_k_dense_replace", &["-1", "4", "1.5"], "from 0 to 3");
+    values(&mut table, family, "routed_scaling_factor", &["absent", "0", "-1", "\"2\"", "1e300"], "a number");
+    values(&mut table, family, "rotary_dim", &["32", "0"], "16, as partial_rotary_factor says");
+    values(&mut table, family, "partial_rotary_factor", &["0", "-1", "1.5", "0.03", "0.1"], "");
+    for (key, value) in [
+        ("use_bias", "true"),
+        ("use_bias", "absent"),
+        ("score_function", "\"softmax\""),
+        ("router_dtype", "\"bf16\""),
+        ("norm_topk_prob", "false"),
+        ("use_rmsnorm", "false"),
+        ("norm_head", "true"),
+        ("norm_softmax", "true"),
+        ("using_split_qkv_in_self_attention", "true"),
+    ] {
+        let result = read(family, &[(key, value)]);
+        table.row(
+            &format!("{key} = {value}"),
+            result,
+            "Unsupported",
+            &[&format!("key `{key}` is "), "only "],
+        );
+    }
+    for (key, value) in [
+        ("moe_router_score_function", "\"sigmoid\""),
+        ("norm_topk_prob", "true"),
+        ("moe_router_enable_expert_bias", "true"),
+        ("router_num_group", "8"),
+        ("router_topk_group", "4"),
+        ("routed_scaling_factor", "2.5"),
+        ("clip_qkv", "8.0"),
+    ] {
+        let result = read(moe, &[(key, value)]);
+        table.row(
+            &format!("{key} = {value}"),
+            result,
+            "Unsupported",
+            &[&format!("key `{key}` is "), "only "],
+        );
+    }
+    table.finish(75);
+
+    let mixture = |name: &str, edits: &[(&str, &str)]| read(name, edits).unwrap().mixture.unwrap();
+    assert_eq!(mixture(moe, &[("moe_layer_freq", "[0,1]")]).sparse.to_vec(), [false, true]);
+    assert_eq!(read(moe, &[("dense_intermediate_size", "absent")]).unwrap().dims.ffn, 28);
+    assert_eq!(mixture(family, &[]).shared, Some(24));
+    assert_eq!(mixture(family, &[("num_shared_experts", "3")]).shared, Some(72));
+    assert_eq!(mixture(family, &[("num_shared_experts", "null")]).shared, None);
+    assert_eq!(mixture(family, &[("first_k_dense_replace", "3")]).sparse.to_vec(), [false; 3]);
+    assert_eq!(read(family, &[]).unwrap().rope.rotated, 16);
+    let inner = [
+        ("partial_rotary_factor", "absent"),
+        ("rope_parameters", r#"{"rope_type": "default", "partial_rotary_factor": 0.25}"#),
+        ("rotary_dim", "absent"),
+    ];
+    assert_eq!(read(family, &inner).unwrap().rope.rotated, 8);
 }
 
 #[test]

@@ -8,7 +8,9 @@ use diffulex::dtype::{DType, as_bytes};
 use diffulex::engine::ModelFiles;
 use diffulex::exec::{Executor, Serial, Threads};
 use diffulex::kernels::{Activations, Level, Rope};
-use diffulex::model::{Architecture, Dims, GenerationConfig, Mixture, Place, Probe, Role, Router, Stage};
+use diffulex::model::{
+    Architecture, Dims, GenerationConfig, Mixture, Names, Place, Probe, Role, Router, Stage,
+};
 use diffulex::tensor::{Rows, TensorView, TokenId};
 use diffulex::weights::{MemorySource, TensorSource};
 use diffulex::{Engine, Error};
@@ -25,8 +27,24 @@ fn architecture(experts: usize, per_token: usize, ffn: usize, normalized: bool) 
     let dims = Dims { vocab: VOCAB, hidden: HIDDEN, layers: 1, head_dim: 8, ..arch.dims };
     let rope = Rope { rotated: dims.head_dim, ..arch.rope };
     let router = Router::Softmax { normalized };
-    let mixture = Mixture { experts, per_token, ffn, router, sparse: vec![true].into() };
+    let mixture = Mixture { experts, per_token, ffn, shared: None, router, sparse: vec![true].into() };
     Architecture { dims, rope, mixture: Some(mixture), ..arch }
+}
+
+/// The same with the router of LLaDA2, and a shared expert of width `shared`.
+fn grouped(
+    experts: usize,
+    per_token: usize,
+    (groups, kept): (usize, usize),
+    shared: Option<usize>,
+) -> Architecture {
+    let arch = architecture(experts, per_token, 5, true);
+    let router = Router::Sigmoid { groups, kept, scale: 2.5, bias: true };
+    let mixture = Mixture { shared, router, ..arch.mixture.clone().unwrap() };
+    // Nobody else in the family has a name for these.
+    static NAMES: std::sync::OnceLock<Names> = std::sync::OnceLock::new();
+    let names = NAMES.get_or_init(|| Names { router_bias: "mlp.gate.expert_bias", ..*arch.names });
+    Architecture { mixture: Some(mixture), names, ..arch }
 }
 
 /// Random weights; those of the router are `router(expert, i)`.
@@ -84,30 +102,57 @@ fn product(w: &[f64], x: &[f64]) -> Vec<f64> {
     w.chunks(x.len()).map(|row| row.iter().zip(x).map(|(w, x)| w * x).sum()).collect()
 }
 
-/// The formula of a row, by what the engine chose: probabilities and weights of the experts, and the output.
+/// The formula of a row, by what the engine chose: scores and weights of the experts, and the output.
 fn oracle(source: &MemorySource, mixture: &Mixture, x: &[f32], chosen: &[usize]) -> [Vec<f64>; 3] {
     let x: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
     let logits = product(&tensor(source, "model.layers.0.mlp.gate.weight"), &x);
     let top = logits.iter().fold(f64::NEG_INFINITY, |top, &x| top.max(x));
     let all: f64 = logits.iter().map(|x| (x - top).exp()).sum();
-    let p = |e: usize| (logits[e] - top).exp() / all;
-    let Router::Softmax { normalized } = mixture.router;
-    let sum = if normalized { chosen.iter().map(|&e| p(e)).sum() } else { 1.0 };
+    let score = |e: usize| match mixture.router {
+        Router::Softmax { .. } => (logits[e] - top).exp() / all,
+        Router::Sigmoid { .. } => 1.0 / (1.0 + (-logits[e]).exp()),
+    };
+    let sum: f64 = chosen.iter().map(|&e| score(e)).sum();
+    let factor = match mixture.router {
+        Router::Softmax { normalized: false } => 1.0,
+        Router::Softmax { normalized: true } => 1.0 / sum,
+        Router::Sigmoid { scale, .. } if mixture.per_token == 1 => f64::from(scale),
+        Router::Sigmoid { scale, .. } => f64::from(scale) / sum,
+    };
     let (mut weights, mut out) = (vec![0.0; mixture.experts], vec![0.0; HIDDEN]);
-    for &e in chosen {
-        weights[e] = p(e) / sum;
-        let matrix =
-            |name: &str| tensor(source, &format!("model.layers.0.mlp.experts.{e}.{name}_proj.weight"));
+    let mut add = |prefix: &str, weight: f64| {
+        let matrix = |name: &str| tensor(source, &format!("model.layers.0.{prefix}{name}_proj.weight"));
         let (gate, up) = (product(&matrix("gate"), &x), product(&matrix("up"), &x));
         let inner: Vec<f64> = gate.iter().zip(up).map(|(g, u)| g / (1.0 + (-g).exp()) * u).collect();
-        out.iter_mut().zip(product(&matrix("down"), &inner)).for_each(|(out, y)| *out += weights[e] * y);
+        out.iter_mut().zip(product(&matrix("down"), &inner)).for_each(|(out, y)| *out += weight * y);
+    };
+    for &e in chosen {
+        weights[e] = score(e) * factor;
+        add(&format!("mlp.experts.{e}."), weights[e]);
     }
-    [(0..mixture.experts).map(p).collect(), weights, out]
+    if mixture.shared.is_some() {
+        add("shared_expert.", 1.0);
+    }
+    [(0..mixture.experts).map(score).collect(), weights, out]
 }
 
-/// The experts of the largest probabilities; equals by their number.
-fn best(scores: &[f32], count: usize) -> Vec<usize> {
+/// The experts of the largest scores in the groups of the largest two; equals by their number.
+fn best(scores: &[f32], mixture: &Mixture) -> Vec<usize> {
+    let count = mixture.per_token;
     let mut order: Vec<usize> = (0..scores.len()).collect();
+    if let Router::Sigmoid { groups, kept, .. } = mixture.router
+        && groups > 1
+    {
+        let size = scores.len() / groups;
+        let sum_of = |group: usize| {
+            let mut group = scores[group * size..][..size].to_vec();
+            group.sort_by(|a, b| b.partial_cmp(a).unwrap());
+            group[0] + group[1]
+        };
+        let mut all: Vec<usize> = (0..groups).collect();
+        all.sort_by(|&a, &b| sum_of(b).partial_cmp(&sum_of(a)).unwrap().then(a.cmp(&b)));
+        order.retain(|e| all[..kept].contains(&(e / size)));
+    }
     order.sort_by(|&a, &b| scores[b].partial_cmp(&scores[a]).unwrap().then(a.cmp(&b)));
     order.truncate(count);
     order
@@ -121,12 +166,19 @@ fn check(arch: &Architecture, source: &MemorySource, rows: usize) -> Vec<Vec<usi
         let engine = engine(arch, source, level, Arc::new(Serial));
         let stages = [Stage::MlpNorm, Stage::RouterScores, Stage::ExpertWeights, Stage::Mlp];
         let [x, scores, weights, out] = seen(&engine, rows, &stages).try_into().unwrap();
+        let biased = matches!(mixture.router, Router::Sigmoid { bias: true, .. });
+        let keys =
+            if biased { seen(&engine, rows, &[Stage::RouterBiased]).remove(0) } else { scores.clone() };
+        let bias = if biased { tensor(source, "model.layers.0.mlp.gate.expert_bias") } else { Vec::new() };
+        for (i, bias) in bias.iter().cycle().enumerate().take(keys.len()) {
+            assert_eq!(keys[i], scores[i] + *bias as f32, "score {i} with its bias");
+        }
         let mut choices = Vec::new();
         for row in 0..rows {
             let row_of = |data: &[f32], width: usize| data[row * width..][..width].to_vec();
-            let chosen = best(&row_of(&scores, mixture.experts), mixture.per_token);
+            let chosen = best(&row_of(&keys, mixture.experts), mixture);
             let [p, w, sum] = oracle(source, mixture, &row_of(&x, HIDDEN), &chosen);
-            for (data, expected, what) in [(&scores, &p, "probability"), (&weights, &w, "weight")] {
+            for (data, expected, what) in [(&scores, &p, "score"), (&weights, &w, "weight")] {
                 for (e, (&found, &expected)) in row_of(data, mixture.experts).iter().zip(expected).enumerate()
                 {
                     let near = (f64::from(found) - expected).abs() <= 1e-5 * expected;
@@ -161,6 +213,51 @@ proptest! {
         let source = weights(&arch, seed, |e, i| ((e * 31 + i * 17 + seed as usize % 97) % 23) as f32 / 23.0 - 0.5);
         check(&arch, &source, rows);
     }
+
+    #[test]
+    fn groups_of_experts_compute_the_formula(
+        groups in 1usize..5,
+        size in 2usize..6,
+        picks in any::<[proptest::sample::Index; 2]>(),
+        shared in proptest::option::of(1usize..9),
+        rows in 1usize..20,
+        seed in any::<u64>(),
+    ) {
+        let kept = picks[0].index(groups) + 1;
+        let arch = grouped(groups * size, picks[1].index(kept * size) + 1, (groups, kept), shared);
+        let source = weights(&arch, seed, |e, i| ((e * 31 + i * 17 + seed as usize % 97) % 23) as f32 / 23.0 - 0.5);
+        check(&arch, &source, rows);
+    }
+}
+
+/// Replaces a tensor of `source`.
+fn replace(source: &mut MemorySource, name: &str, values: &[f32]) {
+    let bytes = Bytes::copy_aligned(as_bytes(values));
+    source.insert(name, TensorView::new(DType::F32, vec![values.len()], bytes).unwrap());
+}
+
+const BIAS: &str = "model.layers.0.mlp.gate.expert_bias";
+
+#[test]
+fn a_bias_chooses_and_does_not_weigh() {
+    let arch = grouped(8, 2, (4, 2), Some(3));
+    let mut source = weights(&arch, 3, |_, _| 0.0);
+    // All experts are equal: the lowest numbers of the lowest groups.
+    replace(&mut source, BIAS, &[0.0; 8]);
+    assert_eq!(check(&arch, &source, 2), [[0, 1], [0, 1]]);
+    // Group 1 has the largest bias, groups 2 and 3 the largest sums, and the two best of these are 5 and 6.
+    replace(&mut source, BIAS, &[0.0, 0.0, 0.9, -0.9, 0.4, 0.5, 0.5, 0.4]);
+    assert_eq!(check(&arch, &source, 2), [[5, 6], [5, 6]]);
+    // Sums that are equal: the lower groups.
+    replace(&mut source, BIAS, &[0.125, 0.375, 0.5, 0.0, 0.25, 0.25, 0.375, 0.125]);
+    assert_eq!(check(&arch, &source, 1), [[2, 1]]);
+}
+
+#[test]
+fn one_expert_of_a_group_router_is_not_divided() {
+    let arch = grouped(6, 1, (1, 1), None);
+    let source = weights(&arch, 5, |e, i| (e + i) as f32 / 40.0 - 0.3);
+    check(&arch, &source, 3);
 }
 
 #[test]
@@ -207,9 +304,23 @@ fn bits_do_not_depend_on_threads_or_on_other_rows() {
 
 #[test]
 fn a_router_that_is_not_finite_is_named() {
-    let arch = architecture(4, 2, 5, true);
-    let source = weights(&arch, 2, |e, i| if (e, i) == (3, 1) { f32::NAN } else { 0.1 });
-    let engine = engine(&arch, &source, Level::detect(), Arc::new(Serial));
+    for (bad, sigmoid) in [(f32::NAN, false), (f32::NAN, true), (f32::INFINITY, true), (f32::INFINITY, false)]
+    {
+        let arch = if sigmoid { grouped(4, 2, (2, 1), None) } else { architecture(4, 2, 5, true) };
+        let source = weights(&arch, 2, |e, i| if (e, i) == (3, 1) { bad } else { 0.1 });
+        not_finite(&arch, &source, "layer 0, router logits");
+    }
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let arch = grouped(4, 2, (2, 1), None);
+        let mut source = weights(&arch, 2, |_, _| 0.1);
+        replace(&mut source, BIAS, &[0.0, bad, 0.0, 0.0]);
+        not_finite(&arch, &source, "layer 0, router scores with bias");
+    }
+}
+
+/// Every weight is NaN, and a generation ends with an error that names the place.
+fn not_finite(arch: &Architecture, source: &MemorySource, place: &str) {
+    let engine = engine(arch, source, Level::detect(), Arc::new(Serial));
     let [weights] = seen(&engine, 2, &[Stage::ExpertWeights]).try_into().unwrap();
     assert_eq!(weights.iter().filter(|x| x.is_nan()).count(), 2 * 2, "two experts of each of two rows");
     let policy = engine.default_policy();
@@ -217,5 +328,5 @@ fn a_router_that_is_not_finite_is_named() {
     let mut session = engine.session().unwrap();
     let error = session.generate(&request, &mut |_| Ok(diffulex::Control::Continue)).expect_err("an error");
     assert!(matches!(error, Error::NotFinite { .. }), "{error}");
-    assert!(error.to_string().ends_with("layer 0, router logits"), "{error}");
+    assert!(error.to_string().ends_with(place), "{error}");
 }

@@ -35,7 +35,7 @@ fn directories() -> Vec<PathBuf> {
 fn check(exec: Arc<dyn Executor + Send + Sync>, level: Level) {
     let options = Options { tolerance: 1e-4, level, exec, kv: KvDtype::F32, text: TEXT };
     let directories = directories();
-    assert_eq!(directories.len(), 11, "ten models and the sampler vectors");
+    assert_eq!(directories.len(), 14, "thirteen models and the sampler vectors");
     let mut failures = Vec::new();
     for dir in directories {
         let name = dir.file_name().unwrap().to_string_lossy().into_owned();

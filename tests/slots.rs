@@ -26,7 +26,7 @@ fn architecture(name: &str) -> Architecture {
 
 /// An architecture of a family with sizes and options of its own.
 fn random_architecture() -> impl Strategy<Value = Architecture> {
-    let family = proptest::sample::select(&["sdar-f32", "sdar-moe-f32", "llada-f32"][..]);
+    let family = proptest::sample::select(&["sdar-f32", "sdar-moe-f32", "llada2-f32", "llada-f32"][..]);
     let sizes = (1..40usize, 1..20usize, 1..20usize, 1..4usize, 1..4usize, 1..3usize, 1..5usize);
     (family, sizes, any::<[bool; 5]>()).prop_map(|(family, sizes, options)| {
         let (vocab, hidden, ffn, layers, n_kv_heads, groups, half) = sizes;
@@ -38,6 +38,7 @@ fn random_architecture() -> impl Strategy<Value = Architecture> {
         let mixture = arch.mixture.clone().map(|mixture| Mixture {
             experts: 1 + hidden % 4,
             per_token: 1,
+            shared: mixture.shared.map(|_| ffn),
             sparse,
             ..mixture
         });

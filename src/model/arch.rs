@@ -69,7 +69,7 @@ pub struct Special {
 }
 
 /// Feed-forward parts that consist of experts, of which a router chooses some for every row.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Mixture {
     /// Experts of a block.
     pub experts: usize,
@@ -77,6 +77,8 @@ pub struct Mixture {
     pub per_token: usize,
     /// Inner width of an expert.
     pub ffn: usize,
+    /// Inner width of the expert that every row goes through beside those chosen, unweighted, if there is one.
+    pub shared: Option<usize>,
     /// How the choice is made and weighed.
     pub router: Router,
     /// Whether each block has experts; else its feed-forward part is dense.
@@ -84,12 +86,23 @@ pub struct Mixture {
 }
 
 /// How experts are chosen and weighed. Equals are chosen by their number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Router {
     /// The most probable ones under a softmax over all, weighed with their probabilities.
     Softmax {
         /// Whether the weights of the chosen ones are divided by their sum.
         normalized: bool,
+    },
+    /// The largest sigmoids, weighed with their share of the sum of the chosen ones. Source: LLaDA2.
+    Sigmoid {
+        /// Groups of equal size that the experts form, in order of their numbers; at least two experts in each of several.
+        groups: usize,
+        /// Groups that a row chooses from: those whose two largest scores have the largest sums.
+        kept: usize,
+        /// What the weights are multiplied with.
+        scale: f32,
+        /// Whether a number for each expert is added to its score for the choice, but not for the weight.
+        bias: bool,
     },
 }
 
@@ -139,6 +152,10 @@ pub struct Names {
     pub experts: &'static str,
     /// The router, a matrix with a row for each expert; empty where the family has none.
     pub router: &'static str,
+    /// The whole name of what is added to the scores of the router for the choice; empty where the family has none.
+    pub router_bias: &'static str,
+    /// What precedes the names of the expert that every row goes through.
+    pub shared: &'static str,
     /// Gate projection.
     pub gate: &'static str,
     /// Up projection.

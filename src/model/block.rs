@@ -20,7 +20,7 @@ use super::slots::{Make, Part, Role};
 use super::{Compute, Segment};
 use crate::cache::{KvPool, PAGE};
 use crate::error::Result;
-use crate::kernels::{self, KeySpan, RopeTable};
+use crate::kernels::{self, KeySpan, Prepared, RopeTable};
 use crate::quant::Matrix;
 
 /// The weights of one block.
@@ -133,7 +133,10 @@ impl Block {
         compute.rms_norm(&scratch.x, &self.ffn_norm, at.arch.norm_eps, &mut scratch.h);
         probe.see(at.layer, Stage::MlpNorm, &scratch.h);
         match &self.ffn {
-            Ffn::Dense(mlp) => mlp.forward(compute, scratch),
+            Ffn::Dense(mlp) => {
+                let Scratch { h, gate, up, prepared, .. } = scratch;
+                mlp.forward(compute, h, gate, up, prepared);
+            }
             Ffn::Experts(mixture, experts) => experts.forward(compute, mixture, at.layer, scratch, probe),
         }
         probe.see(at.layer, Stage::Mlp, &scratch.h);
@@ -215,9 +218,15 @@ impl At<'_> {
 }
 
 impl Mlp<Matrix, Vector> {
-    /// Replaces the rows of `scratch.h` by those of the branch, some at a time.
-    fn forward(&self, compute: &Compute<'_>, scratch: &mut Scratch) {
-        let Scratch { h, gate, up, prepared, .. } = scratch;
+    /// Replaces the rows of `h` by those of the branch, some at a time.
+    pub(super) fn forward(
+        &self,
+        compute: &Compute<'_>,
+        h: &mut Mat,
+        gate: &mut Mat,
+        up: &mut Mat,
+        prepared: &mut Prepared,
+    ) {
         for h in h.pieces_mut(FFN_ROWS) {
             gate.resize(h.len(), self.gate.weight.n());
             up.resize(h.len(), self.up.weight.n());

@@ -44,18 +44,23 @@ impl<'a> Config<'a> {
 
     /// A size from 1 to `limit`, if there is one.
     pub(super) fn optional_size(&self, key: &str, limit: usize) -> Result<Option<usize>> {
-        let Some(value) = self.get(key) else { return Ok(None) };
-        let size = value.as_u64().and_then(|size| usize::try_from(size).ok());
-        match size.filter(|size| (1..=limit).contains(size)) {
-            Some(size) => Ok(Some(size)),
-            None => Err(self.bad(key, &format!("a whole number from 1 to {limit}"))),
-        }
+        self.whole(key, 1..=limit)
     }
 
     /// A size from 1 to `limit`.
     pub(super) fn size(&self, key: &str, limit: usize) -> Result<usize> {
         self.optional_size(key, limit)?
             .ok_or_else(|| self.bad(key, &format!("a whole number from 1 to {limit}")))
+    }
+
+    /// A whole number in `range`, if there is one.
+    pub(super) fn whole(&self, key: &str, range: RangeInclusive<usize>) -> Result<Option<usize>> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let number = value.as_u64().and_then(|number| usize::try_from(number).ok());
+        match number.filter(|number| range.contains(number)) {
+            Some(number) => Ok(Some(number)),
+            None => Err(self.bad(key, &format!("a whole number from {} to {}", range.start(), range.end()))),
+        }
     }
 
     /// A number in `range`, if there is one.

@@ -1,9 +1,13 @@
 //! A feed-forward part that consists of experts: a router chooses some of them for every row.
 //!
 //! ```text
-//! p = softmax(h·Wr);   E(row) = the per_token most probable experts, lowest index first among equals
-//! w(e) = p(e), or p(e) / Σ p over E(row) where the family normalises
-//! out = Σ w(e) expert_e(h) over E(row), by ascending e
+//! s = softmax(h·Wr);   E(row) = the per_token experts of the largest s, lowest index first among equals
+//! w(e) = s(e), or s(e) / Σ s over E(row) where the family normalises
+//!
+//! s = sigmoid(h·Wr);   E(row) = those of the largest s + bias in the groups that are kept (Router::Sigmoid)
+//! w(e) = scale · s(e) / Σ s over E(row), undivided if only one is chosen
+//!
+//! out = Σ w(e) expert_e(h) over E(row), by ascending e;   out += shared(h), if the family has that
 //! ```
 //!
 //! Rows are gathered by expert, so that the matrices of an expert are read once for all rows that chose it; the GEMMs of all
@@ -27,7 +31,11 @@ use std::ops::Range;
 pub(super) struct Experts<M, V> {
     /// `[experts, hidden]`, always f32: the choice is discrete, so no rounding may come before it.
     router: Linear<M, V>,
+    /// `[experts]`, added to the scores for the choice, if the family has that.
+    bias: Option<V>,
     experts: Vec<Mlp<M, V>>,
+    /// The expert that every row goes through, if the family has one.
+    shared: Option<Mlp<M, V>>,
 }
 
 impl<M, V> Experts<M, V> {
@@ -39,9 +47,13 @@ impl<M, V> Experts<M, V> {
         let (hidden, names) = (arch.dims.hidden, arch.names);
         let outputs = [(names.router, mixture.experts)];
         let [router] = part.linears(Role::Router, outputs, hidden, false)?;
-        let expert = |i| Mlp::new(arch, mixture.ffn, &mut part.expert(names.experts, i));
-        let experts = (0..mixture.experts).map(expert).collect::<Result<_>>()?;
-        Ok(Self { router, experts })
+        let biased = matches!(mixture.router, Router::Sigmoid { bias: true, .. });
+        let bias = biased.then(|| part.vector(names.router_bias, mixture.experts, Role::Bias)).transpose()?;
+        let mut expert = |i| Mlp::new(arch, mixture.ffn, &mut part.expert(names.experts, i));
+        let experts = (0..mixture.experts).map(&mut expert).collect::<Result<_>>()?;
+        let shared =
+            mixture.shared.map(|ffn| Mlp::new(arch, ffn, &mut part.part(names.shared))).transpose()?;
+        Ok(Self { router, bias, experts, shared })
     }
 }
 
@@ -55,8 +67,12 @@ struct Pick {
 /// Which rows go through which experts, and memory for that.
 #[derive(Default)]
 pub(super) struct Routes {
-    /// Logits of the router, then probabilities, `[rows, experts]`.
+    /// Logits of the router, then their softmax or sigmoids, `[rows, experts]`.
     scores: Mat,
+    /// The scores with their bias, `[rows, experts]`, where there is one.
+    biased: Mat,
+    /// What the expert that every row goes through makes of them, `[rows, hidden]`, where there is one.
+    shared: Mat,
     /// What the rows chose, `[rows][per_token]`, by ascending expert in each row.
     picks: Vec<Pick>,
     /// Where the gathered rows of every expert begin, and one more for the end.
@@ -73,8 +89,9 @@ impl Routes {
     /// Floats that a pass over `rows` rows of `hidden` numbers needs.
     pub(super) fn floats(mixture: &Mixture, rows: usize, hidden: usize) -> usize {
         let picks = rows.min(FFN_ROWS) * mixture.per_token;
+        let shared = mixture.shared.map_or(0, |ffn| rows * hidden + 2 * rows.min(FFN_ROWS) * ffn);
         // The gathered rows and their prepared forms, twice where a matrix unit wants one of its own.
-        rows * mixture.experts + picks * (3 * hidden + 2 * mixture.ffn)
+        2 * rows * mixture.experts + shared + picks * (3 * hidden + 2 * mixture.ffn)
     }
 }
 
@@ -93,9 +110,18 @@ impl Experts<Matrix, Vector> {
         routes.scores.resize(rows, mixture.experts);
         compute.project(h.rows(), prepared, [self.router.to(&mut routes.scores)]);
         probe.see(layer, Stage::RouterLogits, &routes.scores);
-        routes.choose(compute.kernels, mixture);
+        routes.score(compute.kernels, mixture);
         probe.see(layer, Stage::RouterScores, &routes.scores);
+        let biased = routes.add_bias(self.bias.as_deref());
+        if biased {
+            probe.see(layer, Stage::RouterBiased, &routes.biased);
+        }
+        routes.choose(compute.kernels, mixture, biased);
         probe.see_made(layer, Stage::ExpertWeights, mixture.experts, || routes.weights(mixture));
+        if let Some(shared) = &self.shared {
+            routes.shared.copy_from(h);
+            shared.forward(compute, &mut routes.shared, gate, up, prepared);
+        }
         for start in (0..rows).step_by(FFN_ROWS) {
             let piece = start..(start + FFN_ROWS).min(rows);
             let picks = piece.start * mixture.per_token..piece.end * mixture.per_token;
@@ -105,6 +131,11 @@ impl Experts<Matrix, Vector> {
             }
             self.run(compute, routes, gate, up);
             routes.combine(compute, mixture, &picks, h.part_mut(&piece));
+        }
+        probe.see(layer, Stage::Routed, h);
+        if self.shared.is_some() {
+            probe.see(layer, Stage::Shared, &routes.shared);
+            compute.add(h, &routes.shared);
         }
     }
 
@@ -139,24 +170,59 @@ impl Experts<Matrix, Vector> {
 }
 
 impl Routes {
-    /// Turns the logits of the router into probabilities and chooses the experts of every row.
-    fn choose(&mut self, kernels: &Kernels, mixture: &Mixture) {
-        self.picks.clear();
-        let mut order: Vec<usize> = Vec::with_capacity(mixture.experts);
+    /// Turns the logits of the router into scores.
+    fn score(&mut self, kernels: &Kernels, mixture: &Mixture) {
         let mut scores = self.scores.rows_mut();
         for i in 0..scores.len() {
-            let row = scores.row_mut(i);
-            softmax(kernels, row);
+            match mixture.router {
+                Router::Softmax { .. } => softmax(kernels, scores.row_mut(i)),
+                Router::Sigmoid { .. } => sigmoid(kernels, scores.row_mut(i)),
+            }
+        }
+    }
+
+    /// Adds what the choice is biased by, if there is something; says whether.
+    fn add_bias(&mut self, bias: Option<&[f32]>) -> bool {
+        let Some(bias) = bias else { return false };
+        self.biased.copy_from(&self.scores);
+        let mut biased = self.biased.rows_mut();
+        for i in 0..biased.len() {
+            biased.row_mut(i).iter_mut().zip(bias).for_each(|(score, bias)| *score += bias);
+        }
+        true
+    }
+
+    /// Chooses the experts of every row.
+    fn choose(&mut self, kernels: &Kernels, mixture: &Mixture, biased: bool) {
+        self.picks.clear();
+        let k = mixture.per_token;
+        let (mut order, mut groups) = (Vec::with_capacity(mixture.experts), Vec::new());
+        for i in 0..self.scores.rows().len() {
+            let scores = self.scores.rows();
+            let scores = scores.row(i);
+            let keys = if biased { self.biased.rows().row(i) } else { scores };
             order.clear();
-            order.extend(0..mixture.experts);
-            order.sort_by(|&a, &b| row[b].total_cmp(&row[a]));
-            let chosen = &mut order[..mixture.per_token];
-            let sum = match mixture.router {
-                Router::Softmax { normalized: true } => chosen.iter().map(|&e| row[e]).sum(),
-                Router::Softmax { normalized: false } => 1.0,
+            match mixture.router {
+                Router::Sigmoid { groups: n, kept, .. } if kept < n => {
+                    let size = mixture.experts / n;
+                    best_groups(keys, size, kept, &mut groups);
+                    order.extend(groups.iter().flat_map(|&(_, group)| group * size..(group + 1) * size));
+                }
+                _ => order.extend(0..mixture.experts),
+            }
+            largest(&mut order, k, |e| keys[e]);
+            let chosen = &mut order[..k];
+            let sum: f32 = chosen.iter().map(|&e| scores[e]).sum();
+            let (divisor, scale) = match mixture.router {
+                Router::Softmax { normalized: true } => (sum, 1.0),
+                Router::Softmax { normalized: false } => (1.0, 1.0),
+                Router::Sigmoid { scale, .. } => (if k > 1 { sum + 1e-20 } else { 1.0 }, scale),
             };
+            // A bias that is not finite decides without showing in any weight.
+            let scale = if biased && kernels.scan(keys).bad { f32::NAN } else { scale };
             chosen.sort_unstable();
-            self.picks.extend(chosen.iter().map(|&expert| Pick { expert, weight: row[expert] / sum }));
+            let pick = |&expert: &usize| Pick { expert, weight: scores[expert] / divisor * scale };
+            self.picks.extend(chosen.iter().map(pick));
         }
     }
 
@@ -211,4 +277,40 @@ fn softmax(kernels: &Kernels, row: &mut [f32]) {
     }
     let sum = kernels.exp_sums(row, scan.max, 1.0).sum;
     kernels.softmax(row, scan.max, 1.0, sum as f32);
+}
+
+/// Sigmoids in place; NaN if an entry is NaN or infinite. In f64, so that the exponential functions of all machines round to the same f32.
+fn sigmoid(kernels: &Kernels, row: &mut [f32]) {
+    if kernels.scan(row).bad {
+        return row.fill(f32::NAN);
+    }
+    row.iter_mut().for_each(|x| *x = (1.0 / (1.0 + (-f64::from(*x)).exp())) as f32);
+}
+
+/// Moves the `count` entries of the largest keys to the front of `order`, in that order; equals by ascending entry.
+fn largest(order: &mut [usize], count: usize, key: impl Fn(usize) -> f32) {
+    let compare = |&a: &usize, &b: &usize| key(b).total_cmp(&key(a)).then(a.cmp(&b));
+    if count < order.len() {
+        order.select_nth_unstable_by(count, compare);
+    }
+    order[..count].sort_unstable_by(compare);
+}
+
+/// The `kept` groups of `size` entries whose two largest have the largest sums; equals by their number.
+fn best_groups(keys: &[f32], size: usize, kept: usize, groups: &mut Vec<(f32, usize)>) {
+    groups.clear();
+    let two_largest = |group: &[f32]| {
+        let mut best = [f32::NEG_INFINITY; 2];
+        for &key in group {
+            if key > best[0] {
+                best = [key, best[0]];
+            } else if key > best[1] {
+                best[1] = key;
+            }
+        }
+        best[0] + best[1]
+    };
+    groups.extend(keys.chunks_exact(size).map(two_largest).zip(0..));
+    groups.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    groups.truncate(kept);
 }

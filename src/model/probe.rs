@@ -28,10 +28,16 @@ pub enum Stage {
     MlpNorm,
     /// Logits of the router over the experts of a block, `[rows, experts]`.
     RouterLogits,
-    /// Their probabilities, `[rows, experts]`.
+    /// Their softmax or sigmoids, `[rows, experts]`.
     RouterScores,
+    /// What the choice goes by, where that is the scores with a bias, `[rows, experts]`.
+    RouterBiased,
     /// The weights of the chosen experts, 0 for the others, `[rows, experts]`.
     ExpertWeights,
+    /// The weighted sum of the chosen experts, `[rows, hidden]`.
+    Routed,
+    /// The expert that every row goes through, if there is one, `[rows, hidden]`.
+    Shared,
     /// Feed-forward branch before the residual add, `[rows, hidden]`.
     Mlp,
     /// Residual stream after the block, `[rows, hidden]`.
@@ -63,7 +69,10 @@ impl fmt::Display for Place {
             Stage::MlpNorm => "norm before the feed-forward part",
             Stage::RouterLogits => "router logits",
             Stage::RouterScores => "router probabilities",
+            Stage::RouterBiased => "router scores with bias",
             Stage::ExpertWeights => "expert weights",
+            Stage::Routed => "sum of the chosen experts",
+            Stage::Shared => "shared expert",
             Stage::Mlp => "feed-forward output",
             Stage::Block => "residual stream",
             Stage::FinalNorm => "final norm",

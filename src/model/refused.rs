@@ -69,7 +69,7 @@ pub(super) fn check(config: &Config<'_>, read: &[&str]) -> Result<()> {
             return Err(config.unsupported(key, "false or null"));
         }
     }
-    for key in FACTORS {
+    for key in FACTORS.iter().filter(|key| !read.contains(key)) {
         if config.get(key).is_some_and(|value| value.as_f64() != Some(1.0)) {
             return Err(config.unsupported(key, "1 or null"));
         }
@@ -85,6 +85,24 @@ pub(super) fn check(config: &Config<'_>, read: &[&str]) -> Result<()> {
 pub(super) fn one_of(config: &Config<'_>, key: &str, known: &str) -> Result<()> {
     match config.text(key)? {
         Some(found) if found != known => Err(config.unsupported(key, &format!("\"{known}\""))),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses another value than `known` under `key`.
+pub(super) fn unless(config: &Config<'_>, key: &str, known: bool) -> Result<()> {
+    match config.optional_flag(key)? {
+        Some(found) if found != known => Err(config.unsupported(key, &format!("{known} or null"))),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses another number than `known` under `key`.
+pub(super) fn unless_number(config: &Config<'_>, key: &str, known: f64) -> Result<()> {
+    match config.get(key) {
+        Some(found) if found.as_f64() != Some(known) => {
+            Err(config.unsupported(key, &format!("{known} or null")))
+        }
         _ => Ok(()),
     }
 }

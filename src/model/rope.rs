@@ -14,28 +14,38 @@ const THETA: RangeInclusive<f64> = 1.0..=1e12;
 /// What texts may grow by, and other factors.
 const FACTOR: RangeInclusive<f64> = 1.0..=1e6;
 
+const SCALABLE: &[&str] = &["default", "linear", "yarn"];
+/// How many elements of a head are rotated, as a part of it.
+const PARTIAL: &str = "partial_rotary_factor";
+
 /// RoPE of a family that scales as transformers does.
 pub(super) fn scalable(config: &Config<'_>, dims: &Dims) -> Result<Rope> {
-    read(config, dims, &["default", "linear", "yarn"])
+    read(config, dims, SCALABLE, false)
+}
+
+/// The same, for a family that may rotate a part of a head only.
+pub(super) fn partial(config: &Config<'_>, dims: &Dims) -> Result<Rope> {
+    read(config, dims, SCALABLE, true)
 }
 
 /// RoPE of a family that does not scale.
 pub(super) fn plain(config: &Config<'_>, dims: &Dims) -> Result<Rope> {
-    read(config, dims, &["default"])
+    read(config, dims, &["default"], false)
 }
 
-/// The types `known` may be asked for.
-fn read(config: &Config<'_>, dims: &Dims, known: &[&str]) -> Result<Rope> {
-    let (mut scaling, mut theta) = (RopeScaling::None, None);
+/// The types `known` may be asked for; `partial` says whether a part of a head may.
+fn read(config: &Config<'_>, dims: &Dims, known: &[&str], partial: bool) -> Result<Rope> {
+    let (mut scaling, mut theta, mut factor) = (RopeScaling::None, None, None);
     for key in ["rope_scaling", "rope_parameters"] {
         let Some(value) = config.get(key) else { continue };
         let inner = Config::new(config.file, value).map_err(|_| config.bad(key, "an object"))?;
-        let found = Parameters { config, key, inner, dims }.scaling(known)?;
+        let found = Parameters { config, key, inner, dims, partial }.scaling(known)?;
         if scaling != RopeScaling::None && found != scaling {
             return Err(config.bad(key, "the same as in rope_scaling"));
         }
         scaling = found;
         theta = theta.or(inner.optional_real("rope_theta", THETA)?);
+        factor = factor.or(inner.optional_real(PARTIAL, 0.0..=1.0)?);
     }
     let theta = match (config.optional_real("rope_theta", THETA)?, theta) {
         (Some(a), Some(b)) if a != b => {
@@ -44,7 +54,25 @@ fn read(config: &Config<'_>, dims: &Dims, known: &[&str]) -> Result<Rope> {
         (Some(theta), _) | (None, Some(theta)) => theta,
         (None, None) => config.real("rope_theta", THETA)?,
     };
-    Ok(Rope { theta, rotated: dims.head_dim, scaling })
+    let rotated = if partial { rotated(config, dims, factor)? } else { dims.head_dim };
+    Ok(Rope { theta, rotated, scaling })
+}
+
+/// How many elements of a head are rotated; `inner` is the factor in `rope_parameters`.
+fn rotated(config: &Config<'_>, dims: &Dims, inner: Option<f64>) -> Result<usize> {
+    let factor = match (config.optional_real(PARTIAL, 0.0..=1.0)?, inner) {
+        (Some(a), Some(b)) if a != b => {
+            return Err(config.bad(PARTIAL, &format!("{b}, as in rope_parameters")));
+        }
+        (outer, inner) => outer.or(inner).unwrap_or(1.0),
+    };
+    let rotated = (dims.head_dim as f64 * factor) as usize;
+    if rotated == 0 || !rotated.is_multiple_of(2) {
+        let expected =
+            format!("a factor that rotates an even number of the {} elements of a head", dims.head_dim);
+        return Err(config.bad(PARTIAL, &expected));
+    }
+    Ok(rotated)
 }
 
 /// The object under `rope_scaling` or `rope_parameters`.
@@ -53,6 +81,7 @@ struct Parameters<'a> {
     key: &'static str,
     inner: Config<'a>,
     dims: &'a Dims,
+    partial: bool,
 }
 
 impl Parameters<'_> {
@@ -64,15 +93,15 @@ impl Parameters<'_> {
         let Some(kind) = kind.filter(|kind| known.contains(kind)) else {
             return Err(config.unsupported(key, &format!("null or the type \"{}\"", known.join("\", \""))));
         };
-        if inner.optional_real("partial_rotary_factor", 0.0..=1.0)?.is_some_and(|factor| factor != 1.0) {
-            return Err(inner.unsupported("partial_rotary_factor", "1"));
+        if !self.partial && inner.optional_real(PARTIAL, 0.0..=1.0)?.is_some_and(|factor| factor != 1.0) {
+            return Err(inner.unsupported(PARTIAL, "1"));
         }
         let (keys, scaling): (&[&str], _) = match kind {
             "linear" => (&["factor"], RopeScaling::Linear { factor: inner.real("factor", FACTOR)? }),
             "yarn" => (YARN, RopeScaling::Yarn(self.yarn()?)),
             _ => (&[], RopeScaling::None),
         };
-        let general = ["rope_theta", "rope_type", "type", "partial_rotary_factor"];
+        let general = ["rope_theta", "rope_type", "type", PARTIAL];
         let mut entries = config.get(key).and_then(Value::entries).unwrap_or_default().iter();
         match entries.find(|(key, _)| !general.contains(&key.as_str()) && !keys.contains(&key.as_str())) {
             None => Ok(scaling),

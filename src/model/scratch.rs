@@ -28,6 +28,12 @@ impl Mat {
         self.data.resize(rows * width, 0.0);
     }
 
+    /// Makes it the same as another one.
+    pub(super) fn copy_from(&mut self, other: &Self) {
+        self.resize(other.rows().len(), other.width);
+        self.data.copy_from_slice(&other.data);
+    }
+
     /// All rows.
     pub(super) fn rows(&self) -> Rows<'_> {
         Rows::new(&self.data, self.width)

@@ -134,6 +134,12 @@ impl<'a, F: Make> Part<'a, F> {
         self.make.vector(slot, 0..width)
     }
 
+    /// A vector of `width` numbers under its whole name.
+    pub(super) fn vector(&mut self, name: &str, width: usize, role: Role) -> Result<F::Vector> {
+        let slot = self.slot(name, "", vec![width], role);
+        self.make.vector(slot, 0..width)
+    }
+
     /// Linear layers of `k` inputs that are used together, by name and number of outputs, with or without biases. Those of
     /// one name share a tensor, each after the other.
     pub(super) fn linears<const N: usize>(

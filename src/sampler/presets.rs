@@ -10,12 +10,17 @@ use crate::error::{Error, Result};
 type Preset = (&'static str, &'static str, fn() -> Policy);
 
 /// Every named policy.
-const PRESETS: [Preset; 15] = [
+const PRESETS: [Preset; 16] = [
     ("sdar-dynamic", "SDAR: what exceeds the threshold, at least the schedule's share", sdar_dynamic),
     ("sdar-static", "SDAR: the schedule's share, surest first", sdar_static),
     ("sdar-sequential", "SDAR: the schedule's share, left to right", sdar_sequential),
     ("sdar-entropy", "SDAR: as many positions as an entropy budget allows", sdar_entropy),
     ("fast-dllm-v2", "Fast-dLLM v2: what exceeds the threshold, sub-block by sub-block", fast_dllm_v2),
+    (
+        "llada2-threshold",
+        "LLaDA2.0: what exceeds the threshold, at least the schedule's share",
+        llada2_threshold,
+    ),
     ("llada-low-confidence", "LLaDA: the schedule's share, surest first", llada),
     ("llada-random", "LLaDA: the schedule's share, at random", llada_random),
     ("llada-threshold", "Fast-dLLM on LLaDA: what reaches the threshold", llada_threshold),
@@ -95,6 +100,10 @@ fn fast_dllm_v2() -> Policy {
         merge_commit: false,
         ..sdar(Unmask::Threshold { tau: 0.9, strict: true, floor: Floor::One, capped: false })
     }
+}
+
+fn llada2_threshold() -> Policy {
+    sdar(Unmask::Threshold { tau: 0.95, strict: true, floor: Floor::Quota, capped: false })
 }
 
 fn llada() -> Policy {

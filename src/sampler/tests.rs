@@ -81,6 +81,7 @@ fn every_named_policy_is_valid_and_has_the_parts_of_its_paper() {
         ("sdar-sequential", Score::Probability, Unmask::LeftToRight, Block),
         ("sdar-entropy", Score::NegEntropy, Unmask::EntropyBudget { bound: 0.35 }, Block),
         ("fast-dllm-v2", Score::Probability, at_least(0.9, Floor::One, true), Block),
+        ("llada2-threshold", Score::Probability, at_least(0.95, Floor::Quota, true), Block),
         ("llada-low-confidence", Score::Probability, top_k, Nothing),
         ("llada-random", Score::Random, top_k, Nothing),
         ("llada-threshold", Score::Probability, reaches, Nothing),
@@ -100,7 +101,8 @@ fn every_named_policy_is_valid_and_has_the_parts_of_its_paper() {
         assert_eq!((policy.score, policy.unmask, policy.cache), (score, unmask, cache), "{name}");
         assert_eq!(policy.draw.temperature, 0.0, "{name} is not greedy");
         assert!(policy.draw.filters.is_off() && policy.guidance == 0.0, "{name}");
-        assert_eq!(policy.merge_commit, name.starts_with("sdar"), "{name}");
+        let merges = name.starts_with("sdar") || name.starts_with("llada2");
+        assert_eq!(policy.merge_commit, merges, "{name}");
         assert_eq!(policy.stop_inside_block, name == "fast-dllm-v2", "{name}");
     }
     let plans = [Nothing, CachePlan::Prefix, CachePlan::Dual, Block, SubBlock];

@@ -4,10 +4,12 @@ use super::*;
 use diffulex::exec::{Executor, Threads};
 use diffulex::model::Probe;
 
-const MODELS: [&str; 9] = [
+const MODELS: [&str; 11] = [
     "sdar-f32",
     "sdar-hd128-sharded",
     "sdar-moe-f32",
+    "llada-moe-f32",
+    "llada2-f32",
     "fastdllm2-f32",
     "fastdllm2-untied",
     "llada-f32",

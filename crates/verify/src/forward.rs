@@ -148,8 +148,10 @@ fn place(name: &str) -> Option<Place> {
         "router_logits" => Stage::RouterLogits,
         "router_scores" => Stage::RouterScores,
         "expert_ids" | "expert_weights" => Stage::ExpertWeights,
-        // Without shared experts the routed ones are the whole branch.
-        "routed" | "mlp" => Stage::Mlp,
+        "router_biased" => Stage::RouterBiased,
+        "routed" => Stage::Routed,
+        "shared" => Stage::Shared,
+        "mlp" => Stage::Mlp,
         _ => return None,
     };
     Some(Place { layer: Some(layer.parse().ok()?), stage })
