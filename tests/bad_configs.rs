@@ -430,7 +430,7 @@ fn routers_and_shared_experts_that_are_impossible() {
             &[&format!("key `{key}` is "), "only "],
         );
     }
-    table.finish(75);
+    table.finish(76);
 
     let mixture = |name: &str, edits: &[(&str, &str)]| read(name, edits).unwrap().mixture.unwrap();
     assert_eq!(mixture(moe, &[("moe_layer_freq", "[0,1]")]).sparse.to_vec(), [false, true]);

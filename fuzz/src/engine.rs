@@ -149,8 +149,10 @@ fn generate(engine: &Engine, request: &Request<'_>, cancel_after: usize) -> diff
                 passes += 1;
                 prefill += usize::from(kind == PassKind::Prefill);
             }
-            Event::Revealed { tokens, .. } => {
-                assert!(!tokens.is_empty(), "a step without progress");
+            Event::Revealed { tokens, edits, candidates, .. } => {
+                let quiet = request.policy.editing.is_some() && candidates.is_empty();
+                assert!(!tokens.is_empty() || quiet, "a step without progress");
+                assert!(edits.is_empty() || request.policy.editing.is_some(), "{edits:?}");
                 assert!(tokens.iter().all(|c| c.token != mask && (c.token as usize) < vocab), "{tokens:?}");
                 revealed += tokens.len();
             }

@@ -3,7 +3,8 @@
 use arbitrary::{Result, Unstructured};
 use diffulex::Policy;
 use diffulex::sampler::{
-    Basis, CachePlan, Draw, DrawKind, FilterOrder, Filters, Floor, Pace, Schedule, Score, Steps, Unmask,
+    Basis, CachePlan, Draw, DrawKind, EarlyStop, Editing, FilterOrder, Filters, Floor, Pace, Schedule, Score,
+    Steps, Unmask,
 };
 
 /// A number that a user might give, or any.
@@ -35,7 +36,11 @@ pub(crate) fn policy(u: &mut Unstructured<'_>) -> Result<Policy> {
         unmask: unmask(u)?,
         cache: *u.choose(&plans)?,
         guidance: if u.arbitrary()? { real(u)? } else { 0.0 },
-        stop_inside_block: u.arbitrary()?,
+        early_stop: *u.choose(&[EarlyStop::Never, EarlyStop::Settled, EarlyStop::Revealed])?,
+        editing: match u.arbitrary()? {
+            true => Some(Editing { tau: real(u)?.into(), passes: u.int_in_range(0..=4)? }),
+            false => None,
+        },
         merge_commit: u.arbitrary()?,
     })
 }
@@ -74,7 +79,7 @@ fn unmask(u: &mut Unstructured<'_>) -> Result<Unmask> {
         1 => Unmask::Threshold {
             tau: real(u)?.into(),
             strict: u.arbitrary()?,
-            floor: *u.choose(&[Floor::One, Floor::Quota])?,
+            floor: *u.choose(&[Floor::Count(1), Floor::Count(3), Floor::Quota])?,
             capped: u.arbitrary()?,
         },
         2 => Unmask::Factor { factor: real(u)?.into() },

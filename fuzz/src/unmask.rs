@@ -103,8 +103,8 @@ fn check_choice(u: &mut Unstructured<'_>, policy: &Policy) -> Result<()> {
     assert!(sorted.last().is_none_or(|&last| last < n), "{chosen:?} of {n} candidates");
     let promised = match policy.unmask {
         Unmask::TopK { .. } | Unmask::LeftToRight => want.count.min(n)..=want.count.min(n),
-        Unmask::Threshold { floor: Floor::One, capped: false, .. }
-        | Unmask::Factor { .. }
+        Unmask::Threshold { floor: Floor::Count(count), capped: false, .. } => count.min(n)..=n,
+        Unmask::Factor { .. }
         | Unmask::EntropyBudget { .. } => 1.min(n)..=n,
         Unmask::Threshold { floor: Floor::Quota, .. } => want.count.min(n)..=n,
         Unmask::Threshold { capped: true, .. } => 1.min(n).min(want.count)..=want.count.min(n),

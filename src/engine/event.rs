@@ -1,6 +1,6 @@
 //! What a decoding loop tells its caller while it runs.
 
-use crate::sampler::{Candidate, Canvas};
+use crate::sampler::{Candidate, Canvas, Edit};
 use std::ops::Range;
 
 /// Why a forward pass is made.
@@ -30,10 +30,12 @@ pub enum Event<'a> {
         /// The sequence.
         canvas: &'a Canvas,
     },
-    /// Masks became tokens.
+    /// Masks became tokens, and tokens other ones.
     Revealed {
         /// Which, with their scores.
         tokens: &'a [Candidate],
+        /// Revealed tokens that changed. Empty unless the policy edits; then both lists are empty after a pass that changed nothing.
+        edits: &'a [Edit],
         /// Everything that was drawn for masked positions in this step, what stays masked included. Empty for a token that no
         /// step drew (the first one of a block, where the commit of the block before predicts it).
         candidates: &'a [Candidate],

@@ -63,6 +63,8 @@ pub struct Generation {
     pub filled: Vec<Range<usize>>,
     /// Token for the position after the canvas, where the last commit predicted one.
     pub carried: Option<TokenId>,
+    /// How often a revealed token changed.
+    pub edited: usize,
     /// Forward passes, prefill included. A pass with guidance counts once.
     pub nfe: usize,
     /// Forward passes over the prompt.

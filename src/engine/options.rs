@@ -51,7 +51,7 @@ enum Slot {
 }
 
 /// Every decode option, in the order of the help.
-pub static OPTIONS: [DecodeOption; 18] = [
+pub static OPTIONS: [DecodeOption; 20] = [
     DecodeOption {
         name: "strategy",
         value: "NAME",
@@ -147,6 +147,22 @@ pub static OPTIONS: [DecodeOption; 18] = [
         help: "Reveal as many as this entropy budget allows, in nats",
         group: "rule",
         slot: Slot::Real64(|o| &mut o.entropy_bound),
+    },
+    DecodeOption {
+        name: "edit-threshold",
+        value: "P",
+        range: "from 0 to 1",
+        help: "Change revealed tokens of the block in work where another one is surer than P (block-causal models)",
+        group: "",
+        slot: Slot::Real64(|o| &mut o.edit_threshold),
+    },
+    DecodeOption {
+        name: "edit-passes",
+        value: "N",
+        range: "from 0 on",
+        help: "Passes over a finished block at most, in which its tokens may change [default: 16]",
+        group: "",
+        slot: Slot::Whole(|o| &mut o.edit_passes),
     },
     DecodeOption {
         name: "confidence",

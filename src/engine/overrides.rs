@@ -4,7 +4,7 @@ use super::Engine;
 use super::options::OPTIONS;
 use crate::cache::Attention;
 use crate::error::{Error, Result};
-use crate::sampler::{CachePlan, Floor, Pace, Policy, Score, Steps, Unmask};
+use crate::sampler::{CachePlan, Editing, Floor, Pace, Policy, Score, Steps, Unmask};
 
 /// Changes to a policy, by the names of the decode options ([`OPTIONS`]). What is `None` stays as it is.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -33,6 +33,10 @@ pub struct Overrides {
     pub factor: Option<f64>,
     /// Reveal as many as this entropy budget allows, in nats.
     pub entropy_bound: Option<f64>,
+    /// Change tokens of the block in work if another one is surer than this.
+    pub edit_threshold: Option<f64>,
+    /// Passes over a block without masks, in which its tokens may change.
+    pub edit_passes: Option<usize>,
     /// How sure the model is of a token.
     pub confidence: Option<Score>,
     /// Randomness in the choice of positions; 0 is off.
@@ -141,7 +145,8 @@ fn unmasking(overrides: &Overrides, policy: &mut Policy) -> Result<()> {
         match &mut policy.unmask {
             Unmask::Threshold { tau, .. } => *tau = value,
             unmask => {
-                *unmask = Unmask::Threshold { tau: value, strict: false, floor: Floor::One, capped: false }
+                *unmask =
+                    Unmask::Threshold { tau: value, strict: false, floor: Floor::Count(1), capped: false }
             }
         }
         comparable(policy);
@@ -156,6 +161,13 @@ fn unmasking(overrides: &Overrides, policy: &mut Policy) -> Result<()> {
         policy.unmask = Unmask::EntropyBudget { bound };
         policy.score = Score::NegEntropy;
         without_schedule(overrides, policy);
+    }
+    if let Some(tau) = overrides.edit_threshold {
+        policy.editing = Some(Editing { tau, passes: policy.editing.map_or(16, |editing| editing.passes) });
+    }
+    if let Some(passes) = overrides.edit_passes {
+        let Some(editing) = &mut policy.editing else { return Err(useless("edit-passes", "edits")) };
+        editing.passes = passes;
     }
     if let Some(value) = overrides.alg_temp {
         let Unmask::TopK { alg_temp } = &mut policy.unmask else {

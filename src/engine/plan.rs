@@ -3,7 +3,7 @@
 use super::generation::Request;
 use crate::cache::Attention;
 use crate::error::{Error, Result};
-use crate::model::Architecture;
+use crate::model::{Alignment, Architecture};
 use crate::sampler::{CachePlan, Canvas, Policy};
 use std::ops::Range;
 
@@ -20,6 +20,14 @@ pub(super) fn block_of(arch: &Architecture, policy: &Policy) -> Result<Option<us
             format!("`{}` given, {family} models know {expected}", policy.cache.name()),
         ))
     };
+    if policy.editing.is_some()
+        && (arch.attention == Attention::Bidirectional || arch.alignment == Alignment::Shifted)
+    {
+        let family = arch.family;
+        let reason =
+            format!("given, but the blocks of {family} models are not predicted from themselves alone");
+        return Err(Error::option("edit-threshold", reason));
+    }
     match (arch.attention, policy.cache) {
         (Attention::BlockCausal { block }, CachePlan::Block | CachePlan::SubBlock) => {
             let block = policy.schedule.block.unwrap_or(block);

@@ -1,6 +1,6 @@
 //! [`Canvas`]: the sequence that is being denoised, with masks where nothing is known yet.
 
-use super::Candidate;
+use super::{Candidate, Edit};
 use crate::tensor::TokenId;
 use std::ops::Range;
 
@@ -10,6 +10,10 @@ pub struct Canvas {
     ids: Vec<TokenId>,
     mask: TokenId,
     prompt: usize,
+    /// Masked positions of the prompt, in order.
+    gaps: Box<[usize]>,
+    /// Revealed tokens from here on may change.
+    fixed: usize,
 }
 
 impl Canvas {
@@ -21,7 +25,8 @@ impl Canvas {
         assert!(len >= prompt.len(), "a canvas of {len} positions for a prompt of {}", prompt.len());
         let mut ids = prompt.to_vec();
         ids.resize(len, mask);
-        Self { ids, mask, prompt: prompt.len() }
+        let gaps = (0..prompt.len()).filter(|&pos| ids[pos] == mask).collect();
+        Self { ids, mask, prompt: prompt.len(), gaps, fixed: len }
     }
 
     /// All positions.
@@ -65,10 +70,37 @@ impl Canvas {
         self.masks(range).next().unwrap_or(end)
     }
 
+    /// Whether the prompt says what stands at a position.
+    pub fn is_given(&self, pos: usize) -> bool {
+        pos < self.prompt && self.gaps.binary_search(&pos).is_err()
+    }
+
+    /// Where tokens begin that may change although they are revealed. The end, unless a policy edits.
+    pub fn fixed(&self) -> usize {
+        self.fixed
+    }
+
+    /// Says which tokens will not change any more: those before `until`.
+    pub fn fix(&mut self, until: usize) {
+        self.fixed = until.min(self.len());
+    }
+
+    /// Puts another token in the place of a revealed one.
+    ///
+    /// # Panics
+    /// If the position holds another token than the edit says, or one that never changes: it is given, or before
+    /// [`Self::fixed`].
+    pub fn edit(&mut self, edit: &Edit) {
+        let Edit { pos, before, token, .. } = *edit;
+        assert!(pos >= self.fixed && !self.is_given(pos), "the token at position {pos} never changes");
+        assert!(self.ids[pos] == before && before != self.mask, "position {pos} holds another token");
+        self.ids[pos] = token;
+    }
+
     /// Turns a mask into a token.
     ///
     /// # Panics
-    /// If the position is not masked: revealed and prompt tokens never change.
+    /// If the position is not masked.
     pub fn reveal(&mut self, candidate: &Candidate) {
         assert!(self.is_mask(candidate.pos), "position {} is known already", candidate.pos);
         self.ids[candidate.pos] = candidate.token;
@@ -87,14 +119,20 @@ impl Canvas {
         self.text_stop(max_new, stop).unwrap_or(end)
     }
 
-    /// The part of the text that is final: from the prompt to the first mask before [`Self::text_end`].
+    /// The part of the text that is final: from the prompt to the first mask or unfixed token before [`Self::text_end`].
     pub fn settled_text(&self, max_new: usize, stop: &[TokenId]) -> Range<usize> {
-        self.prompt..self.first_mask(self.prompt..self.text_end(max_new, stop))
+        self.prompt..self.settled(self.prompt..self.text_end(max_new, stop))
     }
 
-    /// The first position of `range` that holds a stop id with no mask before it.
+    /// Where the part of `range` ends that is final: at the first mask, at [`Self::fixed`], or with the range.
+    pub fn settled(&self, range: Range<usize>) -> usize {
+        let end = range.end.min(self.fixed).max(range.start);
+        self.first_mask(range.start..end)
+    }
+
+    /// The first position of `range` that holds a stop id with nothing before it that is not final.
     pub fn settled_stop(&self, range: Range<usize>, stop: &[TokenId]) -> Option<usize> {
-        let settled = self.first_mask(range.clone());
+        let settled = self.settled(range.clone());
         (range.start..settled).find(|&pos| stop.contains(&self.ids[pos]))
     }
 }

@@ -18,7 +18,7 @@ pub use draw::{Basis, Draw, DrawKind, Drawn, Score, gumbel_argmax};
 pub use filter::{FilterOrder, Filters, Kept};
 pub use rng::{Rng, Stream};
 pub use schedule::{Pace, Quota, Want, timesteps};
-pub use unmask::{Candidate, Floor, Unmask};
+pub use unmask::{Candidate, Edit, Floor, Unmask};
 
 pub(crate) use unmask::from_stream;
 
@@ -121,6 +121,27 @@ impl CachePlan {
     }
 }
 
+/// When generation may end inside a block, so that its last positions stay masked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EarlyStop {
+    /// Never.
+    Never,
+    /// As soon as nothing is masked before a stop id. Source: Fast-dLLM v2.
+    Settled,
+    /// After a step that reveals a stop id, if nothing is masked before the first one. Source: LLaDA2.0, `eos_early_stop`.
+    Revealed,
+}
+
+/// Tokens of the block in work may change after they were revealed: one that is not part of the prompt gives way to the most
+/// probable token of its position. A block is left after a pass over it that finds no mask and changes nothing. Source: LLaDA2.1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Editing {
+    /// Only tokens that are surer than this replace others.
+    pub tau: f64,
+    /// Passes over a block without masks, at most.
+    pub passes: usize,
+}
+
 /// A way to decode.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
@@ -136,8 +157,10 @@ pub struct Policy {
     pub cache: CachePlan,
     /// Classifier-free guidance: logits become `u + (guidance + 1) * (x - u)`, where `u` sees masks for a prompt. 0 is off.
     pub guidance: f32,
-    /// Whether generation may end inside a block, as soon as nothing is masked before a stop id. Source: Fast-dLLM v2.
-    pub stop_inside_block: bool,
+    /// When generation may end inside a block.
+    pub early_stop: EarlyStop,
+    /// Whether revealed tokens may change, and when. `None`: they never do.
+    pub editing: Option<Editing>,
     /// Whether the commit of a finished block and the first step of the next are one forward pass where that is exact.
     pub merge_commit: bool,
 }
@@ -179,6 +202,14 @@ impl Policy {
                 }
             }
             Unmask::LeftToRight | Unmask::Independent => {}
+        }
+        if let Some(Editing { tau, .. }) = self.editing {
+            range("edit-threshold", tau, (0.0..=1.0).contains(&tau), "from 0 to 1")?;
+            self.needs_probability("editing")?;
+            if let Some(sub_block) = sub_block {
+                let reason = format!("{sub_block} given, but editing is about whole blocks");
+                return Err(Error::option("sub-block", reason));
+            }
         }
         self.draw.validate()
     }

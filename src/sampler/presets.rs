@@ -1,8 +1,8 @@
 //! The published samplers as values of [`Policy`].
 
 use super::{
-    Basis, CachePlan, Draw, DrawKind, FilterOrder, Filters, Floor, Pace, Policy, Schedule, Score, Steps,
-    Unmask,
+    Basis, CachePlan, Draw, DrawKind, EarlyStop, Editing, FilterOrder, Filters, Floor, Pace, Policy,
+    Schedule, Score, Steps, Unmask,
 };
 use crate::error::{Error, Result};
 
@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 type Preset = (&'static str, &'static str, fn() -> Policy);
 
 /// Every named policy.
-const PRESETS: [Preset; 16] = [
+const PRESETS: [Preset; 17] = [
     ("sdar-dynamic", "SDAR: what exceeds the threshold, at least the schedule's share", sdar_dynamic),
     ("sdar-static", "SDAR: the schedule's share, surest first", sdar_static),
     ("sdar-sequential", "SDAR: the schedule's share, left to right", sdar_sequential),
@@ -20,6 +20,11 @@ const PRESETS: [Preset; 16] = [
         "llada2-threshold",
         "LLaDA2.0: what exceeds the threshold, at least the schedule's share",
         llada2_threshold,
+    ),
+    (
+        "llada2-editing",
+        "LLaDA2.1: what exceeds the threshold, then tokens of the block may still change",
+        llada2_editing,
     ),
     ("llada-low-confidence", "LLaDA: the schedule's share, surest first", llada),
     ("llada-random", "LLaDA: the schedule's share, at random", llada_random),
@@ -70,7 +75,8 @@ fn sdar(unmask: Unmask) -> Policy {
         unmask,
         cache: CachePlan::Block,
         guidance: 0.0,
-        stop_inside_block: false,
+        early_stop: EarlyStop::Never,
+        editing: None,
         merge_commit: true,
     }
 }
@@ -96,14 +102,20 @@ fn fast_dllm_v2() -> Policy {
         Schedule { block: None, sub_block: Some(8), steps: Steps::Unlimited, pace: Pace::EvenMasks };
     Policy {
         schedule,
-        stop_inside_block: true,
+        early_stop: EarlyStop::Settled,
         merge_commit: false,
-        ..sdar(Unmask::Threshold { tau: 0.9, strict: true, floor: Floor::One, capped: false })
+        ..sdar(Unmask::Threshold { tau: 0.9, strict: true, floor: Floor::Count(1), capped: false })
     }
 }
 
 fn llada2_threshold() -> Policy {
-    sdar(Unmask::Threshold { tau: 0.95, strict: true, floor: Floor::Quota, capped: false })
+    let unmask = Unmask::Threshold { tau: 0.95, strict: true, floor: Floor::Quota, capped: false };
+    Policy { early_stop: EarlyStop::Revealed, ..sdar(unmask) }
+}
+
+fn llada2_editing() -> Policy {
+    let unmask = Unmask::Threshold { tau: 0.95, strict: true, floor: Floor::Count(1), capped: false };
+    Policy { editing: Some(Editing { tau: 0.9, passes: 16 }), ..unlimited(sdar(unmask), unmask) }
 }
 
 fn llada() -> Policy {
@@ -119,7 +131,8 @@ fn llada() -> Policy {
         unmask: Unmask::TopK { alg_temp: 0.0 },
         cache: CachePlan::None,
         guidance: 0.0,
-        stop_inside_block: false,
+        early_stop: EarlyStop::Never,
+        editing: None,
         merge_commit: false,
     }
 }
@@ -135,7 +148,7 @@ fn unlimited(policy: Policy, unmask: Unmask) -> Policy {
 }
 
 fn threshold(tau: f64) -> Unmask {
-    Unmask::Threshold { tau, strict: false, floor: Floor::One, capped: false }
+    Unmask::Threshold { tau, strict: false, floor: Floor::Count(1), capped: false }
 }
 
 fn llada_threshold() -> Policy {
@@ -175,7 +188,7 @@ fn dream_origin() -> Policy {
 fn dream_carry() -> Policy {
     let mut policy = dream(Score::Probability);
     policy.schedule.pace = Pace::Carry;
-    policy.unmask = Unmask::Threshold { tau: 0.9, strict: false, floor: Floor::One, capped: true };
+    policy.unmask = Unmask::Threshold { tau: 0.9, strict: false, floor: Floor::Count(1), capped: true };
     policy
 }
 

@@ -73,15 +73,16 @@ fn every_named_policy_is_valid_and_has_the_parts_of_its_paper() {
     use CachePlan::{Block, None as Nothing, SubBlock};
     let top_k = Unmask::TopK { alg_temp: 0.0 };
     let at_least = |tau, floor, strict| Unmask::Threshold { tau, strict, floor, capped: false };
-    let reaches = at_least(0.9, Floor::One, false);
-    let carried = Unmask::Threshold { tau: 0.9, strict: false, floor: Floor::One, capped: true };
+    let reaches = at_least(0.9, Floor::Count(1), false);
+    let carried = Unmask::Threshold { tau: 0.9, strict: false, floor: Floor::Count(1), capped: true };
     let expected = [
         ("sdar-dynamic", Score::Probability, at_least(0.85, Floor::Quota, true), Block),
         ("sdar-static", Score::Probability, top_k, Block),
         ("sdar-sequential", Score::Probability, Unmask::LeftToRight, Block),
         ("sdar-entropy", Score::NegEntropy, Unmask::EntropyBudget { bound: 0.35 }, Block),
-        ("fast-dllm-v2", Score::Probability, at_least(0.9, Floor::One, true), Block),
+        ("fast-dllm-v2", Score::Probability, at_least(0.9, Floor::Count(1), true), Block),
         ("llada2-threshold", Score::Probability, at_least(0.95, Floor::Quota, true), Block),
+        ("llada2-editing", Score::Probability, at_least(0.95, Floor::Count(1), true), Block),
         ("llada-low-confidence", Score::Probability, top_k, Nothing),
         ("llada-random", Score::Random, top_k, Nothing),
         ("llada-threshold", Score::Probability, reaches, Nothing),
@@ -103,7 +104,14 @@ fn every_named_policy_is_valid_and_has_the_parts_of_its_paper() {
         assert!(policy.draw.filters.is_off() && policy.guidance == 0.0, "{name}");
         let merges = name.starts_with("sdar") || name.starts_with("llada2");
         assert_eq!(policy.merge_commit, merges, "{name}");
-        assert_eq!(policy.stop_inside_block, name == "fast-dllm-v2", "{name}");
+        let early_stop = match name {
+            "fast-dllm-v2" => EarlyStop::Settled,
+            "llada2-threshold" => EarlyStop::Revealed,
+            _ => EarlyStop::Never,
+        };
+        assert_eq!(policy.early_stop, early_stop, "{name}");
+        let editing = (name == "llada2-editing").then_some(Editing { tau: 0.9, passes: 16 });
+        assert_eq!(policy.editing, editing, "{name}");
     }
     let plans = [Nothing, CachePlan::Prefix, CachePlan::Dual, Block, SubBlock];
     assert_eq!(plans.map(CachePlan::is_approximate), [false, true, true, false, true]);
@@ -181,7 +189,7 @@ const CHANGES: [Change; 40] = [
 ];
 
 fn threshold(tau: f64) -> Unmask {
-    Unmask::Threshold { tau, strict: false, floor: Floor::One, capped: false }
+    Unmask::Threshold { tau, strict: false, floor: Floor::Count(1), capped: false }
 }
 
 fn entropy_budget(policy: &mut Policy, bound: f64) {

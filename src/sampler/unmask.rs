@@ -15,11 +15,24 @@ pub struct Candidate {
     pub score: f64,
 }
 
+/// A token that gives way to another one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Edit {
+    /// Absolute position.
+    pub pos: usize,
+    /// The token that was there.
+    pub before: TokenId,
+    /// The token that is there now.
+    pub token: TokenId,
+    /// How sure the model is of it, as in a [`Candidate`].
+    pub score: f64,
+}
+
 /// What a threshold reveals when too few candidates pass it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Floor {
-    /// The best one.
-    One,
+    /// So many, the best ones.
+    Count(usize),
     /// As many as the schedule wants, the best ones, unless at least as many pass.
     Quota,
 }
@@ -94,7 +107,10 @@ impl Unmask {
                 }
                 let passes = |c: &Candidate| if strict { c.score > tau } else { c.score >= tau };
                 let passing = chosen.iter().take_while(|&&i| passes(&candidates[i])).count();
-                let floor = if floor == Floor::One { 1 } else { want.count };
+                let floor = match floor {
+                    Floor::Count(count) => count,
+                    Floor::Quota => want.count,
+                };
                 chosen.truncate(passing.max(floor));
             }
             Self::Factor { factor } => {

@@ -142,7 +142,8 @@ impl<'m> Reply<'m> {
     /// What the tokenizer cannot decode.
     pub(super) fn push(&mut self, event: &Event<'_>) -> Result<String> {
         match event {
-            Event::Revealed { canvas, .. } => self.stream.push(canvas),
+            // Where a policy edits, only the end of a block makes its tokens final.
+            Event::Revealed { canvas, .. } | Event::Block { canvas, .. } => self.stream.push(canvas),
             _ => Ok(String::new()),
         }
     }

@@ -1,6 +1,6 @@
 //! Decoding through [`Engine`] and [`Session`], on the recorded models of every family: the rules that every mode keeps
 //! (`rules`), what is the same bit for bit (`bits`, `batch`), what the cache may and may not change (`cache`), how blocks become
-//! final (`commit`), chats (`chat`), what requests mean and which are refused (`requests`), where a text ends (`ends`), values that
+//! final (`commit`), tokens that change before that (`editing`), chats (`chat`), what requests mean and which are refused (`requests`), where a text ends (`ends`), values that
 //! are not finite (`not_finite`), what callers bring or share (`embedding`), and what they want otherwise than the model
 //! (`overrides`).
 
@@ -12,6 +12,7 @@ mod bits;
 mod cache;
 mod chat;
 mod commit;
+mod editing;
 mod embedding;
 mod ends;
 mod not_finite;
@@ -23,7 +24,7 @@ use diffulex::cache::KvDtype;
 use diffulex::engine::PassKind;
 use diffulex::exec::Serial;
 use diffulex::kernels::Level;
-use diffulex::sampler::{CachePlan, Candidate, Rng, Steps, Unmask};
+use diffulex::sampler::{CachePlan, Candidate, Editing, Rng, Steps, Unmask};
 use diffulex::tensor::TokenId;
 use diffulex::{Control, Engine, EngineBuilder, Event, Generation, Policy, Request, Result, Session};
 use std::ops::Range;
@@ -36,11 +37,13 @@ const BLOCK_CAUSAL: [&str; 2] = ["sdar-f32", "fastdllm2-f32"];
 /// Those that see everything.
 const BIDIRECTIONAL: [&str; 2] = ["llada-f32", "dream-f32"];
 
-/// Settings for a recorded model: exact cache, one thread, the best level. The Fast-dLLM v2 configs name no mask.
+/// Settings for a recorded model: exact cache, one thread, the best level. Some configs name no mask.
 fn builder(name: &str) -> EngineBuilder {
     let mask = match name {
         "fastdllm2-f32" => Some(333),
         "fastdllm2-untied" => Some(283),
+        "llada-moe-f32" => Some(303),
+        "llada2-f32" => Some(305),
         _ => None,
     };
     Engine::builder()
@@ -67,11 +70,17 @@ fn policy(name: &str) -> Policy {
     policy
 }
 
+/// The policy of LLaDA2.1, for models that are never sure.
+fn editing(tau: f64, passes: usize) -> Policy {
+    Policy { editing: Some(Editing { tau, passes }), ..policy("llada2-editing") }
+}
+
 /// The policy of a recorded model, with blocks of 8 positions.
 fn policy_of(model: &str) -> Policy {
     let mut policy = match model.split('-').next() {
         Some("sdar") => policy("sdar-dynamic"),
         Some("fastdllm2") => policy("fast-dllm-v2"),
+        Some("llada2") => editing(0.6, 4),
         Some("llada") => policy("llada-low-confidence"),
         _ => policy("dream-entropy"),
     };

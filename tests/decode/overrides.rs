@@ -41,7 +41,7 @@ fn each_wish_changes_its_part_and_nothing_else() {
         ("llada-f32", Overrides { confidence: Some(Score::Margin), ..wish() }, |p| p.score = Score::Margin),
         // A rule that says how much a step reveals makes the number of steps its own affair ...
         ("llada-f32", Overrides { threshold: Some(0.8), ..wish() }, |p| {
-            p.unmask = Unmask::Threshold { tau: 0.8, strict: false, floor: Floor::One, capped: false };
+            p.unmask = Unmask::Threshold { tau: 0.8, strict: false, floor: Floor::Count(1), capped: false };
             p.schedule.steps = Steps::Unlimited;
         }),
         // ... unless it was asked for.

@@ -6,7 +6,7 @@ use super::pointers::{read, slice, text, write};
 use super::structs;
 use super::structs::{Callback, Event, Generation, Request, Token};
 use diffulex::engine::{self, Control, Overrides, PassKind, Session, StopReason};
-use diffulex::sampler::{CachePlan, Candidate, Canvas};
+use diffulex::sampler::{CachePlan, Candidate, Canvas, Edit};
 use std::ffi::{CStr, c_void};
 use std::ptr;
 use std::sync::{Arc, Mutex, TryLockError};
@@ -176,8 +176,10 @@ impl Listener {
                 cached,
                 ..Event::new(structs::EVENT_PASS, canvas)
             },
-            engine::Event::Revealed { tokens, candidates, canvas } => {
+            engine::Event::Revealed { tokens, edits, candidates, canvas } => {
                 fill(&mut self.tokens, tokens);
+                let changed = |edit: &Edit| Token { position: edit.pos, score: edit.score, id: edit.token };
+                self.tokens.extend(edits.iter().map(changed));
                 fill(&mut self.candidates, candidates);
                 Event {
                     tokens: self.tokens.as_ptr(),

@@ -4,7 +4,9 @@
 
 use super::recording::text;
 use diffulex::json::Value;
-use diffulex::sampler::{Basis, CachePlan, Draw, Filters, Floor, Pace, Policy, Score, Steps, Unmask};
+use diffulex::sampler::{
+    Basis, CachePlan, Draw, EarlyStop, Editing, Filters, Floor, Pace, Policy, Score, Steps, Unmask,
+};
 use diffulex::tensor::TokenId;
 
 /// How to repeat a recorded generation.
@@ -15,8 +17,21 @@ pub(super) struct Recorded {
     pub(super) stop: Vec<TokenId>,
     /// Whether the reference makes every scheduled pass.
     pub(super) every_step: bool,
-    /// Whether the token after the last block and the cut at the stop id belong to the returned sequence.
-    pub(super) carries: bool,
+    /// Which part of the canvas the reference returns.
+    pub(super) returns: Returns,
+    /// Whether the reference keeps no keys and values: only denoising passes count, each over everything up to the end of its block.
+    pub(super) uncached: bool,
+}
+
+/// What a reference returns of its canvas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Returns {
+    /// All of it.
+    Canvas,
+    /// All of it up to the stop id, or with the token after its last block.
+    Carried,
+    /// The new tokens that were asked for, up to the first one of this id.
+    UpTo(TokenId),
 }
 
 /// Parameters of a recorded call; every key must be asked for.
@@ -50,6 +65,16 @@ impl<'a> Params<'a> {
     fn positive(&self, key: &'static str, default: Option<usize>) -> Check<usize> {
         let value = self.count(key)?.or(default).ok_or_else(|| format!("parameter `{key}` is missing"))?;
         if value == 0 { Err(format!("parameter `{key}` is 0")) } else { Ok(value) }
+    }
+
+    fn flag(&self, key: &'static str) -> Check<bool> {
+        let value = self.get(key).map_or(Some(false), Value::as_bool);
+        value.ok_or_else(|| format!("parameter `{key}` is not true or false"))
+    }
+
+    fn id(&self, key: &'static str) -> Check<TokenId> {
+        let id = self.get(key).and_then(Value::as_u64).and_then(|id| id.try_into().ok());
+        id.ok_or_else(|| format!("parameter `{key}` is no id"))
     }
 
     /// Parameters that may be there and must have this value.
@@ -93,6 +118,8 @@ pub(super) fn policy(function: &str, params: &Value, prompt: usize) -> Check<Rec
         "sdar.block_diffusion_generate (evaluation version)" => sdar_evaluation(&params, prompt)?,
         "sdar.block_diffusion_generate (main repository version)" => sdar_main(&params, prompt)?,
         "fast_dllm_v2.generate" => fast_dllm_v2(&params, prompt)?,
+        "llada2.generate (LLaDA2.0)" => llada2_threshold(&params)?,
+        "llada2.generate (LLaDA2.1)" => llada2_editing(&params)?,
         _ => return Err(format!("function `{function}` is not understood")),
     };
     params.check_known()?;
@@ -120,11 +147,18 @@ fn llada(params: &Params<'_>, cache: CachePlan, original: bool) -> Check<Recorde
     if original {
         policy.guidance = params.number("cfg_scale")?.unwrap_or(0.0) as f32;
     } else if let Some(tau) = params.number("threshold")? {
-        policy.unmask = Unmask::Threshold { tau, strict: false, floor: Floor::One, capped: false };
+        policy.unmask = Unmask::Threshold { tau, strict: false, floor: Floor::Count(1), capped: false };
     } else if let Some(factor) = params.number("factor")? {
         policy.unmask = Unmask::Factor { factor };
     }
-    Ok(Recorded { policy, max_new, stop: Vec::new(), every_step: original, carries: false })
+    Ok(Recorded {
+        policy,
+        max_new,
+        stop: Vec::new(),
+        every_step: original,
+        returns: Returns::Canvas,
+        uncached: false,
+    })
 }
 
 fn dream_common(params: &Params<'_>, mut policy: Policy) -> Check<(Policy, usize, usize)> {
@@ -153,7 +187,14 @@ fn dream(params: &Params<'_>) -> Check<Recorded> {
         *tau = params.number("threshold")?.unwrap_or(0.9);
         policy.schedule.pace = Pace::Carry;
     }
-    Ok(Recorded { policy, max_new, stop: Vec::new(), every_step: true, carries: false })
+    Ok(Recorded {
+        policy,
+        max_new,
+        stop: Vec::new(),
+        every_step: true,
+        returns: Returns::Canvas,
+        uncached: false,
+    })
 }
 
 fn dream_blocks(params: &Params<'_>) -> Check<Recorded> {
@@ -169,9 +210,16 @@ fn dream_blocks(params: &Params<'_>) -> Check<Recorded> {
     policy.schedule.steps = Steps::PerBlock((steps / max_new.div_ceil(block)).max(1));
     if threshold {
         let tau = params.number("threshold")?.unwrap_or(0.9);
-        policy.unmask = Unmask::Threshold { tau, strict: false, floor: Floor::One, capped: false };
+        policy.unmask = Unmask::Threshold { tau, strict: false, floor: Floor::Count(1), capped: false };
     }
-    Ok(Recorded { policy, max_new, stop: Vec::new(), every_step: false, carries: false })
+    Ok(Recorded {
+        policy,
+        max_new,
+        stop: Vec::new(),
+        every_step: false,
+        returns: Returns::Canvas,
+        uncached: false,
+    })
 }
 
 /// The last position is the end of a block, counted from position 0.
@@ -206,7 +254,7 @@ fn sdar_evaluation(params: &Params<'_>, prompt: usize) -> Check<Recorded> {
         ids => super::recording::ids(ids, "stopping_criteria_idx")?,
     };
     let max_new = sdar_length(params, prompt, &mut policy)?;
-    Ok(Recorded { policy, max_new, stop, every_step: false, carries: false })
+    Ok(Recorded { policy, max_new, stop, every_step: false, returns: Returns::Canvas, uncached: false })
 }
 
 fn sdar_main(params: &Params<'_>, prompt: usize) -> Check<Recorded> {
@@ -228,7 +276,14 @@ fn sdar_main(params: &Params<'_>, prompt: usize) -> Check<Recorded> {
         *tau = params.number("confidence_threshold")?.unwrap_or(0.85);
     }
     let max_new = sdar_length(params, prompt, &mut policy)?;
-    Ok(Recorded { policy, max_new, stop: Vec::new(), every_step: false, carries: false })
+    Ok(Recorded {
+        policy,
+        max_new,
+        stop: Vec::new(),
+        every_step: false,
+        returns: Returns::Canvas,
+        uncached: false,
+    })
 }
 
 fn fast_dllm_v2(params: &Params<'_>, prompt: usize) -> Check<Recorded> {
@@ -240,7 +295,7 @@ fn fast_dllm_v2(params: &Params<'_>, prompt: usize) -> Check<Recorded> {
     let tau = params.number("threshold")?.unwrap_or(0.9);
     policy.schedule.block = Some(block);
     policy.schedule.sub_block = Some(params.positive("small_block_size", Some(8))?);
-    policy.unmask = Unmask::Threshold { tau, strict: true, floor: Floor::One, capped: false };
+    policy.unmask = Unmask::Threshold { tau, strict: true, floor: Floor::Count(1), capped: false };
     policy.score = Score::Probability;
     if params.get("use_block_cache").is_some_and(|value| value.as_bool() == Some(true)) {
         policy.cache = CachePlan::SubBlock;
@@ -251,5 +306,47 @@ fn fast_dllm_v2(params: &Params<'_>, prompt: usize) -> Check<Recorded> {
         None => Vec::new(),
         Some(id) => vec![id.as_u64().and_then(|id| id.try_into().ok()).ok_or("stop_token is no id")?],
     };
-    Ok(Recorded { policy, max_new, stop, every_step: false, carries: true })
+    Ok(Recorded { policy, max_new, stop, every_step: false, returns: Returns::Carried, uncached: false })
+}
+
+/// What the two loops of LLaDA2 share.
+fn llada2(params: &Params<'_>, name: &str) -> Check<Recorded> {
+    params.must_be("temperature", 0.0)?;
+    let mut policy = named(name)?;
+    policy.schedule.block = Some(params.positive("block_length", Some(32))?);
+    if let Unmask::Threshold { tau, .. } = &mut policy.unmask {
+        *tau = params.number("threshold")?.unwrap_or(0.95);
+    }
+    let (max_new, eos) = (params.positive("gen_length", Some(2048))?, params.id("eos_id")?);
+    let returns = Returns::UpTo(eos);
+    Ok(Recorded { policy, max_new, stop: vec![eos], every_step: false, returns, uncached: true })
+}
+
+fn llada2_threshold(params: &Params<'_>) -> Check<Recorded> {
+    let mut recorded = llada2(params, "llada2-threshold")?;
+    let most = recorded.max_new / params.positive("minimal_topk", Some(1))?;
+    recorded.policy.schedule.steps = Steps::PerBlock(params.positive("steps", Some(32))?.min(most).max(1));
+    if !params.flag("eos_early_stop")? {
+        recorded.policy.early_stop = EarlyStop::Never;
+    }
+    Ok(recorded)
+}
+
+fn llada2_editing(params: &Params<'_>) -> Check<Recorded> {
+    let mut recorded = llada2(params, "llada2-editing")?;
+    let policy = &mut recorded.policy;
+    // Accepted and not used there.
+    params.get("steps");
+    params.get("minimal_topk");
+    policy.editing = Some(Editing {
+        tau: params.number("editing_threshold")?.unwrap_or(0.9),
+        passes: params.count("max_post_steps")?.unwrap_or(16),
+    });
+    if let Unmask::Threshold { floor, .. } = &mut policy.unmask {
+        *floor = Floor::Count(params.count("num_to_transfer")?.unwrap_or(1));
+    }
+    if !params.flag("eos_early_stop")? {
+        recorded.stop.clear();
+    }
+    Ok(recorded)
 }

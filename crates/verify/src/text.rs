@@ -107,7 +107,7 @@ impl Text {
         let replayed = traces::replay(engine, &recorded, &prompt, 0, None)?;
         let theirs = ids(entry.get("new_ids"), "new_ids")?;
         let same = equal("new_ids", &replayed.returned[prompt.len()..].to_vec(), &theirs)
-            .and_then(|()| equal("num_forwards", &replayed.generation.nfe, &whole(entry, "num_forwards")?));
+            .and_then(|()| equal("num_forwards", &replayed.passes, &whole(entry, "num_forwards")?));
         self.decodes(entry, &theirs)?;
         let robust = entry.get("robust_to_1e-3_logit_noise").and_then(Value::as_bool) != Some(false);
         match same {

@@ -1,12 +1,12 @@
 //! Recorded decoding loops: the state before every forward pass, the shape of every pass, their number, the result.
 
-use super::recorded::{self, Recorded};
+use super::recorded::{self, Recorded, Returns};
 use super::recording::{Recording, ids, padding, text, whole};
 use super::{Outcome, Verdict};
 use diffulex::Error;
-use diffulex::engine::{BlockEnd, Control, Engine, Event, Generation, Request, Rules, Step};
+use diffulex::engine::{BlockEnd, Control, Engine, Event, Generation, PassKind, Request, Rules, Step};
 use diffulex::json::Value;
-use diffulex::sampler::Canvas;
+use diffulex::sampler::{Canvas, EarlyStop};
 use diffulex::tensor::TokenId;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -24,6 +24,11 @@ pub(super) struct Replayed {
     pub(super) generation: Generation,
     states: Vec<Vec<TokenId>>,
     shapes: Vec<Shape>,
+    /// Tokens that denoising passes revealed, and changed.
+    revealed: Vec<usize>,
+    edited: Vec<usize>,
+    /// Forward passes, as the reference counts them.
+    pub(super) passes: usize,
     /// The sequence as the reference returns it.
     pub(super) returned: Vec<TokenId>,
 }
@@ -62,7 +67,7 @@ impl<'a> Replay<'a> {
     fn new(recorded: &Recorded, uniforms: Option<&'a [f32]>, limit: usize) -> Self {
         Self {
             every_step: recorded.every_step,
-            stops_inside_block: recorded.policy.stop_inside_block,
+            stops_inside_block: recorded.policy.early_stop != EarlyStop::Never,
             uniforms: uniforms.unwrap_or(&[]),
             used: AtomicUsize::new(0),
             steps: AtomicUsize::new(0),
@@ -106,6 +111,7 @@ pub(super) fn replay(
     uniforms: Option<&[f32]>,
 ) -> Check<Replayed> {
     let (mut states, mut shapes) = (Vec::new(), Vec::new());
+    let (mut revealed, mut edited) = (Vec::new(), Vec::new());
     let request = Request {
         stop: &recorded.stop,
         padding,
@@ -113,23 +119,40 @@ pub(super) fn replay(
         ..Request::new(prompt, recorded.max_new, &recorded.policy)
     };
     let mut watch = |event: Event<'_>| {
-        if let Event::Pass { rows, cached, canvas, .. } = event {
-            states.push(canvas.ids().to_vec());
-            shapes.push(Shape { rows: rows.len(), cached });
+        match event {
+            Event::Pass { kind, .. } if recorded.uncached && kind != PassKind::Denoise => {}
+            Event::Pass { rows, cached, canvas, .. } => {
+                states.push(canvas.ids().to_vec());
+                shapes.push(match recorded.uncached {
+                    true => Shape { rows: rows.end, cached: 0 },
+                    false => Shape { rows: rows.len(), cached },
+                });
+            }
+            Event::Revealed { tokens, edits, .. } => {
+                revealed.push(tokens.len());
+                edited.push(edits.len());
+            }
+            Event::Block { .. } => {}
         }
         Ok(Control::Continue)
     };
     let mut session = engine.session().map_err(|e| e.to_string())?;
     let generation = session.generate(&request, &mut watch).map_err(|e| e.to_string())?;
     let mut returned = generation.canvas.clone();
-    if recorded.carries {
+    if let Returns::UpTo(id) = recorded.returns {
+        returned.truncate(prompt.len() + recorded.max_new);
+        let cut = (prompt.len()..returned.len()).find(|&pos| returned[pos] == id);
+        returned.truncate(cut.map_or(returned.len(), |pos| pos + 1));
+    }
+    if recorded.returns == Returns::Carried {
         let canvas = Canvas::new(&returned, returned.len(), engine.mask().map_err(|e| e.to_string())?);
         match canvas.settled_stop(prompt.len()..returned.len(), &recorded.stop) {
             Some(pos) => returned.truncate(pos + 1),
             None => returned.extend(generation.carried),
         }
     }
-    Ok(Replayed { generation, states, shapes, returned })
+    let passes = if recorded.uncached { states.len() } else { generation.nfe };
+    Ok(Replayed { generation, states, shapes, revealed, edited, passes, returned })
 }
 
 /// The reference leaves a prompt of exactly one block unread; this engine reads it, which the format allows to skip.
@@ -169,6 +192,9 @@ fn check(
         let mask = engine.mask().map_err(|e| e.to_string())?;
         compare_states(&replayed, entries, state, mask, agreement)?;
         compare_passes(&replayed, entry)?;
+        if b == 0 {
+            compare_results(&replayed, &recorded, entry)?;
+        }
         if replayed.returned != finals[b] {
             return Err(format!("returned {:?}, {:?} recorded", replayed.returned, finals[b]));
         }
@@ -218,8 +244,31 @@ fn compare_states<'a>(
     }
 }
 
+/// What an entry says of its first row.
+fn compare_results(replayed: &Replayed, recorded: &Recorded, entry: &Value) -> Check<()> {
+    if let Some(canvas) = entry.get("final_canvas") {
+        let (ours, theirs) = (&replayed.generation.canvas, ids(Some(canvas), "final_canvas")?);
+        if *ours != theirs {
+            return Err(format!("the canvas is {ours:?} at the end, {theirs:?} recorded"));
+        }
+    }
+    let counted =
+        [("tokens_revealed_per_step", &replayed.revealed), ("tokens_edited_per_step", &replayed.edited)];
+    // Other families also reveal tokens that no step drew.
+    for (key, ours) in counted.into_iter().filter(|_| recorded.uncached) {
+        let Some(theirs) = entry.get(key) else { continue };
+        let theirs: Option<Vec<_>> =
+            theirs.as_array().and_then(|all| all.iter().map(Value::as_u64).collect());
+        let theirs = theirs.ok_or_else(|| format!("`{key}` is no list of counts"))?;
+        if !ours.iter().map(|&n| n as u64).eq(theirs.iter().copied()) {
+            return Err(format!("{key}: {ours:?}, {theirs:?} recorded"));
+        }
+    }
+    Ok(())
+}
+
 fn compare_passes(replayed: &Replayed, entry: &Value) -> Check<()> {
-    let nfe = replayed.generation.nfe;
+    let nfe = replayed.passes;
     for key in ["num_forwards", "returned_nfe"] {
         if entry.get(key).is_some() && whole(entry, key)? != nfe {
             return Err(format!("{nfe} forward passes, `{key}` says {}", whole(entry, key)?));

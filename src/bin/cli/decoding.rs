@@ -133,7 +133,7 @@ impl<'de> Deserialize<'de> for DecodingArgs {
 
 /// Every setting in force, as JSON.
 pub fn describe(policy: &Policy, engine: &Engine) -> Value {
-    let Policy { schedule, draw, score, unmask, cache, guidance, .. } = policy;
+    let Policy { schedule, draw, score, unmask, cache, guidance, editing, .. } = policy;
     let steps = match schedule.steps {
         Steps::PerPosition => json!("one for each position of a block"),
         Steps::PerBlock(n) => json!({ "per_block": n }),
@@ -159,6 +159,7 @@ pub fn describe(policy: &Policy, engine: &Engine) -> Value {
         "repetition_penalty": decimal(draw.repetition_penalty),
         "confidence": score.name(),
         "unmask": unmask_name(unmask),
+        "editing": editing.map(|editing| json!({ "threshold": editing.tau, "passes": editing.passes })),
         "cache": cache.name(),
         "cfg": decimal(*guidance),
         "stop_ids": engine.stop(),
@@ -185,7 +186,11 @@ fn unmask_name(unmask: &Unmask) -> Value {
         Unmask::TopK { alg_temp } => json!({ "rule": "top-k", "alg_temp": alg_temp }),
         Unmask::Threshold { tau, strict, floor, capped } => json!({
             "rule": "threshold", "threshold": tau, "strict": strict, "capped": capped,
-            "floor": if floor == Floor::One { "one" } else { "the schedule" },
+            "floor": match floor {
+                Floor::Count(1) => json!("one"),
+                Floor::Count(count) => json!(count),
+                Floor::Quota => json!("the schedule"),
+            },
         }),
         Unmask::Factor { factor } => json!({ "rule": "factor", "factor": factor }),
         Unmask::LeftToRight => json!({ "rule": "left to right" }),

@@ -36,7 +36,7 @@ impl Sequence<'_> {
         let steps = schedule.steps.for_block(range.len(), blocks);
         let quota = Quota::new(schedule.pace, steps, masks, range.len());
         let first_mask = self.canvas.first_mask(range.clone());
-        self.active = Block { region: range.clone(), range, quota, first_mask, staged: false };
+        self.active = Block::new(range.clone(), range, quota, first_mask);
         self.stage = Stage::Denoise;
     }
 
@@ -69,7 +69,7 @@ impl Sequence<'_> {
             self.positions.push(range.start);
             self.leads = true;
         } else {
-            self.want_masks(range);
+            self.want_tokens(range);
         }
         self.ask(PassKind::Denoise, rows);
     }

@@ -5,7 +5,7 @@ use crate::cache::{Attention, KvPool};
 use crate::engine::event::PassKind;
 use crate::engine::rules::BlockEnd;
 use crate::model::{Alignment, CommitRule};
-use crate::sampler::{CachePlan, Candidate, Quota};
+use crate::sampler::{CachePlan, Candidate, EarlyStop, Quota};
 use std::ops::Range;
 
 impl Sequence<'_> {
@@ -60,6 +60,7 @@ impl Sequence<'_> {
         self.stage = Stage::Carried(start);
         if let Some(token) = self.carried.take().filter(|_| self.canvas.is_mask(start)) {
             self.candidates.clear();
+            self.edits.clear();
             self.reveal(&[Candidate { pos: start, token, score: 1.0 }]);
         } else {
             let block = self.block.expect("the model is block-causal");
@@ -74,7 +75,7 @@ impl Sequence<'_> {
         let sub_block = self.policy.schedule.sub_block.unwrap_or(block).min(block);
         let region = start..start + sub_block;
         let quota = self.quota(&region, block);
-        self.active = Block { range, region, quota, first_mask, staged: false };
+        self.active = Block::new(range, region, quota, first_mask);
         self.stage = Stage::Denoise;
     }
 
@@ -88,14 +89,14 @@ impl Sequence<'_> {
     }
 
     fn denoise(&mut self, cache: &KvPool, block: usize) {
-        let Block { range, region, first_mask, staged, .. } = &self.active;
-        let (range, region, first_mask, staged) = (range.clone(), region.clone(), *first_mask, *staged);
+        let (range, region) = (self.active.range.clone(), self.active.region.clone());
         if self.cancelled {
             self.stage = Stage::Done;
             return;
         }
-        if self.canvas.first_mask(region.clone()) == region.end {
+        if self.canvas.first_mask(region.clone()) == region.end && !self.reconsiders() {
             if region.end == range.end {
+                self.canvas.fix(self.canvas.fixed().max(range.end));
                 self.stage = Stage::Finished;
                 self.news = Some(News::Block);
             } else {
@@ -105,12 +106,18 @@ impl Sequence<'_> {
             }
             return;
         }
-        if self.policy.stop_inside_block && self.stops_inside(first_mask..range.end) {
+        let may_stop = match self.policy.early_stop {
+            EarlyStop::Never => false,
+            EarlyStop::Settled => true,
+            EarlyStop::Revealed => self.active.stop_revealed,
+        };
+        if may_stop && self.stops_inside(self.active.first_mask..range.end) {
             self.stage = Stage::Done;
             return;
         }
-        let only_region =
-            self.policy.cache == CachePlan::SubBlock && staged && !self.canvas.is_mask(region.start);
+        let only_region = self.policy.cache == CachePlan::SubBlock
+            && self.active.staged
+            && !self.canvas.is_mask(region.start);
         let rows = if only_region { region.clone() } else { cache.committed(self.slot())..range.end };
         if only_region {
             self.visible.set_all(rows.clone(), self.padding..range.end);
@@ -118,12 +125,23 @@ impl Sequence<'_> {
             self.visible.set_by_rule(Attention::BlockCausal { block }, rows.clone(), self.padding, range.end);
         }
         self.active.staged |= !only_region;
-        self.want_masks(region);
+        self.want_tokens(region);
         self.ask(PassKind::Denoise, rows);
     }
 
+    /// Whether a block without masks gets another pass, because its tokens may change. Counts these passes.
+    fn reconsiders(&mut self) -> bool {
+        let Some(editing) = self.policy.editing else { return false };
+        let given = |pos| self.canvas.is_given(pos);
+        if self.active.quiet || self.active.range.clone().all(given) {
+            return false;
+        }
+        self.active.reconsidered += 1;
+        self.active.reconsidered <= editing.passes
+    }
+
     /// Asks for a pass that stores the finished block, and whatever waits before it, if one is needed.
-    fn store(&mut self, cache: &KvPool, block: usize) {
+    fn store(&mut self, cache: &mut KvPool, block: usize) {
         let range = self.active.range.clone();
         let end = BlockEnd {
             stopped: self.stop_in(self.canvas.prompt()..range.end),
@@ -131,6 +149,9 @@ impl Sequence<'_> {
             merges: self.policy.merge_commit && !self.carries() && self.commit == CommitRule::AsDenoised,
         };
         self.stage = Stage::Stored;
+        if self.active.quiet && self.commit == CommitRule::AsDenoised {
+            return self.commit_to(cache, range.end);
+        }
         if !self.rules.commits(end) {
             return;
         }

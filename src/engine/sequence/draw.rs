@@ -15,6 +15,8 @@ pub(in crate::engine) struct Wanted {
     pub(in crate::engine) row: usize,
     /// Its position.
     pos: usize,
+    /// The token that is there, if it is not masked.
+    own: Option<TokenId>,
     /// Whether it is the most probable one, whatever the policy draws. This is how models whose commit predicts the next token
     /// were trained to go on.
     carries_on: bool,
@@ -69,7 +71,8 @@ impl Drawer {
         }
         if !wanted.carries_on {
             let penalty = self.draw.repetition_penalty;
-            for &id in &self.seen {
+            // A token that may change is not penalised for being there.
+            for &id in self.seen.iter().filter(|&&id| Some(id) != wanted.own) {
                 let logit = &mut row[id as usize];
                 *logit = if *logit > 0.0 { *logit / penalty } else { *logit * penalty };
             }
@@ -96,8 +99,9 @@ impl Sequence<'_> {
         let masks = self.positions.iter().map(move |&pos| Wanted {
             row: (pos - first).saturating_sub(shift),
             pos,
+            own: (!self.canvas.is_mask(pos)).then(|| self.canvas.ids()[pos]),
             carries_on: false,
         });
-        masks.chain(self.carries_on.then_some(Wanted { row: last, pos: end, carries_on: true }))
+        masks.chain(self.carries_on.then_some(Wanted { row: last, pos: end, own: None, carries_on: true }))
     }
 }

@@ -26,7 +26,7 @@ use super::rules::Rules;
 use crate::cache::{Attention, KvPool, SlotId, Visible};
 use crate::error::Result;
 use crate::model::{Alignment, CommitRule, Segment};
-use crate::sampler::{CachePlan, Candidate, Canvas, Policy, Quota};
+use crate::sampler::{CachePlan, Candidate, Canvas, Edit, Policy, Quota};
 use crate::tensor::TokenId;
 use std::ops::Range;
 use std::time::Duration;
@@ -81,6 +81,27 @@ struct Block {
     first_mask: usize,
     /// Whether a pass over the whole block was made.
     staged: bool,
+    /// Whether the last step revealed a stop id.
+    stop_revealed: bool,
+    /// Passes over the block since it has no masks.
+    reconsidered: usize,
+    /// Whether the last pass found no mask and changed nothing: its keys and values are those of the finished block.
+    quiet: bool,
+}
+
+impl Block {
+    fn new(range: Range<usize>, region: Range<usize>, quota: Quota, first_mask: usize) -> Self {
+        Self {
+            range,
+            region,
+            quota,
+            first_mask,
+            staged: false,
+            stop_revealed: false,
+            reconsidered: 0,
+            quiet: false,
+        }
+    }
 }
 
 /// A happening that was not told yet.
@@ -126,6 +147,8 @@ pub(super) struct Sequence<'r> {
     candidates: Vec<Candidate>,
     chosen: Vec<usize>,
     revealed: Vec<Candidate>,
+    edits: Vec<Edit>,
+    edited: usize,
     nfe: usize,
     prefill_passes: usize,
     cancelled: bool,
@@ -139,7 +162,7 @@ impl<'r> Sequence<'r> {
     /// # Errors
     /// As [`super::Session::generate`], before any work.
     pub(super) fn new(engine: &Engine, request: &Request<'_>, rules: &'r dyn Rules) -> Result<Self> {
-        let Admission { canvas, block, reusable } = Admission::new(engine, request)?;
+        let Admission { mut canvas, block, reusable } = Admission::new(engine, request)?;
         let open = canvas.first_mask(0..canvas.len());
         let mut masked = Vec::new();
         if request.policy.guidance > 0.0 {
@@ -150,6 +173,9 @@ impl<'r> Sequence<'r> {
             Some(block) => (open / block * block, Stage::Prefill),
             None => (open, Stage::Begin(open)),
         };
+        if request.policy.editing.is_some() {
+            canvas.fix(open);
+        }
         let nothing = Quota::new(request.policy.schedule.pace, 1, 0, 1);
         Ok(Self {
             slot: None,
@@ -169,7 +195,7 @@ impl<'r> Sequence<'r> {
             canvas,
             masked,
             stage,
-            active: Block { range: 0..0, region: 0..0, quota: nothing, first_mask: 0, staged: false },
+            active: Block::new(0..0, 0..0, nothing, 0),
             ask: None,
             visible: Visible::default(),
             positions: Vec::new(),
@@ -180,6 +206,8 @@ impl<'r> Sequence<'r> {
             candidates: Vec::new(),
             chosen: Vec::new(),
             revealed: Vec::new(),
+            edits: Vec::new(),
+            edited: 0,
             nfe: 0,
             prefill_passes: 0,
             cancelled: false,
@@ -226,9 +254,12 @@ impl<'r> Sequence<'r> {
             if let Some(news) = self.news.take() {
                 let canvas = &self.canvas;
                 return Next::Event(match news {
-                    News::Revealed => {
-                        Event::Revealed { tokens: &self.revealed, candidates: &self.candidates, canvas }
-                    }
+                    News::Revealed => Event::Revealed {
+                        tokens: &self.revealed,
+                        edits: &self.edits,
+                        candidates: &self.candidates,
+                        canvas,
+                    },
                     News::Block => Event::Block { range: &self.active.range, canvas },
                 });
             }
@@ -337,6 +368,8 @@ impl<'r> Sequence<'r> {
 
     /// What was generated.
     pub(super) fn finish(&mut self) -> Generation {
+        // Nothing will change any more, wherever the loop was cut off.
+        self.canvas.fix(self.canvas.len());
         // Whole blocks are generated; what was not asked for is cut off.
         let settled = self.canvas.settled_text(self.max_new, &self.stop);
         let stop = self.canvas.text_stop(self.max_new, &self.stop).filter(|pos| *pos == settled.end);
@@ -352,6 +385,7 @@ impl<'r> Sequence<'r> {
             canvas: self.canvas.ids().to_vec(),
             filled,
             carried: self.carried,
+            edited: self.edited,
             nfe: self.nfe,
             prefill_passes: self.prefill_passes,
             stop: reason,

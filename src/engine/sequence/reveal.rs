@@ -5,14 +5,15 @@ use crate::cache::KvPool;
 use crate::engine::event::PassKind;
 use crate::engine::rules::Step;
 use crate::error::Result;
-use crate::sampler::{CachePlan, Candidate, Drawn};
+use crate::sampler::{CachePlan, Candidate, Drawn, Edit};
 use std::ops::Range;
 
 impl Sequence<'_> {
-    /// Notes the masks of `region` as the positions that need a token, and what is known.
-    pub(super) fn want_masks(&mut self, region: Range<usize>) {
+    /// Notes the positions of `region` that need a token, and what is known: its masks, and what may change.
+    pub(super) fn want_tokens(&mut self, region: Range<usize>) {
+        let (canvas, edits) = (&self.canvas, self.policy.editing.is_some());
         self.positions.clear();
-        self.positions.extend(self.canvas.masks(region));
+        self.positions.extend(region.filter(|&pos| canvas.is_mask(pos) || (edits && !canvas.is_given(pos))));
         (self.carries_on, self.leads) = (false, false);
         if self.drawer.has_penalty() {
             let (ids, mask) = (self.canvas.ids(), self.canvas.mask());
@@ -52,16 +53,13 @@ impl Sequence<'_> {
 
     /// One denoise step.
     fn denoised(&mut self, drawn: &[Drawn]) -> Result<()> {
-        self.candidates.clear();
-        let candidate =
-            |(&pos, drawn): (&usize, &Drawn)| Candidate { pos, token: drawn.token, score: drawn.score };
-        self.candidates.extend(self.positions.iter().zip(drawn).map(candidate));
+        self.note(drawn);
         self.chosen.clear();
         if std::mem::take(&mut self.leads) {
             self.active.quota = self.active.quota.clone().skip();
             self.chosen.push(0);
-        } else {
-            let want = self.active.quota.next(self.positions.len());
+        } else if self.policy.editing.is_none() || !self.candidates.is_empty() {
+            let want = self.active.quota.next(self.candidates.len());
             let mut step = Step {
                 policy: &self.policy,
                 candidates: &self.candidates,
@@ -77,7 +75,23 @@ impl Sequence<'_> {
         Ok(())
     }
 
-    /// Turns masks into tokens, which is news.
+    /// What was drawn for masks are candidates; what was drawn for tokens may replace them.
+    fn note(&mut self, drawn: &[Drawn]) {
+        self.candidates.clear();
+        self.edits.clear();
+        let tau = self.policy.editing.map_or(f64::INFINITY, |editing| editing.tau);
+        for (&pos, &Drawn { token, score }) in self.positions.iter().zip(drawn) {
+            let before = self.canvas.ids()[pos];
+            if self.canvas.is_mask(pos) {
+                self.candidates.push(Candidate { pos, token, score });
+            } else if token != before && score > tau && token != self.canvas.mask() {
+                self.edits.push(Edit { pos, before, token, score });
+            }
+        }
+        self.active.quiet = self.candidates.is_empty() && self.edits.is_empty();
+    }
+
+    /// Turns masks into tokens, and tokens into those of `self.edits`, which is news.
     pub(super) fn reveal(&mut self, tokens: &[Candidate]) {
         let (mask, prompt) = (self.canvas.mask(), self.canvas.prompt());
         // Only rules that do not ban can draw the mask id; the position stays masked then.
@@ -87,6 +101,14 @@ impl Sequence<'_> {
                 self.masked[candidate.pos] = candidate.token;
             }
         }
+        for edit in &self.edits {
+            self.canvas.edit(edit);
+            if self.is_guided() && edit.pos >= prompt {
+                self.masked[edit.pos] = edit.token;
+            }
+        }
+        self.edited += self.edits.len();
+        self.active.stop_revealed = tokens.iter().any(|candidate| self.stop.contains(&candidate.token));
         self.revealed.clear();
         self.revealed.extend_from_slice(tokens);
         self.news = Some(News::Revealed);

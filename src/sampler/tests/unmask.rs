@@ -62,7 +62,7 @@ proptest! {
         strict: bool, quota: bool, capped: bool,
     ) {
         let tau = f64::from(sixteenths) / 16.0;
-        let floor = if quota { Floor::Quota } else { Floor::One };
+        let floor = if quota { Floor::Quota } else { Floor::Count(1) };
         let looked_at = |i: usize| !capped || rank(&c, i) < count;
         let passes = |i: usize| if strict { c[i].score > tau } else { c[i].score >= tau };
         let passing = surest(&c, |i| looked_at(i) && passes(i));

@@ -76,15 +76,19 @@ impl Display for Live<'_> {
     fn show(&mut self, event: &Event<'_>, settled: &str) -> Result<Control> {
         let canvas = match event {
             Event::Pass { canvas, .. } | Event::Block { canvas, .. } => canvas,
-            Event::Revealed { tokens, canvas, .. } => {
-                self.region.reveal(tokens, canvas);
-                self.ahead += &self.region.advance(canvas)?;
-                let own = if self.infills { self.ahead.len() } else { 0 };
-                let own: String = self.ahead.drain(..own).collect();
-                self.settle(&own);
+            Event::Revealed { tokens, edits, canvas, .. } => {
+                let scores = tokens.iter().map(|token| (token.pos, token.score));
+                let changed = edits.iter().map(|edit| (edit.pos, edit.score));
+                self.region.reveal(scores.chain(changed), canvas);
                 canvas
             }
         };
+        if !matches!(event, Event::Pass { .. }) {
+            self.ahead += &self.region.advance(canvas)?;
+            let own = if self.infills { self.ahead.len() } else { 0 };
+            let own: String = self.ahead.drain(..own).collect();
+            self.settle(&own);
+        }
         if !self.infills {
             self.ahead = self.ahead.strip_prefix(settled).unwrap_or_default().to_string();
             self.settle(settled);

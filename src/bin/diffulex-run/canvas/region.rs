@@ -3,7 +3,7 @@
 use super::cells::cells;
 use super::screen::{Piece, Style};
 use diffulex::cache::Attention;
-use diffulex::sampler::{Candidate, Canvas, Score};
+use diffulex::sampler::{Canvas, Score};
 use diffulex::tensor::TokenId;
 use diffulex::text::{StreamDecoder, Tokenizer};
 use diffulex::{Model, Policy, Result};
@@ -64,20 +64,20 @@ impl<'a> Region<'a> {
         }
     }
 
-    /// Takes note of tokens that were revealed.
-    pub(crate) fn reveal(&mut self, tokens: &[Candidate], canvas: &Canvas) {
+    /// Takes note of tokens that were revealed or changed: positions and scores.
+    pub(crate) fn reveal(&mut self, tokens: impl Iterator<Item = (usize, f64)>, canvas: &Canvas) {
         self.sure.resize(canvas.len(), None);
-        for token in tokens {
-            self.sure[token.pos] = Some(sureness(self.score, token.score));
+        for (pos, score) in tokens {
+            self.sure[pos] = Some(sureness(self.score, score));
         }
     }
 
-    /// The text of what has no mask before it by now, as far as it was not returned before.
+    /// The text of what has nothing before it by now that is masked or may change, as far as it was not returned before.
     ///
     /// # Errors
     /// If the tokenizer refuses the tokens.
     pub(crate) fn advance(&mut self, canvas: &Canvas) -> Result<String> {
-        let until = canvas.first_mask(self.taken..self.end(canvas).max(self.taken));
+        let until = canvas.settled(self.taken..self.end(canvas).max(self.taken));
         let new = self.taken..until;
         self.taken = until;
         match &mut self.decoder {

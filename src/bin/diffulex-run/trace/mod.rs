@@ -9,7 +9,7 @@ use crate::cli::{self, decoding};
 use crate::display::Display;
 use diffulex::cache::Attention;
 use diffulex::engine::PassKind;
-use diffulex::sampler::Candidate;
+use diffulex::sampler::{Candidate, Edit};
 use diffulex::tensor::TokenId;
 use diffulex::text::Tokenizer;
 use diffulex::text_model::{Answer, Prompt, Setup};
@@ -176,6 +176,10 @@ fn pass_json(pass: &Pass, words: &mut Words<'_>) -> Value {
         "revealed": words.candidates(&pass.revealed),
         "candidates": words.candidates(&pass.candidates),
     });
+    if !pass.edits.is_empty() {
+        let one = |e: &Edit| json!({ "pos": e.pos, "before": e.before, "token": e.token, "text": words.of(e.token), "score": rounded(e.score) });
+        value["edits"] = pass.edits.iter().map(one).collect();
+    }
     if pass.left_out > 0 {
         value["candidates_left_out"] = pass.left_out.into();
     }

@@ -7,11 +7,17 @@ const { passes, summary, decoding } = trace;
 const prompt = trace.prompt.ids.length;
 
 /* ---- what is known about every position ---- */
-const tokens = new Array(trace.length).fill(null);  // { token, text, score, pass }: pass -1 is the prompt
+// { token, text, score, pass, edit } for each token that it ever held; pass -1 is the prompt.
+const states = Array.from({ length: trace.length }, () => []);
 trace.prompt.ids.forEach((token, pos) => {
-  if (token !== decoding.mask_id) tokens[pos] = { token, text: trace.prompt.texts[pos], pass: -1 };
+  if (token !== decoding.mask_id) states[pos].push({ token, text: trace.prompt.texts[pos], pass: -1 });
 });
-passes.forEach((pass, at) => pass.revealed.forEach(r => { tokens[r.pos] = { token: r.token, text: r.text, score: r.score, pass: at }; }));
+passes.forEach((pass, at) => {
+  pass.revealed.forEach(r => states[r.pos].push({ token: r.token, text: r.text, score: r.score, pass: at }));
+  (pass.edits || []).forEach(r => states[r.pos].push({ token: r.token, text: r.text, score: r.score, pass: at, edit: true }));
+});
+const changed = pass => [...pass.revealed, ...(pass.edits || [])].map(r => r.pos);
+const tokenAt = (pos, step) => states[pos].findLast(t => t.pass < step);
 const blockStarts = new Set(passes.filter(p => p.block).map(p => p.block[0]));
 // Clamped to [0, 1]: entropies become the probability that a uniform distribution of that entropy gives each token.
 const sure = score => Math.min(1, Math.max(0, decoding.confidence === "entropy" ? Math.exp(score) : score));
@@ -35,7 +41,7 @@ const colourOf = t => mode === "sure" ? ramp("sure", nines(sure(t.score))) : ram
 /* ---- the canvas: one span for each position, changed only where a step differs from the one before ---- */
 const canvas = $("canvas"), spans = [];
 const FOLD = 160;
-const firstGap = tokens.findIndex(t => !t || t.pass >= 0);
+const firstGap = states.findIndex(all => !all.length || all[0].pass >= 0);
 const folded = firstGap > FOLD ? firstGap - 40 : 0;
 function write(span, text) {
   if (text == null) return;
@@ -56,7 +62,7 @@ for (let pos = 0; pos < trace.length; pos++) {
 }
 // The class list of a position that is no candidate.
 function paint(pos, step) {
-  const span = spans[pos], t = tokens[pos], known = t && t.pass < step;
+  const span = spans[pos], t = tokenAt(pos, step), known = Boolean(t);
   let name = known ? (t.pass < 0 ? "t p" : "t k") : "t m";
   if (known && special(t.text)) name += " special";
   if (blockStarts.has(pos)) name += " b";
@@ -78,12 +84,12 @@ function go(to, scroll = true) {
   ghosts = [];
   marked = [];
   if (step < 0) for (let pos = 0; pos < trace.length; pos++) paint(pos, to);
-  else for (let i = Math.min(step, to); i < Math.max(step, to); i++) passes[i].revealed.forEach(r => paint(r.pos, to));
+  else for (let i = Math.min(step, to); i < Math.max(step, to); i++) changed(passes[i]).forEach(pos => paint(pos, to));
   touched.forEach(pos => paint(pos, to));
   step = to;
   const pass = passes[to - 1];
   if (pass) {
-    marked = pass.revealed.map(r => r.pos);
+    marked = changed(pass);
     marked.forEach(pos => spans[pos].classList.add("new"));
     if ($("ghosts").checked) pass.candidates.forEach(c => {
       const span = spans[c.pos];
@@ -116,7 +122,8 @@ function cachedText(pass) {
 function passText(pass) {
   const n = pass.rows[1] - pass.rows[0], stayed = pass.candidates.length + (pass.candidates_left_out || 0);
   const drew = pass.revealed.length || stayed ? ", revealed " + pass.revealed.length + (stayed ? " of " + plural(pass.revealed.length + stayed, "mask") : "") : "";
-  return "computed " + plural(n, "row") + " (" + pass.rows[0] + "–" + (pass.rows[1] - 1) + "), " + cachedText(pass) + drew + ", " + milliseconds(pass.ms);
+  const edited = (pass.edits || []).length ? ", changed " + pass.edits.length : "";
+  return "computed " + plural(n, "row") + " (" + pass.rows[0] + "–" + (pass.rows[1] - 1) + "), " + cachedText(pass) + drew + edited + ", " + milliseconds(pass.ms);
 }
 function describe(pass) {
   const what = $("what");
@@ -281,22 +288,23 @@ const quoted = text => text == null ? "" : JSON.stringify(text);
 function tokenTip(event) {
   const span = event.target.closest("[data-p]");
   if (!span) { $("tip").hidden = true; return; }
-  const pos = Number(span.dataset.p), t = tokens[pos], place = "position " + pos;
-  if (t && t.pass < step) {
-    const origin = t.pass < 0 ? "part of the prompt" : decoding.confidence + " " + t.score + ", revealed by pass " + (t.pass + 1) + " (" + passes[t.pass].kind + ")";
+  const pos = Number(span.dataset.p), t = tokenAt(pos, step), place = "position " + pos;
+  if (t) {
+    const origin = t.pass < 0 ? "part of the prompt" : decoding.confidence + " " + t.score + (t.edit ? ", changed by pass " : ", revealed by pass ") + (t.pass + 1) + " (" + passes[t.pass].kind + ")";
     const cut = pos >= trace.answer_end && pos >= prompt ? ["after the end of the answer"] : [];
     tip(event, quoted(t.text) || "token " + t.token, ["token " + t.token + ", " + place, origin, ...cut]);
     return;
   }
   const drawn = step > 0 && passes[step - 1].candidates.find(c => c.pos === pos);
-  const later = t ? ["becomes " + (quoted(t.text) || t.token) + " in pass " + (t.pass + 1)] : ["is never revealed"];
+  const next = states[pos][0];
+  const later = next ? ["becomes " + (quoted(next.text) || next.token) + " in pass " + (next.pass + 1)] : ["is never revealed"];
   if (drawn) tip(event, "mask", [place, "pass " + step + " drew " + (quoted(drawn.text) || "") + " (token " + drawn.token + "), " + decoding.confidence + " " + drawn.score, ...later]);
   else tip(event, "mask", [place, ...later]);
 }
 canvas.addEventListener("pointerover", tokenTip);
 canvas.addEventListener("pointerleave", () => { $("tip").hidden = true; });
 canvas.addEventListener("click", event => {
-  const span = event.target.closest("[data-p]"), t = span && tokens[span.dataset.p];
+  const span = event.target.closest("[data-p]"), t = span && (tokenAt(span.dataset.p, step) || states[span.dataset.p][0]);
   if (t && t.pass >= 0) { pause(); go(t.pass + 1, false); }
 });
 

@@ -2,7 +2,7 @@
 
 use diffulex::Event;
 use diffulex::engine::PassKind;
-use diffulex::sampler::Candidate;
+use diffulex::sampler::{Candidate, Edit};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,8 @@ pub(super) struct Pass {
     /// From its start to the next event: the pass and the choice among its candidates.
     pub(super) time: Duration,
     pub(super) revealed: Vec<Candidate>,
+    /// Tokens that changed.
+    pub(super) edits: Vec<Edit>,
     /// What was drawn for masks that stayed, by position.
     pub(super) candidates: Vec<Candidate>,
     /// Candidates that were not kept.
@@ -47,13 +49,15 @@ impl Recorder {
                     cached,
                     time: Duration::ZERO,
                     revealed: Vec::new(),
+                    edits: Vec::new(),
                     candidates: Vec::new(),
                     left_out: 0,
                     block: None,
                 });
             }
-            Event::Revealed { tokens, candidates, .. } => {
+            Event::Revealed { tokens, edits, candidates, .. } => {
                 if let Some(pass) = self.passes.last_mut() {
+                    pass.edits.extend_from_slice(edits);
                     pass.reveal(tokens, candidates);
                 }
             }
@@ -113,7 +117,7 @@ mod tests {
         recorder.note(&pass, Instant::now());
         recorder.start_clock(&pass);
         let begun = recorder.begun.expect("the clock runs");
-        let revealed = Event::Revealed { tokens: &all[..2], candidates: &all, canvas: &canvas };
+        let revealed = Event::Revealed { tokens: &all[..2], edits: &[], candidates: &all, canvas: &canvas };
         recorder.note(&revealed, begun + Duration::from_millis(5));
         recorder.note(&Event::Block { range: &(0..8), canvas: &canvas }, begun + Duration::from_millis(9));
         assert_eq!(recorder.passes.len(), 1);
