@@ -116,7 +116,7 @@ impl Experts<Matrix, Vector> {
         if biased {
             probe.see(layer, Stage::RouterBiased, &routes.biased);
         }
-        routes.choose(compute.kernels, mixture, biased);
+        routes.choose(mixture, biased);
         probe.see_made(layer, Stage::ExpertWeights, mixture.experts, || routes.weights(mixture));
         if let Some(shared) = &self.shared {
             routes.shared.copy_from(h);
@@ -176,7 +176,7 @@ impl Routes {
         for i in 0..scores.len() {
             match mixture.router {
                 Router::Softmax { .. } => softmax(kernels, scores.row_mut(i)),
-                Router::Sigmoid { .. } => sigmoid(kernels, scores.row_mut(i)),
+                Router::Sigmoid { .. } => sigmoid(scores.row_mut(i)),
             }
         }
     }
@@ -193,7 +193,7 @@ impl Routes {
     }
 
     /// Chooses the experts of every row.
-    fn choose(&mut self, kernels: &Kernels, mixture: &Mixture, biased: bool) {
+    fn choose(&mut self, mixture: &Mixture, biased: bool) {
         self.picks.clear();
         let k = mixture.per_token;
         let (mut order, mut groups) = (Vec::with_capacity(mixture.experts), Vec::new());
@@ -219,7 +219,7 @@ impl Routes {
                 Router::Sigmoid { scale, .. } => (if k > 1 { sum + 1e-20 } else { 1.0 }, scale),
             };
             // A bias that is not finite decides without showing in any weight.
-            let scale = if biased && kernels.scan(keys).bad { f32::NAN } else { scale };
+            let scale = if biased && !is_finite(keys) { f32::NAN } else { scale };
             chosen.sort_unstable();
             let pick = |&expert: &usize| Pick { expert, weight: scores[expert] / divisor * scale };
             self.picks.extend(chosen.iter().map(pick));
@@ -271,20 +271,24 @@ impl Routes {
 
 /// Probabilities in place; NaN if an entry is NaN or infinite.
 fn softmax(kernels: &Kernels, row: &mut [f32]) {
-    let scan = kernels.scan(row);
-    if scan.bad {
+    if !is_finite(row) {
         return row.fill(f32::NAN);
     }
+    let scan = kernels.scan(row);
     let sum = kernels.exp_sums(row, scan.max, 1.0).sum;
     kernels.softmax(row, scan.max, 1.0, sum as f32);
 }
 
 /// Sigmoids in place; NaN if an entry is NaN or infinite. In f64, so that the exponential functions of all machines round to the same f32.
-fn sigmoid(kernels: &Kernels, row: &mut [f32]) {
-    if kernels.scan(row).bad {
+fn sigmoid(row: &mut [f32]) {
+    if !is_finite(row) {
         return row.fill(f32::NAN);
     }
     row.iter_mut().for_each(|x| *x = (1.0 / (1.0 + (-f64::from(*x)).exp())) as f32);
+}
+
+fn is_finite(row: &[f32]) -> bool {
+    row.iter().all(|x| x.is_finite())
 }
 
 /// Moves the `count` entries of the largest keys to the front of `order`, in that order; equals by ascending entry.

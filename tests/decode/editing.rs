@@ -65,12 +65,12 @@ fn only_tokens_of_the_block_in_work_change() {
         last = range.end;
     }
     // Gaps of the prompt are generated, so they may change; what stands around them may not.
-    let mut gaps = PROMPT;
+    let mut gaps = PROMPT[..8].to_vec();
     let mask = engine.mask().unwrap();
     gaps[4..7].fill(mask);
     let (run, edits) = edits_of(&engine, &Request::new(&gaps, 7, &policy));
     assert!(edits.iter().all(|edit| (4..7).contains(&edit.pos) || edit.pos >= gaps.len()), "{edits:?}");
-    assert_eq!((&run.generation.canvas[..4], &run.generation.canvas[7..9]), (&gaps[..4], &gaps[7..9]));
+    assert_eq!((&run.generation.canvas[..4], run.generation.canvas[7]), (&gaps[..4], gaps[7]));
 }
 
 #[test]

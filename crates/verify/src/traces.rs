@@ -24,9 +24,9 @@ pub(super) struct Replayed {
     pub(super) generation: Generation,
     states: Vec<Vec<TokenId>>,
     shapes: Vec<Shape>,
-    /// Tokens that denoising passes revealed, and changed.
-    revealed: Vec<usize>,
-    edited: Vec<usize>,
+    /// Positions that denoising passes revealed, and changed.
+    revealed: Vec<Vec<usize>>,
+    edited: Vec<Vec<usize>>,
     /// Forward passes, as the reference counts them.
     pub(super) passes: usize,
     /// The sequence as the reference returns it.
@@ -129,8 +129,8 @@ pub(super) fn replay(
                 });
             }
             Event::Revealed { tokens, edits, .. } => {
-                revealed.push(tokens.len());
-                edited.push(edits.len());
+                revealed.push(tokens.iter().map(|token| token.pos).collect());
+                edited.push(edits.iter().map(|edit| edit.pos).collect());
             }
             Event::Block { .. } => {}
         }
@@ -254,13 +254,17 @@ fn compare_results(replayed: &Replayed, recorded: &Recorded, entry: &Value) -> C
     }
     let counted =
         [("tokens_revealed_per_step", &replayed.revealed), ("tokens_edited_per_step", &replayed.edited)];
-    // Other families also reveal tokens that no step drew.
+    // The last state is what is returned, so of the last step only that is counted. Other families also reveal tokens that no
+    // step drew.
+    let end = |step: usize| if step + 1 < replayed.passes { usize::MAX } else { replayed.returned.len() };
+    let count = |(step, all): (usize, &Vec<usize>)| all.iter().filter(|&&pos| pos < end(step)).count() as u64;
     for (key, ours) in counted.into_iter().filter(|_| recorded.uncached) {
         let Some(theirs) = entry.get(key) else { continue };
         let theirs: Option<Vec<_>> =
             theirs.as_array().and_then(|all| all.iter().map(Value::as_u64).collect());
         let theirs = theirs.ok_or_else(|| format!("`{key}` is no list of counts"))?;
-        if !ours.iter().map(|&n| n as u64).eq(theirs.iter().copied()) {
+        let ours: Vec<u64> = ours.iter().enumerate().map(count).collect();
+        if ours != theirs {
             return Err(format!("{key}: {ours:?}, {theirs:?} recorded"));
         }
     }

@@ -7,6 +7,7 @@ use super::sizes::{
 };
 use crate::cache::Attention;
 use crate::json::Value;
+use crate::kernels::Rope;
 use crate::model::arch::{Alignment, Architecture, CommitRule, Dims};
 use crate::model::config::{Config, MAX_VOCAB};
 use crate::model::{refused, rope};
@@ -52,11 +53,15 @@ pub(super) fn dream(config: &Config<'_>) -> Result<Architecture> {
 
 /// What the families with Hugging Face keys share. Their differences are set by the caller.
 pub(super) fn hf_decoder(config: &Config<'_>) -> Result<Architecture> {
-    hf_decoder_of(config, config.size("intermediate_size", MAX_FFN)?)
+    hf_decoder_of(config, config.size("intermediate_size", MAX_FFN)?, rope::scalable)
 }
 
-/// The same, with dense feed-forward parts of the inner width `ffn`.
-pub(super) fn hf_decoder_of(config: &Config<'_>, ffn: usize) -> Result<Architecture> {
+/// The same, with dense feed-forward parts of the inner width `ffn` and the RoPE that `rope` reads.
+pub(super) fn hf_decoder_of(
+    config: &Config<'_>,
+    ffn: usize,
+    rope: fn(&Config<'_>, &Dims) -> Result<Rope>,
+) -> Result<Architecture> {
     let n_heads = config.size("num_attention_heads", MAX_HEADS)?;
     let hidden = config.size("hidden_size", MAX_HIDDEN)?;
     let layers = config.size("num_hidden_layers", MAX_LAYERS)?;
@@ -90,7 +95,7 @@ pub(super) fn hf_decoder_of(config: &Config<'_>, ffn: usize) -> Result<Architect
         qk_norm: false,
         tied: config.flag("tie_word_embeddings", false)?,
         mixture: None,
-        rope: rope::scalable(config, &dims)?,
+        rope: rope(config, &dims)?,
         attention: Attention::Bidirectional,
         commit: CommitRule::AsDenoised,
         alignment: Alignment::Own,

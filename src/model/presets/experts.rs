@@ -1,6 +1,6 @@
 //! The families whose feed-forward parts consist of experts.
 
-use super::dense::{hf_decoder, hf_decoder_of, sdar};
+use super::dense::{hf_decoder_of, sdar};
 use super::names;
 use super::sizes::{MAX_EXPERTS, MAX_EXPERTS_IN_ALL, MAX_FFN, MAX_LAYERS};
 use crate::Result;
@@ -49,7 +49,7 @@ pub(super) fn llada_moe(config: &Config<'_>) -> Result<Architecture> {
         None => config.size("dense_intermediate_size", MAX_FFN)?,
         Some(dense) => dense,
     };
-    let decoder = hf_decoder_of(config, dense)?;
+    let decoder = hf_decoder_of(config, dense, rope::partial)?;
     let experts = experts(config, decoder.dims.layers)?;
     let mixture = Mixture {
         experts,
@@ -66,7 +66,6 @@ pub(super) fn llada_moe(config: &Config<'_>) -> Result<Architecture> {
         out_bias: bias,
         qk_norm: config.flag("qk_layernorm", false)?,
         mixture: Some(mixture),
-        rope: rope::partial(config, &decoder.dims)?,
         policy: "llada-low-confidence",
         ..decoder
     })
@@ -94,11 +93,10 @@ pub(super) fn llada2(config: &Config<'_>) -> Result<Architecture> {
     if config.optional_flag("use_bias")?.is_none() {
         return Err(config.unsupported("use_bias", "false"));
     }
-    let decoder = hf_decoder(config)?;
-    let layers = decoder.dims.layers;
-    let rope = rope::partial(config, &decoder.dims)?;
-    if config.whole("rotary_dim", 0..=usize::MAX)?.is_some_and(|rotated| rotated != rope.rotated) {
-        return Err(config.bad("rotary_dim", &format!("{}, as partial_rotary_factor says", rope.rotated)));
+    let decoder = hf_decoder_of(config, config.size("intermediate_size", MAX_FFN)?, rope::partial)?;
+    let (layers, rotated) = (decoder.dims.layers, decoder.rope.rotated);
+    if config.whole("rotary_dim", 0..=usize::MAX)?.is_some_and(|found| found != rotated) {
+        return Err(config.bad("rotary_dim", &format!("{rotated}, as partial_rotary_factor says")));
     }
     let dense = config.whole("first_k_dense_replace", 0..=layers)?.unwrap_or(0);
     let (experts, ffn) = (experts(config, layers)?, config.size("moe_intermediate_size", MAX_FFN)?);
@@ -118,7 +116,6 @@ pub(super) fn llada2(config: &Config<'_>) -> Result<Architecture> {
         qkv_bias: config.flag("use_qkv_bias", false)?,
         qk_norm: config.flag("use_qk_norm", true)?,
         mixture: Some(mixture),
-        rope,
         attention: Attention::BlockCausal { block },
         policy: "llada2-threshold",
         names: &names::LLADA2,

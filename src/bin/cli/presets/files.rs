@@ -3,7 +3,8 @@
 //! Source: the `config.json`, `generation_config.json` and `tokenizer_config.json` of the published checkpoints. Keys that say
 //! nothing about shapes or behaviour are kept, because a reader has to cope with them.
 
-use super::{Experts, Family, Preset, Special};
+use super::experts::{LING_SPECIALS, LING_TEMPLATE, moe_keys};
+use super::{Family, Preset, Special};
 use serde_json::{Value, json};
 
 /// Qwen's special tokens up to 2.5, in id order. The tool and code tokens are not marked as special.
@@ -83,6 +84,10 @@ impl Preset {
                 tokens = self.llada_specials();
                 &[]
             }
+            Family::LladaMoe | Family::Llada2 => {
+                tokens = LING_SPECIALS.map(|token| (token.to_owned(), true)).into();
+                &[]
+            }
         };
         tokens.extend(own.iter().copied().map(text));
         let ids = self.words..;
@@ -117,7 +122,7 @@ impl Preset {
         match self.family {
             Family::Sdar => "<|MASK|>",
             Family::FastDllm => "|<MASK>|",
-            Family::Dream => "<|mask|>",
+            Family::Dream | Family::LladaMoe | Family::Llada2 => "<|mask|>",
             Family::Llada => "<|mdm_mask|>",
         }
     }
@@ -135,6 +140,8 @@ impl Preset {
             Family::FastDllm => merged(self.qwen_config(torch_dtype), self.fast_dllm_keys()),
             Family::Dream => merged(self.qwen_config(torch_dtype), self.dream_keys()),
             Family::Llada => self.llada_config(torch_dtype),
+            Family::LladaMoe => self.llada_moe_config(torch_dtype),
+            Family::Llada2 => self.llada2_config(torch_dtype),
         }
     }
 
@@ -250,7 +257,13 @@ impl Preset {
         let (temperature, top_k, top_p) = match self.family {
             Family::Sdar => (0.6, 20, 0.95),
             Family::FastDllm => (0.7, 20, 0.8),
-            Family::Dream | Family::Llada => return None,
+            Family::Llada2 => {
+                return Some(json!({
+                    "eos_token_id": [self.id("<|endoftext|>"), self.id("<|role_end|>")],
+                    "pad_token_id": self.id("<|endoftext|>"),
+                }));
+            }
+            Family::Dream | Family::Llada | Family::LladaMoe => return None,
         };
         Some(json!({
             "bos_token_id": self.id("<|endoftext|>"),
@@ -277,7 +290,9 @@ impl Preset {
             Family::Sdar => (None, "<|endoftext|>", "Qwen2Tokenizer"),
             Family::FastDllm => (None, "<|im_end|>", "Qwen2Tokenizer"),
             Family::Dream => (Some("<|beginoftext|>"), "<|endoftext|>", "Qwen2Tokenizer"),
-            Family::Llada => (Some("<|startoftext|>"), "<|endoftext|>", "PreTrainedTokenizerFast"),
+            Family::Llada | Family::LladaMoe | Family::Llada2 => {
+                (Some("<|startoftext|>"), "<|endoftext|>", "PreTrainedTokenizerFast")
+            }
         };
         let mut config = json!({
             "add_bos_token": false,
@@ -309,35 +324,15 @@ impl Preset {
     fn template(&self) -> String {
         match self.family {
             Family::Sdar => CHATML.to_owned(),
+            Family::LladaMoe | Family::Llada2 => LING_TEMPLATE.to_owned(),
             Family::FastDllm | Family::Dream => format!("{CHATML_SYSTEM}{CHATML}"),
             Family::Llada => LLADA_TEMPLATE.to_owned(),
         }
     }
 }
 
-/// What SDAR-MoE adds to the keys of SDAR, or says otherwise.
-fn moe_keys(experts: Experts) -> Value {
-    json!({
-        "architectures": ["SDARMoeForCausalLM"],
-        "auto_map": {
-            "AutoConfig": "configuration_sdar_moe.SDARMoeConfig",
-            "AutoModel": "modeling_sdar_moe.SDARMoeModel",
-            "AutoModelForCausalLM": "modeling_sdar_moe.SDARMoeForCausalLM",
-        },
-        "decoder_sparse_step": 1,
-        "mlp_only_layers": [],
-        "model_type": "sdar_moe",
-        "moe_intermediate_size": experts.ffn,
-        "norm_topk_prob": true,
-        "num_experts": experts.count,
-        "num_experts_per_tok": experts.per_token,
-        "output_router_logits": false,
-        "router_aux_loss_coef": 0.001,
-    })
-}
-
 /// The keys of both objects; those of `own` count.
-fn merged(mut base: Value, own: Value) -> Value {
+pub(super) fn merged(mut base: Value, own: Value) -> Value {
     if let (Value::Object(base), Value::Object(own)) = (&mut base, own) {
         base.extend(own);
     }

@@ -2,7 +2,10 @@
 //!
 //! Source: the `config.json` of the published checkpoints.
 
+mod experts;
 mod files;
+
+pub use experts::Experts;
 
 use diffulex::error::{Error, Result};
 use diffulex::json;
@@ -19,6 +22,10 @@ pub enum Family {
     Dream,
     /// LLaDA.
     Llada,
+    /// LLaDA-MoE.
+    LladaMoe,
+    /// LLaDA2.0 and 2.1.
+    Llada2,
 }
 
 /// Shape and identity of a checkpoint.
@@ -52,19 +59,8 @@ pub struct Preset {
     pub experts: Option<Experts>,
 }
 
-/// The experts of a block.
-#[derive(Clone, Copy, Debug)]
-pub struct Experts {
-    /// Number of experts.
-    pub count: usize,
-    /// Experts that a position goes through.
-    pub per_token: usize,
-    /// Inner width of an expert.
-    pub ffn: usize,
-}
-
 /// The published shapes, then the tiny ones.
-pub const PRESETS: [Preset; 13] = [
+pub const PRESETS: [Preset; 17] = [
     sdar("sdar-1.7b", 2048, 6144, 28, 16),
     sdar("sdar-4b", 2560, 9728, 36, 32),
     sdar("sdar-8b", 4096, 12288, 36, 32),
@@ -92,12 +88,25 @@ pub const PRESETS: [Preset; 13] = [
         max_pos: 4096,
         experts: None,
     },
+    Preset {
+        name: "llada-moe-7b",
+        family: Family::LladaMoe,
+        ffn: 8192,
+        layers: 16,
+        n_kv_heads: 16,
+        max_pos: 8192,
+        experts: Some(Experts { count: 64, per_token: 8, ffn: 1024 }),
+        ..LLADA2_MINI
+    },
+    LLADA2_MINI,
     // Query width 160 differs from hidden 128, as it may in this family.
     Preset { name: "tiny-sdar", family: Family::Sdar, n_heads: 5, n_kv_heads: 1, ..TINY },
     Preset { name: "tiny-sdar-moe", experts: Some(Experts { count: 8, per_token: 2, ffn: 96 }), ..TINY },
     Preset { name: "tiny-fast-dllm", family: Family::FastDllm, tied: true, ..TINY },
     Preset { name: "tiny-dream", family: Family::Dream, ..TINY },
     Preset { name: "tiny-llada", family: Family::Llada, n_kv_heads: 4, max_pos: 4096, ..TINY },
+    Preset { name: "tiny-llada-moe", family: Family::LladaMoe, n_kv_heads: 4, experts: TINY_EXPERTS, ..TINY },
+    Preset { name: "tiny-llada2", family: Family::Llada2, experts: TINY_EXPERTS, ..TINY },
 ];
 
 const fn sdar(name: &'static str, hidden: usize, ffn: usize, layers: usize, n_heads: usize) -> Preset {
@@ -117,6 +126,24 @@ const fn sdar(name: &'static str, hidden: usize, ffn: usize, layers: usize, n_he
         experts: None,
     }
 }
+
+const LLADA2_MINI: Preset = Preset {
+    name: "llada2-mini",
+    family: Family::Llada2,
+    vocab: 157_184,
+    words: 156_891,
+    hidden: 2048,
+    ffn: 5120,
+    layers: 20,
+    n_heads: 16,
+    n_kv_heads: 4,
+    head_dim: 128,
+    tied: false,
+    max_pos: 32_768,
+    experts: Some(Experts { count: 256, per_token: 8, ffn: 512 }),
+};
+
+const TINY_EXPERTS: Option<Experts> = Some(Experts { count: 16, per_token: 4, ffn: 96 });
 
 const QWEN_1_5B: Preset = Preset {
     name: "",

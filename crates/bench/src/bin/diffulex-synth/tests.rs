@@ -21,6 +21,9 @@ fn real_presets_have_the_published_sizes() {
         ("fast-dllm-7b", 7615.6),
         ("dream-7b", 7615.6),
         ("llada-8b", 8015.6),
+        ("sdar-30b-a3b", 30_532.1),
+        ("llada-moe-7b", 7356.9),
+        ("llada2-mini", 16_255.6),
     ] {
         let architecture = Preset::named(name).unwrap().architecture().unwrap();
         let bytes = total_bytes(&tensors(&architecture, DType::Bf16));
@@ -40,6 +43,8 @@ fn special_ids_are_the_published_ones() {
         ("fast-dllm-7b", "|<MASK>|", 151_665),
         ("dream-7b", "<|beginoftext|>", 151_665),
         ("dream-7b", "<|mask|>", 151_666),
+        ("llada2-mini", "<|endoftext|>", 156_892),
+        ("llada2-mini", "<|mask|>", 156_895),
         ("llada-8b", "<|startoftext|>", 126_080),
         ("llada-8b", "<|endoftext|>", 126_081),
         ("llada-8b", "<|mdm_mask|>", 126_336),
@@ -53,9 +58,9 @@ fn special_ids_are_the_published_ones() {
 
 #[test]
 fn tokenizers_cover_their_ids_and_name_one_mask() {
-    for preset in
-        PRESETS.iter().filter(|p| !matches!(p.name, "sdar-4b" | "sdar-8b" | "sdar-30b-a3b" | "fast-dllm-7b"))
-    {
+    for preset in PRESETS.iter().filter(|p| {
+        !matches!(p.name, "sdar-4b" | "sdar-8b" | "sdar-30b-a3b" | "fast-dllm-7b" | "llada-moe-7b")
+    }) {
         let tokenizer = tokenizer(preset);
         let specials = preset.specials();
         assert_eq!(tokenizer.size(), specials.last().unwrap().id + 1, "{}", preset.name);
@@ -93,6 +98,8 @@ fn tiny_configurations_keep_the_traits_of_their_family() {
     for (tiny, real) in [
         ("tiny-sdar", "sdar-1.7b"),
         ("tiny-sdar-moe", "sdar-30b-a3b"),
+        ("tiny-llada-moe", "llada-moe-7b"),
+        ("tiny-llada2", "llada2-mini"),
         ("tiny-fast-dllm", "fast-dllm-1.5b"),
         ("tiny-dream", "dream-7b"),
         ("tiny-llada", "llada-8b"),
