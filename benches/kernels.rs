@@ -181,7 +181,7 @@ fn limits(c: &mut Criterion) {
             };
             for format in formats {
                 let format = Format::from_name(format).expect("a format");
-                group.throughput(Throughput::Elements(kernels.spin(&*exec, format)));
+                group.throughput(Throughput::Elements(kernels.spin(&*exec, format).operations));
                 let id = format!("peak/{format}x{}{threads}", kernels.unit_name(format));
                 group.bench_function(id, |b| b.iter(|| kernels.spin(&*exec, format)));
             }
