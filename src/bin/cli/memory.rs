@@ -8,8 +8,8 @@
 //! ```
 
 use super::readable;
-use diffulex::cache::{Attention, KvDtype};
-use diffulex::engine::LOGIT_ROWS;
+use diffulex::cache::{Attention, KvDtype, PAGE};
+use diffulex::engine::{Engine, LOGIT_ROWS};
 use diffulex::error::{Error, Result};
 use diffulex::model::{Architecture, Planned, Role, Slot};
 use diffulex::quant::Format;
@@ -166,6 +166,19 @@ pub fn advice(need: &Need, floats: bool, kv: KvDtype) -> String {
         advice.push("a smaller model");
     }
     format!("what helps: {}; --no-memory-check goes on anyway", advice.join(", "))
+}
+
+/// Sequences at a time, unless the user says otherwise: a pass over blocks of some positions of each is about as fast as matrices
+/// can be read.
+const MAX_SEQUENCES: usize = 8;
+
+/// How many sequences of an engine are decoded at a time unless the user says otherwise: as many as half of the free memory holds
+/// the keys and values of, from 1 to 8.
+pub fn sequences(engine: &Engine) -> usize {
+    let positions = engine.context().next_multiple_of(PAGE);
+    let each = engine.model().kv_shape().bytes_per_token(engine.kv()) * positions;
+    let fit = available().map_or(usize::MAX, |free| (free / 2) as usize / each.max(1));
+    fit.clamp(1, MAX_SEQUENCES)
 }
 
 /// Bytes that this process can still use without swapping. `None` where the system does not tell: only Linux does.

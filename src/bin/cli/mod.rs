@@ -6,6 +6,7 @@
 
 mod complete;
 pub mod decoding;
+pub mod demo;
 #[cfg(unix)]
 #[allow(unsafe_code, reason = "a signal handler")]
 mod fault;

@@ -3,7 +3,7 @@
 use crate::args::OutputArgs;
 use crate::canvas::{self, Live, Region, Span};
 use crate::cli;
-use crate::demo;
+use crate::cli::demo;
 use crate::progress::WithProgress;
 use clap::ValueEnum;
 use diffulex::text_model::{Prompt, Setup};

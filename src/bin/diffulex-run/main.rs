@@ -14,7 +14,6 @@ mod chat;
     reason = "the sources of crates/cli; a program uses its part"
 )]
 mod cli;
-mod demo;
 mod display;
 mod doctor;
 mod info;
@@ -24,7 +23,7 @@ mod report;
 mod trace;
 
 use args::Cli;
-use cli::{INTERRUPTED, Progress};
+use cli::{INTERRUPTED, Progress, demo};
 use diffulex::{Model, Policy, Result};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};

@@ -5,8 +5,8 @@ mod output;
 
 use crate::answer;
 use crate::args::Cli;
+use crate::cli::demo;
 use crate::cli::{self, INTERRUPTED, Progress, memory};
-use crate::demo;
 use clap::Args;
 use diffulex::engine::{Control, Limits, SequenceId};
 use diffulex::text::chat::Message;
@@ -18,10 +18,6 @@ use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
-
-/// Prompts that are answered at a time, unless the user says otherwise: a pass over blocks of some positions of each is about as
-/// fast as matrices can be read.
-const MAX_PARALLEL: usize = 8;
 
 /// Many prompts at once.
 #[derive(Args)]
@@ -85,10 +81,7 @@ impl BatchArgs {
 
     /// How many of `prompts` prompts are answered at a time.
     fn parallel(&self, model: &Model, prompts: usize) -> usize {
-        let engine = &model.engine;
-        let each = engine.model().kv_shape().bytes_per_token(engine.kv()) * engine.context();
-        let fit = memory::available().map_or(usize::MAX, |free| (free / 2) as usize / each.max(1));
-        let wanted = self.parallel.map_or(fit.min(MAX_PARALLEL), usize::from);
+        let wanted = self.parallel.map_or_else(|| memory::sequences(&model.engine), usize::from);
         wanted.clamp(1, prompts.max(1))
     }
 }

@@ -12,9 +12,9 @@ mod stats;
 
 use crate::answer;
 use crate::args::{Cli, OutputArgs};
-use crate::cli::{self, INTERRUPTED, decoding};
+use crate::cli::{self, INTERRUPTED, decoding, demo};
 use crate::display::{self, CanvasChoice};
-use crate::{demo, info, report};
+use crate::{info, report};
 use command::Command;
 use conversation::{Conversation, Saved, Turn};
 use diffulex::engine::{Session, StopReason};

@@ -1,6 +1,6 @@
 //! The model that runs when no weights are given: a tiny SDAR checkpoint of our own (demo/), part of the program.
 
-use crate::cli::{MachineArgs, ModelArgs};
+use super::{MachineArgs, ModelArgs};
 use diffulex::bytes::Bytes;
 use diffulex::engine::ModelFiles;
 use diffulex::json::Value;
@@ -12,15 +12,15 @@ use diffulex::weights::SafeTensors;
 use diffulex::{Architecture, Model, Result};
 
 /// What may be asked. The first one is, if nobody asks anything.
-pub(crate) const SUGGESTIONS: [&str; 3] =
+pub const SUGGESTIONS: [&str; 3] =
     ["Tell a story about Mia the fox.", "What is 27 + 45?", "Sort these numbers: 7 3 9 1."];
 /// What the user must know.
-pub(crate) const NOTICE: &str = "\
+pub const NOTICE: &str = "\
 no --weights given: this is the built-in demo model, which knows sums, lists, facts that it was told and small stories;
 --weights DIR runs a checkpoint of SDAR, Fast-dLLM v2, Dream or LLaDA";
 
 /// Milliseconds that a step of the live canvas is left to be looked at: the demo is faster than the eye.
-pub(crate) const DELAY_MS: u64 = 50;
+pub const DELAY_MS: u64 = 50;
 
 const ORIGIN: &str = "built-in demo model";
 static WEIGHTS: &[u8] = include_bytes!("../../../demo/sdar/model.safetensors");
@@ -30,11 +30,15 @@ static TOKENIZER: &[u8] = include_bytes!("../../../demo/sdar/tokenizer.json");
 static TOKENIZER_CONFIG: &[u8] = include_bytes!("../../../demo/sdar/tokenizer_config.json");
 
 /// Whether a model is the demo model.
-pub(crate) fn is(model: &Model) -> bool {
+pub fn is(model: &Model) -> bool {
     model.origin == ORIGIN
 }
 
-pub(crate) fn open(model: &ModelArgs, machine: &MachineArgs) -> Result<Model> {
+/// Opens the demo model with what the options say of machine and engine.
+///
+/// # Errors
+/// Options that make no sense.
+pub fn open(model: &ModelArgs, machine: &MachineArgs) -> Result<Model> {
     let config = Value::parse(ORIGIN, TOKENIZER_CONFIG)?;
     let template = config.get("chat_template").and_then(Value::as_str);
     let template = template.map(|text| ChatTemplate::from_source(ORIGIN, text, Vec::new())).transpose()?;

@@ -1,0 +1,370 @@
+//! The interface of Ollama: `/api/chat`, `/api/generate`, `/api/tags`, `/api/show`, `/api/ps`, `/api/version`.
+
+use super::openai::finish_reason;
+use crate::body::Body;
+use crate::error::ApiError;
+use crate::fields::{self, ChatMessage, OneOrMany, Sampling};
+use crate::keys::Owner;
+use crate::sse::{self, Kind, Writer};
+use crate::state::{Server, Updates};
+use crate::update::{Outcome, Update};
+use axum::Json;
+use axum::extract::{Extension, State};
+use axum::response::{IntoResponse, Response};
+use diffulex::text::Message;
+use diffulex::text_model::Prompt;
+use diffulex_cli::decoding::DecodingArgs;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+use std::time::Instant;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// An error in the shape of this interface.
+pub(crate) struct Plain(ApiError);
+
+impl IntoResponse for Plain {
+    fn into_response(self) -> Response {
+        self.0.plain()
+    }
+}
+
+impl<E: Into<ApiError>> From<E> for Plain {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+/// Settings of a request. Those of machines and of samplers that this engine does not have are taken where they ask for
+/// nothing.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Options {
+    temperature: Option<f32>,
+    top_p: Option<f32>,
+    top_k: Option<i64>,
+    seed: Option<i64>,
+    stop: Option<OneOrMany>,
+    /// -1 and -2: as many as fit.
+    num_predict: Option<i64>,
+    /// Positions; the server's own number has to be enough for it.
+    num_ctx: Option<usize>,
+    /// Of other engines: where and how a model is run.
+    #[serde(flatten)]
+    others: Map<String, Value>,
+}
+
+/// Options of Ollama's own engine that say how a machine is used, not what is answered.
+const OF_MACHINES: [&str; 8] =
+    ["num_gpu", "main_gpu", "num_thread", "num_batch", "numa", "low_vram", "use_mmap", "use_mlock"];
+/// Options that change answers, with the value at which they do not.
+const NEUTRAL: [(&str, f64); 10] = [
+    ("repeat_penalty", 1.0),
+    ("presence_penalty", 0.0),
+    ("frequency_penalty", 0.0),
+    ("mirostat", 0.0),
+    ("tfs_z", 1.0),
+    ("typical_p", 1.0),
+    ("min_p", 0.0),
+    ("num_keep", 0.0),
+    ("repeat_last_n", 0.0),
+    ("penalize_newline", 0.0),
+];
+
+impl Options {
+    fn sampling(self, server: &Server, diffusion: Option<DecodingArgs>) -> Result<Sampling, ApiError> {
+        for (name, value) in &self.others {
+            let neutral = NEUTRAL.iter().find(|(neutral, _)| neutral == name);
+            let asks_nothing = match neutral {
+                Some(&(_, neutral)) => value.as_f64() == Some(neutral) || value == &json!(false),
+                None => OF_MACHINES.contains(&name.as_str()),
+            };
+            if !asks_nothing && !value.is_null() {
+                let message = match neutral {
+                    Some((_, neutral)) => {
+                        format!("option `{name}`: {value} given, only {neutral} is supported")
+                    }
+                    None => format!("option `{name}` is not known"),
+                };
+                return Err(ApiError::unsupported(&format!("options.{name}"), message));
+            }
+        }
+        let context = server.model.engine.context();
+        if let Some(asked) = self.num_ctx.filter(|&asked| asked > context) {
+            let message = format!("option `num_ctx`: {asked} given, the server has {context} (--context)");
+            return Err(ApiError::field("options.num_ctx", message));
+        }
+        Ok(Sampling {
+            temperature: self.temperature,
+            top_p: self.top_p,
+            top_k: self.top_k,
+            seed: self.seed,
+            stop: self.stop,
+            max_tokens: self.num_predict.filter(|&tokens| !matches!(tokens, -1 | -2)),
+            diffusion,
+        })
+    }
+}
+
+/// The body of `/api/chat`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ChatRequest {
+    model: Option<String>,
+    #[serde(default)]
+    messages: Vec<ChatMessage>,
+    stream: Option<bool>,
+    options: Option<Options>,
+    diffusion: Option<DecodingArgs>,
+    format: Option<Value>,
+    tools: Option<Vec<Value>>,
+    think: Option<Value>,
+    #[allow(dead_code, reason = "the model stays loaded")]
+    keep_alive: Option<Value>,
+}
+
+/// The body of `/api/generate`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GenerateRequest {
+    model: Option<String>,
+    #[serde(default)]
+    prompt: String,
+    system: Option<String>,
+    suffix: Option<String>,
+    raw: Option<bool>,
+    stream: Option<bool>,
+    options: Option<Options>,
+    diffusion: Option<DecodingArgs>,
+    format: Option<Value>,
+    images: Option<Vec<Value>>,
+    template: Option<String>,
+    context: Option<Vec<u32>>,
+    think: Option<Value>,
+    #[allow(dead_code, reason = "the model stays loaded")]
+    keep_alive: Option<Value>,
+}
+
+/// Refuses fields that ask for what is not supported.
+fn refuse(fields: &[(&str, bool)]) -> Result<(), ApiError> {
+    match fields.iter().find(|(_, asks)| *asks) {
+        Some((name, _)) => Err(ApiError::unsupported(name, format!("`{name}` is not supported"))),
+        None => Ok(()),
+    }
+}
+
+/// Whether an optional field asks for something.
+fn asks(value: Option<&Value>) -> bool {
+    !matches!(value, None | Some(Value::Null | Value::Bool(false))) && value != Some(&json!(""))
+}
+
+/// `POST /api/chat`
+pub(crate) async fn chat(
+    State(server): State<Arc<Server>>,
+    Extension(Owner(owner)): Extension<Owner>,
+    request: Result<Body<ChatRequest>, ApiError>,
+) -> Result<Response, Plain> {
+    let Body(request) = request?;
+    server.check_model(request.model.as_deref())?;
+    let tools = request.tools.is_some_and(|tools| !tools.is_empty());
+    let (format, think) = (asks(request.format.as_ref()), asks(request.think.as_ref()));
+    refuse(&[("tools", tools), ("format", format), ("think", think)])?;
+    let answer = Answer::new(&server, true);
+    if request.messages.is_empty() {
+        // How a model is loaded, which it is.
+        return Ok(Json(answer.loaded()).into_response());
+    }
+    let prompt = fields::conversation(&server.model, request.messages)?;
+    let sampling = request.options.unwrap_or_default().sampling(&server, request.diffusion)?;
+    answer.give(&server, owner, prompt, sampling, request.stream.unwrap_or(true)).await
+}
+
+/// `POST /api/generate`
+pub(crate) async fn generate(
+    State(server): State<Arc<Server>>,
+    Extension(Owner(owner)): Extension<Owner>,
+    request: Result<Body<GenerateRequest>, ApiError>,
+) -> Result<Response, Plain> {
+    let Body(request) = request?;
+    server.check_model(request.model.as_deref())?;
+    refuse(&[
+        ("images", request.images.is_some_and(|images| !images.is_empty())),
+        ("format", asks(request.format.as_ref())),
+        ("think", asks(request.think.as_ref())),
+        ("template", request.template.is_some_and(|template| !template.is_empty())),
+        ("context", request.context.is_some_and(|context| !context.is_empty())),
+        ("suffix", request.suffix.is_some_and(|suffix| !suffix.is_empty())),
+    ])?;
+    let answer = Answer::new(&server, false);
+    if request.prompt.is_empty() {
+        return Ok(Json(answer.loaded()).into_response());
+    }
+    let (raw, system) = (request.raw.unwrap_or(false), request.system.filter(|system| !system.is_empty()));
+    let prompt = match (&server.model.template, raw) {
+        (Some(_), false) => {
+            let system = system.map(|text| Message::new("system", text));
+            let messages: Vec<_> = system.into_iter().chain([Message::new("user", request.prompt)]).collect();
+            server.model.conversation(&messages)?
+        }
+        _ => server.model.prompt_with(&request.prompt, system.as_deref(), true)?,
+    };
+    let sampling = request.options.unwrap_or_default().sampling(&server, request.diffusion)?;
+    answer.give(&server, owner, prompt, sampling, request.stream.unwrap_or(true)).await
+}
+
+/// An answer of one of both kinds.
+struct Answer {
+    model: String,
+    is_chat: bool,
+    began: Instant,
+}
+
+impl Answer {
+    fn new(server: &Server, is_chat: bool) -> Self {
+        Self { model: server.config.name.clone(), is_chat, began: Instant::now() }
+    }
+
+    fn object(&self, text: &str) -> Value {
+        let created = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();
+        let mut object = json!({ "model": self.model, "created_at": created });
+        if self.is_chat {
+            object["message"] = json!({ "role": "assistant", "content": text });
+        } else {
+            object["response"] = text.into();
+        }
+        object["done"] = false.into();
+        object
+    }
+
+    fn loaded(&self) -> Value {
+        let mut object = self.object("");
+        object["done"] = true.into();
+        object["done_reason"] = "load".into();
+        object
+    }
+
+    /// The last object of an answer, with `text`.
+    fn end(&self, text: &str, outcome: &Outcome) -> Value {
+        let timings = outcome.answer.generation.timings;
+        let nanoseconds = |time: std::time::Duration| Value::from(time.as_nanos() as u64);
+        let mut object = self.object(text);
+        object["done"] = true.into();
+        object["done_reason"] = finish_reason(&outcome.answer).into();
+        object["total_duration"] = nanoseconds(self.began.elapsed());
+        object["load_duration"] = 0.into();
+        object["prompt_eval_count"] = outcome.prompt_tokens.into();
+        object["prompt_eval_duration"] = nanoseconds(timings.prefill);
+        object["eval_count"] = outcome.answer.counted.into();
+        object["eval_duration"] = nanoseconds(timings.decode);
+        object
+    }
+
+    async fn give(
+        self,
+        server: &Arc<Server>,
+        owner: usize,
+        prompt: Prompt,
+        sampling: Sampling,
+        stream: bool,
+    ) -> Result<Response, Plain> {
+        let setup = server.setup(&prompt, &sampling.read()?)?;
+        server.log_prompt(&prompt);
+        let mut updates = server.start(vec![(prompt, setup)], owner, false)?;
+        let updates = updates.pop().expect("one job, one answer");
+        if stream {
+            return Ok(sse::respond(Kind::Lines, async move |writer| {
+                if let Err(error) = self.write(updates, &writer).await {
+                    writer.data(&json!({ "error": error.message })).await;
+                }
+            }));
+        }
+        let outcome = updates.whole().await?;
+        Ok(Json(self.end(&outcome.answer.text, &outcome)).into_response())
+    }
+
+    async fn write(&self, mut updates: Updates, writer: &Writer) -> Result<(), ApiError> {
+        loop {
+            match updates.next().await {
+                Update::Text(text) => writer.data(&self.object(&text)).await,
+                Update::Done(outcome) => {
+                    if !outcome.answer.rest.is_empty() {
+                        writer.data(&self.object(&outcome.answer.rest)).await;
+                    }
+                    writer.data(&self.end("", &outcome)).await;
+                    return Ok(());
+                }
+                Update::Failed(error) => return Err(ApiError::from(&*error)),
+                Update::TimedOut => return Err(ApiError::timed_out()),
+                Update::Gone => return Err(ApiError::gone()),
+                Update::Pass { .. } | Update::Revealed(_) | Update::Block(_) => {}
+            }
+        }
+    }
+}
+
+/// What the model is, in the words of this interface.
+fn details(server: &Server) -> Value {
+    let (engine, arch) = (&server.model.engine, server.model.engine.arch());
+    json!({
+        "format": "safetensors", "family": arch.family, "families": [arch.family],
+        "parameter_size": "", "parent_model": "",
+        "quantization_level": engine.model().weight_format().to_string(),
+    })
+}
+
+fn entry(server: &Server) -> Value {
+    let modified = server.started.format(&Rfc3339).unwrap_or_default();
+    json!({
+        "name": format!("{}:latest", server.config.name), "model": format!("{}:latest", server.config.name),
+        "modified_at": modified, "size": 0, "digest": "", "details": details(server),
+    })
+}
+
+/// `GET /api/tags`
+pub(crate) async fn tags(State(server): State<Arc<Server>>) -> Json<Value> {
+    Json(json!({ "models": [entry(&server)] }))
+}
+
+/// `GET /api/ps`
+pub(crate) async fn ps(State(server): State<Arc<Server>>) -> Json<Value> {
+    let mut entry = entry(&server);
+    // It is never unloaded.
+    entry["expires_at"] = "2999-12-31T23:59:59Z".into();
+    entry["size_vram"] = 0.into();
+    Json(json!({ "models": [entry] }))
+}
+
+/// The body of `/api/show`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct ShowRequest {
+    /// Its newer name is `model`.
+    name: Option<String>,
+    model: Option<String>,
+}
+
+/// `POST /api/show`
+pub(crate) async fn show(
+    State(server): State<Arc<Server>>,
+    request: Result<Body<ShowRequest>, ApiError>,
+) -> Result<Json<Value>, Plain> {
+    let Body(request) = request?;
+    server.check_model(request.model.or(request.name).as_deref())?;
+    let (engine, arch) = (&server.model.engine, server.model.engine.arch());
+    let family = arch.family;
+    Ok(Json(json!({
+        "modelfile": "", "parameters": "", "template": "", "license": "",
+        "details": details(&server), "capabilities": ["completion"],
+        "model_info": {
+            "general.architecture": family,
+            format!("{family}.context_length"): engine.context(),
+            format!("{family}.block_count"): arch.dims.layers,
+            format!("{family}.embedding_length"): arch.dims.hidden,
+        },
+    })))
+}
+
+/// `GET /api/version`. Clients compare it with the versions of Ollama that have what they need.
+pub(crate) async fn version() -> Json<Value> {
+    Json(json!({ "version": "0.6.0", "diffulex": env!("CARGO_PKG_VERSION") }))
+}

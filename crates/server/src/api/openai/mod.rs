@@ -1,0 +1,108 @@
+//! The interface of OpenAI: `/v1/chat/completions`, `/v1/completions`, `/v1/models`.
+
+mod request;
+mod response;
+mod stream;
+
+pub(crate) use response::finish_reason;
+
+use crate::body::Body;
+use crate::error::ApiError;
+use crate::fields;
+use crate::keys::Owner;
+use crate::state::{Server, Updates};
+use crate::update::Outcome;
+use axum::Json;
+use axum::extract::{Extension, Path, State};
+use axum::response::{IntoResponse, Response};
+use diffulex::text_model::{Prompt, Setup};
+use request::{ChatRequest, CompletionRequest, Options};
+use response::{Head, Shape};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// The most answers to one request.
+const MAX_CHOICES: usize = 32;
+
+/// `POST /v1/chat/completions`
+pub(crate) async fn chat(
+    State(server): State<Arc<Server>>,
+    Extension(Owner(owner)): Extension<Owner>,
+    Body(request): Body<ChatRequest>,
+) -> Result<Response, ApiError> {
+    let (messages, options) = request.split()?;
+    server.check_model(options.model.as_deref())?;
+    let prompt = fields::conversation(&server.model, messages)?;
+    answer(&server, owner, vec![prompt], options, Shape::Chat).await
+}
+
+/// `POST /v1/completions`
+pub(crate) async fn completions(
+    State(server): State<Arc<Server>>,
+    Extension(Owner(owner)): Extension<Owner>,
+    Body(request): Body<CompletionRequest>,
+) -> Result<Response, ApiError> {
+    let (texts, options) = request.split()?;
+    server.check_model(options.model.as_deref())?;
+    let prompts: Result<Vec<_>, ApiError> = texts.iter().map(|text| text.prompt(&server.model)).collect();
+    answer(&server, owner, prompts?, options, Shape::Completion).await
+}
+
+/// Starts the answers to all prompts, `n` to each, and writes them in their order.
+async fn answer(
+    server: &Arc<Server>,
+    owner: usize,
+    prompts: Vec<Prompt>,
+    options: Options,
+    shape: Shape,
+) -> Result<Response, ApiError> {
+    if !(1..=MAX_CHOICES).contains(&options.n) {
+        return Err(ApiError::field("n", format!("{} given, 1 to {MAX_CHOICES} expected", options.n)));
+    }
+    let mut jobs = Vec::new();
+    for prompt in &prompts {
+        let setup = server.setup(prompt, &options.wishes)?;
+        if options.logprobs {
+            server.check_probabilities(&setup, "logprobs")?;
+        }
+        server.log_prompt(prompt);
+        let seeds = (0..options.n as u64).map(|i| setup.seed.wrapping_add(i));
+        jobs.extend(seeds.map(|seed| (prompt.clone(), Setup { seed, ..setup.clone() })));
+    }
+    let choices = server.start(jobs, owner, false)?;
+    let head = Head::new(server, shape, options.logprobs);
+    if options.stream {
+        return Ok(stream::respond(Arc::clone(server), head, choices, options.usage));
+    }
+    let outcomes = all(choices).await?;
+    let prompt_tokens = prompts.iter().map(|prompt| prompt.ids.len()).sum();
+    Ok(Json(head.whole(server, &outcomes, prompt_tokens)?).into_response())
+}
+
+/// All answers, in their order.
+async fn all(choices: Vec<Updates>) -> Result<Vec<Box<Outcome>>, ApiError> {
+    let mut outcomes = Vec::new();
+    for choice in choices {
+        outcomes.push(choice.whole().await?);
+    }
+    Ok(outcomes)
+}
+
+fn describe(server: &Server) -> Value {
+    let created = server.started.unix_timestamp();
+    json!({ "id": server.config.name, "object": "model", "created": created, "owned_by": "diffulex" })
+}
+
+/// `GET /v1/models`
+pub(crate) async fn models(State(server): State<Arc<Server>>) -> Json<Value> {
+    Json(json!({ "object": "list", "data": [describe(&server)] }))
+}
+
+/// `GET /v1/models/{model}`
+pub(crate) async fn model(
+    State(server): State<Arc<Server>>,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    server.check_model(Some(&name))?;
+    Ok(Json(describe(&server)))
+}

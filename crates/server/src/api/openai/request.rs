@@ -1,0 +1,232 @@
+//! What requests of this interface say. A field that is not known is refused by its name; one that is known and has no effect
+//! here is taken only with the value that asks for nothing.
+
+use crate::error::ApiError;
+use crate::fields::{ChatMessage, OneOrMany, Sampling};
+use crate::state::Wishes;
+use diffulex::Model;
+use diffulex::tensor::TokenId;
+use diffulex::text_model::Prompt;
+use diffulex_cli::decoding::DecodingArgs;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// What is said about a request as a whole.
+pub(crate) struct Options {
+    pub(crate) model: Option<String>,
+    pub(crate) wishes: Wishes,
+    pub(crate) n: usize,
+    pub(crate) logprobs: bool,
+    pub(crate) stream: bool,
+    /// Whether a stream ends with a chunk about tokens.
+    pub(crate) usage: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StreamOptions {
+    #[serde(default)]
+    include_usage: bool,
+    /// Chunks are not padded, whatever this says.
+    #[serde(default)]
+    #[allow(dead_code, reason = "accepted, and of no effect")]
+    include_obfuscation: Option<bool>,
+}
+
+/// Fields of both kinds of requests.
+macro_rules! request {
+    ($(#[$doc:meta])* $name:ident { $($(#[$of:meta])* $field:ident: $type:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub(crate) struct $name {
+            model: Option<String>,
+            stream: Option<bool>,
+            stream_options: Option<StreamOptions>,
+            temperature: Option<f32>,
+            top_p: Option<f32>,
+            top_k: Option<i64>,
+            seed: Option<i64>,
+            stop: Option<OneOrMany>,
+            n: Option<i64>,
+            max_tokens: Option<i64>,
+            diffusion: Option<DecodingArgs>,
+            frequency_penalty: Option<f64>,
+            presence_penalty: Option<f64>,
+            logit_bias: Option<serde_json::Map<String, Value>>,
+            #[allow(dead_code, reason = "who asks has no effect")]
+            user: Option<String>,
+            $($(#[$of])* $field: $type,)*
+        }
+
+        impl $name {
+            fn options(&mut self, max_tokens: Option<i64>, logprobs: bool) -> Result<Options, ApiError> {
+                neutral("frequency_penalty", self.frequency_penalty.is_none_or(|x| x == 0.0), "0")?;
+                neutral("presence_penalty", self.presence_penalty.is_none_or(|x| x == 0.0), "0")?;
+                neutral("logit_bias", self.logit_bias.as_ref().is_none_or(serde_json::Map::is_empty), "{}")?;
+                let stream = self.stream.unwrap_or(false);
+                if self.stream_options.is_some() && !stream {
+                    return Err(ApiError::field("stream_options", "given without `stream`"));
+                }
+                let sampling = Sampling {
+                    temperature: self.temperature,
+                    top_p: self.top_p,
+                    top_k: self.top_k,
+                    seed: self.seed,
+                    stop: self.stop.take(),
+                    max_tokens,
+                    diffusion: self.diffusion.take(),
+                };
+                let n = usize::try_from(self.n.unwrap_or(1)).unwrap_or(0);
+                let usage = self.stream_options.take().unwrap_or_default().include_usage;
+                let model = self.model.take();
+                Ok(Options { model, wishes: sampling.read()?, n, logprobs, stream, usage })
+            }
+        }
+    };
+}
+
+/// Requires that a field asks for nothing.
+fn neutral(field: &str, holds: bool, value: &str) -> Result<(), ApiError> {
+    if holds { Ok(()) } else { Err(ApiError::unsupported(field, format!("only {value} is supported"))) }
+}
+
+request! {
+    /// The body of `/v1/chat/completions`.
+    ChatRequest {
+        messages: Vec<ChatMessage>,
+        max_completion_tokens: Option<i64>,
+        logprobs: Option<bool>,
+        top_logprobs: Option<i64>,
+        response_format: Option<Value>,
+        tools: Option<Vec<Value>>,
+        tool_choice: Option<Value>,
+        functions: Option<Vec<Value>>,
+        #[allow(dead_code, reason = "without tools there are no calls")]
+        parallel_tool_calls: Option<bool>,
+        store: Option<bool>,
+        #[allow(dead_code, reason = "nothing is stored that it could belong to")]
+        metadata: Option<Value>,
+        #[allow(dead_code, reason = "there is one tier")]
+        service_tier: Option<String>,
+        #[allow(dead_code, reason = "prefixes are shared without a key")]
+        prompt_cache_key: Option<String>,
+        #[allow(dead_code, reason = "who asks has no effect")]
+        safety_identifier: Option<String>,
+        modalities: Option<Vec<String>>,
+    }
+}
+
+impl ChatRequest {
+    /// # Errors
+    /// A field that asks for what is not supported.
+    pub(crate) fn split(mut self) -> Result<(Vec<ChatMessage>, Options), ApiError> {
+        let is_text = |format: &Value| format.get("type").and_then(Value::as_str) == Some("text");
+        if let Some(format) =
+            self.response_format.as_ref().filter(|format| !format.is_null() && !is_text(format))
+        {
+            let message = format!("{format} given, only {{\"type\": \"text\"}} is supported");
+            return Err(ApiError::unsupported("response_format", message));
+        }
+        let has = |list: &Option<Vec<Value>>| list.as_ref().is_some_and(|list| !list.is_empty());
+        if has(&self.tools) || has(&self.functions) {
+            let field = if has(&self.tools) { "tools" } else { "functions" };
+            return Err(ApiError::unsupported(field, "calls of tools are not supported"));
+        }
+        if let Some(choice) = self.tool_choice.take().filter(|choice| !choice.is_null()) {
+            neutral("tool_choice", choice == "none" || choice == "auto", "`none` or `auto`")?;
+        }
+        neutral("store", !self.store.unwrap_or(false), "false")?;
+        let modalities = self.modalities.take().unwrap_or_default();
+        neutral("modalities", modalities.iter().all(|kind| kind == "text"), "[\"text\"]")?;
+        let logprobs = self.logprobs.unwrap_or(false);
+        if self.top_logprobs.unwrap_or(0) != 0 {
+            let message = "only 0 is supported: the probability of the token itself";
+            return Err(ApiError::unsupported("top_logprobs", message));
+        }
+        if self.max_tokens.is_some() && self.max_completion_tokens.is_some() {
+            let message = "given together with `max_tokens`, which it replaces";
+            return Err(ApiError::field("max_completion_tokens", message));
+        }
+        let max_tokens = self.max_completion_tokens.or(self.max_tokens);
+        let options = self.options(max_tokens, logprobs)?;
+        Ok((self.messages, options))
+    }
+}
+
+/// A prompt as it is, without the chat template.
+pub(crate) enum Text {
+    Words(String),
+    Ids(Vec<TokenId>),
+}
+
+impl Text {
+    /// # Errors
+    /// An empty prompt, ids that are none, and no tokenizer.
+    pub(crate) fn prompt(&self, model: &Model) -> Result<Prompt, ApiError> {
+        let prompt = match self {
+            Self::Words(text) => model.prompt_with(text, None, true)?,
+            Self::Ids(ids) => {
+                model.check_ids("prompt", ids)?;
+                // The answer is text, as with words.
+                Prompt { as_ids: false, ..Prompt::of_ids(ids.clone())? }
+            }
+        };
+        Ok(prompt)
+    }
+}
+
+/// One prompt or several, as text or as ids.
+#[derive(Debug, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a string, a list of strings, a list of ids or a list of lists of ids expected"
+)]
+enum Prompts {
+    Text(String),
+    Ids(Vec<TokenId>),
+    Texts(Vec<String>),
+    ManyIds(Vec<Vec<TokenId>>),
+}
+
+request! {
+    /// The body of `/v1/completions`.
+    CompletionRequest {
+        prompt: Prompts,
+        suffix: Option<String>,
+        echo: Option<bool>,
+        best_of: Option<i64>,
+        logprobs: Option<i64>,
+    }
+}
+
+impl CompletionRequest {
+    /// # Errors
+    /// A field that asks for what is not supported.
+    pub(crate) fn split(mut self) -> Result<(Vec<Text>, Options), ApiError> {
+        neutral("echo", !self.echo.unwrap_or(false), "false")?;
+        neutral(
+            "best_of",
+            self.best_of.is_none_or(|best| Some(best) == self.n.or(Some(1))),
+            "the value of `n`",
+        )?;
+        if self.suffix.as_ref().is_some_and(|suffix| !suffix.is_empty()) {
+            return Err(ApiError::unsupported("suffix", "/v1/infill fills text in between"));
+        }
+        if self.logprobs.unwrap_or(0) > 1 {
+            let message = "only 0 and 1 are supported: the probability of the token itself";
+            return Err(ApiError::unsupported("logprobs", message));
+        }
+        let options = self.options(self.max_tokens, self.logprobs.is_some())?;
+        let texts: Vec<_> = match self.prompt {
+            Prompts::Text(text) => vec![Text::Words(text)],
+            Prompts::Ids(ids) => vec![Text::Ids(ids)],
+            Prompts::Texts(texts) => texts.into_iter().map(Text::Words).collect(),
+            Prompts::ManyIds(lists) => lists.into_iter().map(Text::Ids).collect(),
+        };
+        if texts.is_empty() {
+            return Err(ApiError::field("prompt", "an empty list given, at least one prompt expected"));
+        }
+        Ok((texts, options))
+    }
+}

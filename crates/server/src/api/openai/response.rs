@@ -1,0 +1,163 @@
+//! What answers of this interface look like.
+
+use crate::api::{new_id, now};
+use crate::error::ApiError;
+use crate::state::Server;
+use crate::update::Outcome;
+use diffulex::engine::StopReason;
+use diffulex::text_model::Answer;
+use serde_json::{Value, json};
+
+/// Which of the two kinds of answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    Chat,
+    Completion,
+}
+
+/// What all parts of an answer carry.
+#[derive(Clone, Debug)]
+pub(crate) struct Head {
+    id: String,
+    created: i64,
+    model: String,
+    shape: Shape,
+    logprobs: bool,
+}
+
+/// Why an answer ended, in the words of this interface.
+pub(crate) fn finish_reason(answer: &Answer) -> &'static str {
+    match answer.generation.stop {
+        _ if answer.stopped_by_string => "stop",
+        StopReason::Stop(_) => "stop",
+        StopReason::Length | StopReason::Cancelled => "length",
+    }
+}
+
+impl Head {
+    pub(crate) fn new(server: &Server, shape: Shape, logprobs: bool) -> Self {
+        let id = new_id(if shape == Shape::Chat { "chatcmpl" } else { "cmpl" });
+        Self { id, created: now(), model: server.config.name.clone(), shape, logprobs }
+    }
+
+    fn envelope(&self, object: &str, choices: Value) -> Value {
+        json!({
+            "id": self.id, "object": object, "created": self.created, "model": self.model,
+            "system_fingerprint": format!("diffulex-{}", env!("CARGO_PKG_VERSION")), "choices": choices,
+        })
+    }
+
+    /// A finished answer.
+    ///
+    /// # Errors
+    /// What the tokenizer cannot decode.
+    pub(crate) fn whole(
+        &self,
+        server: &Server,
+        outcomes: &[Box<Outcome>],
+        prompt_tokens: usize,
+    ) -> Result<Value, ApiError> {
+        let mut choices = Vec::new();
+        for (index, outcome) in outcomes.iter().enumerate() {
+            let (text, reason) = (&outcome.answer.text, finish_reason(&outcome.answer));
+            let logprobs = self.logprobs(server, outcome)?;
+            choices.push(match self.shape {
+                Shape::Chat => json!({
+                    "index": index,
+                    "message": { "role": "assistant", "content": text, "refusal": null },
+                    "logprobs": logprobs, "finish_reason": reason,
+                }),
+                Shape::Completion => {
+                    json!({ "index": index, "text": text, "logprobs": logprobs, "finish_reason": reason })
+                }
+            });
+        }
+        let object = if self.shape == Shape::Chat { "chat.completion" } else { "text_completion" };
+        let mut whole = self.envelope(object, Value::from(choices));
+        whole["usage"] = usage(outcomes.iter().map(|outcome| &**outcome), prompt_tokens);
+        Ok(whole)
+    }
+
+    /// A part of a stream: text, or the end.
+    pub(crate) fn chunk(
+        &self,
+        index: usize,
+        text: Option<&str>,
+        reason: Option<&str>,
+        logprobs: &Value,
+    ) -> Value {
+        let choice = match self.shape {
+            Shape::Chat => {
+                let delta = text.map_or_else(|| json!({}), |text| json!({ "content": text }));
+                json!({ "index": index, "delta": delta, "logprobs": logprobs, "finish_reason": reason })
+            }
+            Shape::Completion => json!({
+                "index": index, "text": text.unwrap_or_default(), "logprobs": logprobs, "finish_reason": reason,
+            }),
+        };
+        self.envelope(self.chunk_object(), json!([choice]))
+    }
+
+    /// The first part of a choice, which says who speaks.
+    pub(crate) fn first(&self, index: usize) -> Option<Value> {
+        let delta = json!({ "role": "assistant", "content": "", "refusal": null });
+        let choice = json!({ "index": index, "delta": delta, "logprobs": null, "finish_reason": null });
+        (self.shape == Shape::Chat).then(|| self.envelope(self.chunk_object(), json!([choice])))
+    }
+
+    /// The last part, if tokens are wanted.
+    pub(crate) fn usage_chunk(&self, outcomes: &[Box<Outcome>]) -> Value {
+        let mut chunk = self.envelope(self.chunk_object(), json!([]));
+        let prompt_tokens = outcomes.first().map_or(0, |outcome| outcome.prompt_tokens);
+        chunk["usage"] = usage(outcomes.iter().map(|outcome| &**outcome), prompt_tokens);
+        chunk
+    }
+
+    fn chunk_object(&self) -> &'static str {
+        if self.shape == Shape::Chat { "chat.completion.chunk" } else { "text_completion" }
+    }
+
+    /// The logarithms of the probabilities that the tokens of the answer had when they were revealed; null if they are not wanted.
+    ///
+    /// # Errors
+    /// What the tokenizer cannot decode.
+    pub(crate) fn logprobs(&self, server: &Server, outcome: &Outcome) -> Result<Value, ApiError> {
+        if !self.logprobs {
+            return Ok(Value::Null);
+        }
+        let tokenizer = server.model.tokenizer()?;
+        let answer = &outcome.answer;
+        let first = answer.generation.canvas.len().min(outcome.prompt_tokens);
+        let (mut entries, mut texts, mut numbers) = (Vec::new(), Vec::new(), Vec::new());
+        for (i, &id) in answer.generation.tokens.iter().take(answer.counted).enumerate() {
+            let text = tokenizer.decode(&[id], false)?;
+            let score = outcome.scores.get(first + i).copied().flatten().unwrap_or(1.0);
+            // JSON has no infinity; the smallest number says as much.
+            let logprob = score.ln().max(-9999.0);
+            entries.push(json!({
+                "token": text, "logprob": logprob, "bytes": text.as_bytes(), "top_logprobs": [],
+            }));
+            texts.push(Value::from(text));
+            numbers.push(Value::from(logprob));
+        }
+        Ok(match self.shape {
+            Shape::Chat => json!({ "content": entries, "refusal": null }),
+            Shape::Completion => json!({ "tokens": texts, "token_logprobs": numbers, "top_logprobs": null }),
+        })
+    }
+}
+
+/// Tokens, and what this kind of model is measured by.
+fn usage<'o>(outcomes: impl Iterator<Item = &'o Outcome>, prompt_tokens: usize) -> Value {
+    let (mut new, mut cached, mut forwards) = (0, 0, 0);
+    for outcome in outcomes {
+        new += outcome.answer.counted;
+        cached = cached.max(outcome.cached);
+        forwards += outcome.answer.generation.decode_passes();
+    }
+    json!({
+        "prompt_tokens": prompt_tokens, "completion_tokens": new, "total_tokens": prompt_tokens + new,
+        "prompt_tokens_details": { "cached_tokens": cached },
+        "completion_tokens_details": { "forward_passes": forwards },
+    })
+}

@@ -1,0 +1,179 @@
+//! The engine's thread: takes jobs from the queue, makes forward passes for all that run, and tells each what happened.
+
+use crate::queue::{Job, Queue};
+use crate::update::{Outcome, Revealed, Update};
+use diffulex::engine::{Control, Event, Limits, PassKind, SequenceId};
+use diffulex::text_model::{Answered, Batch};
+use diffulex::{Error, Model, Result};
+use metrics::{counter, gauge, histogram};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A job that is being answered.
+struct Running {
+    job: Job,
+    prompt_tokens: usize,
+    /// Positions of the prompt whose keys and values were there before.
+    cached: usize,
+    passes: usize,
+    /// How sure the model was of every position when it was revealed.
+    scores: Vec<Option<f64>>,
+    timed_out: bool,
+}
+
+/// Answers jobs until the queue is closed and empty.
+///
+/// # Errors
+/// If there is no memory for the keys and values of `limits`.
+pub(crate) fn run(model: &Model, queue: &Queue, limits: Limits) -> Result<()> {
+    let mut batch = model.batch(limits)?;
+    let mut running: HashMap<SequenceId, Running> = HashMap::new();
+    queue.ready();
+    while let Some(jobs) = queue.take(limits.sequences - running.len(), running.is_empty()) {
+        for job in jobs {
+            begin(&mut batch, &mut running, job);
+        }
+        if queue.is_cut() {
+            running.values_mut().for_each(|own| own.timed_out = true);
+        }
+        // Those that wait for memory hear of no event.
+        for (&id, own) in &running {
+            if own.is_given_up() {
+                batch.cancel(id);
+            }
+        }
+        let mut rows = 0;
+        let answered = batch.step(&mut |id, event, text| {
+            let own = running.get_mut(&id).expect("every sequence of the batch is a job");
+            if let Event::Pass { rows: own, .. } = event {
+                rows += own.len();
+            }
+            own.tell(event, text);
+            Ok(if own.is_given_up() { Control::Stop } else { Control::Continue })
+        })?;
+        if rows > 0 {
+            counter!("diffulex_forward_passes_total").increment(1);
+            histogram!("diffulex_rows_per_pass").record(rows as f64);
+        }
+        for Answered { id, result } in answered {
+            let own = running.remove(&id).expect("every sequence of the batch is a job");
+            own.finish(result);
+        }
+        let cache = batch.scheduler().cache();
+        gauge!("diffulex_kv_positions_free").set(cache.available() as f64);
+        gauge!("diffulex_requests_running").set(running.len() as f64);
+    }
+    Ok(())
+}
+
+fn begin(batch: &mut Batch<'_>, running: &mut HashMap<SequenceId, Running>, job: Job) {
+    if job.updates.is_closed() {
+        return;
+    }
+    if job.is_late() {
+        job.send(Update::TimedOut);
+        return;
+    }
+    let prompt_tokens = job.prompt.ids.len();
+    match batch.add(job.prompt.clone(), job.setup.clone()) {
+        Ok(id) => {
+            histogram!("diffulex_queue_seconds").record(job.arrived.elapsed().as_secs_f64());
+            let own =
+                Running { job, prompt_tokens, cached: 0, passes: 0, scores: Vec::new(), timed_out: false };
+            running.insert(id, own);
+        }
+        Err(error) => job.send(Update::Failed(Arc::new(error))),
+    }
+}
+
+impl Running {
+    /// Nobody waits for the answer any more, or not longer.
+    fn is_given_up(&self) -> bool {
+        self.timed_out || self.job.updates.is_closed() || self.job.is_late()
+    }
+
+    fn tell(&mut self, event: &Event<'_>, text: &str) {
+        match *event {
+            Event::Pass { kind, index, rows, cached, .. } => {
+                if self.passes == 0 {
+                    self.cached = cached.min(self.prompt_tokens);
+                }
+                self.passes += 1;
+                if self.job.wants_steps {
+                    let rows = rows.clone();
+                    self.job.send(Update::Pass { kind: name(kind), index, rows, cached });
+                }
+            }
+            Event::Revealed { tokens, canvas, .. } => {
+                self.scores.resize(canvas.len(), None);
+                for token in tokens {
+                    self.scores[token.pos] = Some(token.score);
+                }
+                if self.job.wants_steps {
+                    let tokens =
+                        tokens.iter().map(|t| Revealed { position: t.pos, id: t.token, score: t.score });
+                    self.job.send(Update::Revealed(tokens.collect()));
+                }
+            }
+            Event::Block { range, .. } if self.job.wants_steps => {
+                self.job.send(Update::Block(range.clone()));
+            }
+            Event::Block { .. } => {}
+        }
+        if !text.is_empty() {
+            self.job.send(Update::Text(text.to_string()));
+        }
+    }
+
+    fn finish(self, result: Result<diffulex::text_model::Answer>) {
+        let late = self.timed_out || self.job.is_late();
+        let update = match result {
+            // What was cut is no answer, unless it was whole just then.
+            Ok(answer) if answer.reason() == "cancelled" && late => Update::TimedOut,
+            Ok(answer) => {
+                counter!("diffulex_tokens_total").increment(answer.counted as u64);
+                counter!("diffulex_prompt_tokens_total").increment(self.prompt_tokens as u64);
+                counter!("diffulex_prompt_tokens_cached_total").increment(self.cached as u64);
+                histogram!("diffulex_tokens_per_forward").record(answer.per_forward());
+                let (cached, scores, prompt_tokens) = (self.cached, self.scores, self.prompt_tokens);
+                Update::Done(Box::new(Outcome { answer, prompt_tokens, cached, scores }))
+            }
+            Err(error) => Update::Failed(Arc::new(error)),
+        };
+        histogram!("diffulex_request_seconds").record(self.job.arrived.elapsed().as_secs_f64());
+        self.job.send(update);
+    }
+}
+
+fn name(kind: PassKind) -> &'static str {
+    match kind {
+        PassKind::Prefill => "prefill",
+        PassKind::Denoise => "denoise",
+        PassKind::Commit => "commit",
+    }
+}
+
+impl Job {
+    /// Whether the time that a request may take is over.
+    pub(crate) fn is_late(&self) -> bool {
+        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
+    /// Tells whoever waits; that nobody does is found before the next pass.
+    fn send(&self, update: Update) {
+        let _ = self.updates.send(update);
+    }
+}
+
+/// Whether an error is the caller's: something in the request, and not the machine or the model.
+pub(crate) fn is_of_request(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Option { .. }
+            | Error::Unsupported { .. }
+            | Error::Capacity { .. }
+            | Error::TokenId { .. }
+            | Error::Text { .. }
+    )
+}

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Runs unmodified client libraries (openai, ollama) against the server with the demo model. What cannot be had is skipped and named.
+#
+#   tools/check-server.sh
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+skip() { printf 'SKIPPED: server clients, %s\n' "$1"; exit 0; }
+command -v python3 >/dev/null || skip "no python3"
+kit=target/server-clients
+if ! "$kit/bin/python" -c 'import openai, ollama' 2>/dev/null; then
+    python3 -m venv "$kit" 2>/dev/null || skip "no venv"
+    timeout 300 "$kit/bin/pip" install --quiet openai ollama 2>/dev/null || skip "openai and ollama cannot be installed"
+fi
+cargo build --release -p diffulex-server
+log=$(mktemp)
+target/release/diffulex-server --port 0 2>"$log" &
+server=$!
+trap 'kill $server 2>/dev/null || true; rm -f "$log"' EXIT
+for _ in $(seq 100); do
+    address=$(sed -n 's|.* on \(http://[^ ]*\)$|\1|p' "$log" | head -n 1)
+    [ -z "$address" ] || break
+    sleep 0.1
+done
+[ -n "$address" ] || { cat "$log" >&2; exit 1; }
+"$kit/bin/python" tools/server/clients.py "$address"
+kill -TERM $server
+wait $server

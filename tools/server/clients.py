@@ -1,0 +1,82 @@
+"""Unmodified client libraries against a running server: check.py http://HOST:PORT
+
+Needs the packages openai and ollama. Prints a line for each check; exit code 1 at the first that fails.
+"""
+
+import asyncio
+import sys
+
+import ollama
+import openai
+
+BASE = sys.argv[1].rstrip("/")
+QUESTION = [{"role": "user", "content": "What is 27 + 45?"}]
+
+
+def check(name, holds, found):
+    print(f"{'ok  ' if holds else 'FAIL'} {name}")
+    if not holds:
+        sys.exit(f"found: {found!r}")
+
+
+def with_openai():
+    client = openai.OpenAI(base_url=f"{BASE}/v1", api_key="none")
+    model = client.models.list().data[0].id
+    whole = client.chat.completions.create(model=model, messages=QUESTION)
+    text = whole.choices[0].message.content
+    check("openai: an answer", bool(text) and whole.usage.completion_tokens > 0, whole)
+    stream = client.chat.completions.create(
+        model=model, messages=QUESTION, stream=True, stream_options={"include_usage": True}
+    )
+    chunks = list(stream)
+    pieces = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    check("openai: the stream is the answer", pieces == text, pieces)
+    check("openai: the stream counts the same tokens", chunks[-1].usage.completion_tokens == whole.usage.completion_tokens, chunks[-1])
+    own = client.chat.completions.create(model=model, messages=QUESTION, extra_body={"diffusion": {"threshold": 1.0}})
+    check("openai: options of diffusion", own.choices[0].message.content is not None, own)
+    likely = client.chat.completions.create(model=model, messages=QUESTION, logprobs=True)
+    check("openai: logprobs", len(likely.choices[0].logprobs.content) == whole.usage.completion_tokens, likely)
+    completion = client.completions.create(model=model, prompt="Once", max_tokens=4)
+    check("openai: completions", completion.usage.completion_tokens == 4, completion)
+    try:
+        client.chat.completions.create(model="gpt-4", messages=QUESTION)
+    except openai.NotFoundError as error:
+        check("openai: an unknown model", error.code == "model_not_found", error)
+    try:
+        client.chat.completions.create(model=model, messages=QUESTION, temperature=-1)
+    except openai.BadRequestError as error:
+        check("openai: a bad value", error.param == "temperature", error)
+    return model, text
+
+
+async def with_async_openai(model, text):
+    client = openai.AsyncOpenAI(base_url=f"{BASE}/v1", api_key="none")
+    ask = lambda: client.chat.completions.create(model=model, messages=QUESTION)
+    answers = await asyncio.gather(*(ask() for _ in range(16)))
+    texts = {answer.choices[0].message.content for answer in answers}
+    check("openai, async: 16 at once", texts == {text}, texts)
+    pieces = []
+    async for chunk in await client.chat.completions.create(model=model, messages=QUESTION, stream=True):
+        pieces.append(chunk.choices[0].delta.content or "")
+    check("openai, async: a stream", "".join(pieces) == text, pieces)
+
+
+def with_ollama(model, text):
+    client = ollama.Client(host=BASE)
+    check("ollama: list", client.list().models[0].model == f"{model}:latest", client.list())
+    check("ollama: show", bool(client.show(model).details.family), client.show(model))
+    answer = client.chat(model=model, messages=QUESTION)
+    check("ollama: chat", answer.message.content == text, answer)
+    pieces = "".join(part.message.content for part in client.chat(model=model, messages=QUESTION, stream=True))
+    check("ollama: chat as a stream", pieces == text, pieces)
+    answer = client.generate(model=model, prompt="What is 27 + 45?", options={"temperature": 0, "num_predict": 64})
+    check("ollama: generate", answer.response == text, answer)
+    try:
+        client.chat(model="llama3", messages=QUESTION)
+    except ollama.ResponseError as error:
+        check("ollama: an unknown model", error.status_code == 404, error)
+
+
+model, text = with_openai()
+asyncio.run(with_async_openai(model, text))
+with_ollama(model, text)
