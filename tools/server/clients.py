@@ -36,7 +36,8 @@ def with_openai():
     check("openai: options of diffusion", own.choices[0].message.content is not None, own)
     likely = client.chat.completions.create(model=model, messages=QUESTION, logprobs=True)
     check("openai: logprobs", len(likely.choices[0].logprobs.content) == whole.usage.completion_tokens, likely)
-    completion = client.completions.create(model=model, prompt="Once", max_tokens=4)
+    raw = "<|im_start|>user\nTell a story about Mia the fox.<|im_end|>\n<|im_start|>assistant\n"
+    completion = client.completions.create(model=model, prompt=raw, max_tokens=4)
     check("openai: completions", completion.usage.completion_tokens == 4, completion)
     try:
         client.chat.completions.create(model="gpt-4", messages=QUESTION)

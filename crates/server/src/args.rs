@@ -4,6 +4,7 @@ use clap::{Args, Parser, ValueEnum};
 use diffulex::Model;
 use diffulex_cli::decoding::DecodingArgs;
 use diffulex_cli::{self as cli, MachineArgs, ModelArgs, demo, memory};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use tracing_subscriber::EnvFilter;
 
@@ -91,7 +92,9 @@ impl LogArgs {
     pub(crate) fn start(&self) {
         let level = if self.quiet { "warn" } else { "info" };
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-        let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter);
+        let ansi = std::io::stderr().is_terminal();
+        let log =
+            tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(ansi).with_env_filter(filter);
         match self.log_format {
             LogFormat::Text => log.init(),
             LogFormat::Json => log.json().init(),

@@ -15,7 +15,8 @@ fn the_lines_of_the_document_are_answered() {
     assert!(blocks.len() >= 6, "{blocks:?}");
     let server = Server::start(&[]);
     for block in blocks {
-        let script = block.replace("127.0.0.1:8080", &server.address).replace("curl ", "curl -sS --fail-with-body ");
+        let script =
+            block.replace("127.0.0.1:8080", &server.address).replace("curl ", "curl -sS --fail-with-body ");
         let output = Command::new("sh").args(["-e", "-c", &script]).output().unwrap();
         let [out, err] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
         assert!(output.status.success() && !out.is_empty(), "{block}{out}{err}");

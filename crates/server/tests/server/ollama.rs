@@ -22,7 +22,8 @@ fn chat_and_generate_stream_lines_and_give_wholes() {
     assert_eq!(server.post("/api/chat", &body).1["message"]["content"], content(&whole));
     let generate = json!({ "model": "demo", "prompt": "What is 27 + 45?", "stream": false });
     assert_eq!(server.post("/api/generate", &generate).1["response"], content(&whole));
-    let raw = json!({ "model": "demo", "prompt": "Once", "raw": true, "stream": false,
+    let prompt = "<|im_start|>user\nTell a story about Mia the fox.<|im_end|>\n<|im_start|>assistant\n";
+    let raw = json!({ "model": "demo", "prompt": prompt, "raw": true, "stream": false,
                       "options": { "num_predict": 4, "num_ctx": 128, "num_thread": 3, "repeat_penalty": 1.0 } });
     let (status, answer) = server.post("/api/generate", &raw);
     assert_eq!((status, &answer["eval_count"]), (200, &json!(4)), "{answer}");
