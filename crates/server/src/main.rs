@@ -174,13 +174,15 @@ fn say(args: &Cli, model: &Model, config: &Config, listener: &TcpListener, is_op
     Ok(())
 }
 
-/// Ready when the process is asked to end: no new requests from then on.
+/// Ready when the process is asked to end, or its engine has failed: no new requests from then on.
 async fn asked_to_end(queue: Arc<Queue>) {
     let mut terminate = signal(SignalKind::terminate()).expect("SIGTERM can be caught");
     let mut interrupt = signal(SignalKind::interrupt()).expect("SIGINT can be caught");
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        // Whoever supervises the process starts another one.
+        () = queue.ended() => return,
     }
     tracing::info!("ending: running requests are finished");
     queue.drain();

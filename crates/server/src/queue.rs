@@ -6,6 +6,7 @@ use metrics::gauge;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
 /// A request for one answer.
@@ -48,6 +49,8 @@ pub(crate) struct Queue {
     limit: usize,
     inner: Mutex<Inner>,
     changed: Condvar,
+    /// Told when nobody takes jobs any more.
+    ended: Notify,
 }
 
 /// Why a job was not taken.
@@ -69,7 +72,7 @@ impl Queue {
             state: State::Loading,
             cut: false,
         };
-        Self { limit, inner: Mutex::new(inner), changed: Condvar::new() }
+        Self { limit, inner: Mutex::new(inner), changed: Condvar::new(), ended: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -154,6 +157,12 @@ impl Queue {
         let mut inner = self.lock();
         inner.state = State::Gone;
         inner.waiting.clear();
+        self.ended.notify_one();
+    }
+
+    /// Ready when nobody takes jobs any more.
+    pub(crate) async fn ended(&self) {
+        self.ended.notified().await;
     }
 
     pub(crate) fn state(&self) -> State {
