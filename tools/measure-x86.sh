@@ -88,7 +88,7 @@ fi
 cat "$parts/tests" >>"$out.log"
 
 cores=$(lscpu -p=Core,Socket | grep -v '^#' | sort -u | wc -l)
-threads=${THREADS:-$(for n in 1 2 4 8 16 32 64; do [ "$n" -le "$cores" ] && echo "$n"; done)}
+threads=${THREADS:-$(for n in 1 2 4 8 16 32 64; do if [ "$n" -le "$cores" ]; then echo "$n"; fi; done)}
 most=$(echo $threads | awk '{ print $NF }') rows=1,2,4,8,16,32,64,128,256,512
 note "$(printf '%-34s %5s %8s %10s %10s %10s %-8s %7s' run rows context 'median ms' 'best ms' 'limit ms' by share)"
 sdar="--preset sdar-1.7b"
