@@ -222,13 +222,14 @@ impl EngineBuilder {
             }
             None => Transformer::load(arch, source)?,
         };
-        check_memory(&model, kv, context)?;
+        let room = super::in_whole_blocks(model.arch(), context);
+        check_memory(&model, kv, room)?;
         let kernels = match self.activations {
             // Then the name of the activations is what runs.
             Activations::Auto if !model.is_quantized() => Kernels::new(level),
             activations => Kernels::new(level).with_activations(activations)?,
         };
-        let rope = model.rope_table(context);
+        let rope = model.rope_table(room);
         Ok(Engine {
             model,
             rope,

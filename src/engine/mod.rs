@@ -36,7 +36,7 @@ pub use scheduler::{Finished, Limits, Scheduler, SequenceId};
 pub use session::Session;
 
 use self::session::Held;
-use crate::cache::KvDtype;
+use crate::cache::{Attention, KvDtype};
 use crate::error::{Error, Result};
 use crate::exec::{Executor, Turns};
 use crate::kernels::{Kernels, RopeTable};
@@ -115,6 +115,11 @@ impl Engine {
         self.context
     }
 
+    /// Positions that a cache has room for: the context in whole blocks of the model, so that its last position can be used.
+    fn room(&self) -> usize {
+        in_whole_blocks(self.arch(), self.context)
+    }
+
     /// Element type of cached keys and values.
     pub fn kv(&self) -> KvDtype {
         self.kv
@@ -163,7 +168,7 @@ impl Engine {
         plan::block_of(self.arch(), policy).map(drop)
     }
 
-    /// A new session: its own cache of [`Self::context`] positions, and its own buffers.
+    /// A new session: its own cache of [`Self::context`] positions (up to the end of the last block), and its own buffers.
     ///
     /// # Errors
     /// [`Error::Capacity`] if the cache is larger than the address space, [`Error::Memory`] if there is not enough memory.
@@ -192,5 +197,13 @@ impl Engine {
                 *logit = f32::NEG_INFINITY;
             }
         }
+    }
+}
+
+/// `positions`, up to the end of the last block of a block-causal model.
+fn in_whole_blocks(arch: &Architecture, positions: usize) -> usize {
+    match arch.attention {
+        Attention::BlockCausal { block } => positions.next_multiple_of(block),
+        Attention::Bidirectional => positions,
     }
 }

@@ -36,7 +36,7 @@ pub struct Limits {
 impl Limits {
     /// For `sequences` sequences as long as the context of an engine.
     pub fn for_engine(engine: &Engine, sequences: usize) -> Self {
-        let whole = engine.context().next_multiple_of(crate::cache::PAGE);
+        let whole = engine.room().next_multiple_of(crate::cache::PAGE);
         Self {
             sequences,
             positions: sequences.saturating_mul(whole),

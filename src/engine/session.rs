@@ -46,8 +46,9 @@ pub struct Session<'e> {
 impl<'e> Session<'e> {
     pub(super) fn new(engine: Held<'e>) -> Result<Self> {
         let driver = Driver::new(&engine)?;
-        let mut cache = KvPool::new(engine.model.kv_shape(), engine.kv, engine.context)?;
-        let slot = cache.open(engine.context).expect("the pool has as many pages");
+        let room = engine.room();
+        let mut cache = KvPool::new(engine.model.kv_shape(), engine.kv, room)?;
+        let slot = cache.open(room).expect("the pool has as many pages");
         Ok(Self { cache, slot, engine, unconditional: None, driver, committed: Vec::new(), rule: None })
     }
 
@@ -115,12 +116,12 @@ impl<'e> Session<'e> {
             sequence.place(self.slot, None);
             return Ok(());
         }
-        let context = self.engine.context;
+        let room = self.engine.room();
         let other = match self.unconditional {
             Some(slot) => slot,
             None => {
-                self.cache.grow(context)?;
-                self.cache.open(context).expect("the pool has grown by as many pages")
+                self.cache.grow(room)?;
+                self.cache.open(room).expect("the pool has grown by as many pages")
             }
         };
         self.unconditional = Some(other);

@@ -193,7 +193,7 @@ impl Transformer {
 
     /// Whether any matrix is quantized.
     pub fn is_quantized(&self) -> bool {
-        self.matrices().any(|(_, matrix)| matches!(matrix.format(), Format::Quant(_)))
+        self.matrices().any(|(_, matrix)| matrix.format().is_quantized())
     }
 
     /// Bytes of the stored matrices, counted once where tied.

@@ -156,6 +156,11 @@ impl Format {
         }
     }
 
+    /// Whether the elements are integers with scales.
+    pub fn is_quantized(self) -> bool {
+        matches!(self, Self::Quant(_))
+    }
+
     /// The format with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::all().into_iter().find(|format| format.name() == name)

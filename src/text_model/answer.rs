@@ -2,7 +2,7 @@
 
 use super::{Model, Prompt, TextStream};
 use crate::engine::{Control, Event, Generation, Request, Session, StopReason};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::sampler::Policy;
 use crate::tensor::TokenId;
 
@@ -119,11 +119,22 @@ pub(super) struct Reply<'m> {
 
 impl<'m> Reply<'m> {
     /// # Errors
-    /// If the model has no mask.
+    /// If the model has no mask, and stop strings where none could be found.
     pub(super) fn new(model: &'m Model, prompt: &Prompt, setup: &Setup) -> Result<Self> {
         let fills_gaps = model.fills_gaps(prompt)?;
         let max_new = setup.new_tokens(prompt, fills_gaps);
         let tokenizer = model.tokenizer.as_deref().filter(|_| !prompt.as_ids);
+        let nowhere = match () {
+            () if setup.stop.is_empty() => None,
+            () if prompt.as_ids => Some("the answer is written as ids, in which no string can be found"),
+            () if max_new == 0 => {
+                Some("only gaps are filled in, whose length is given, and no text follows that could end")
+            }
+            () => None,
+        };
+        if let Some(reason) = nowhere {
+            return Err(Error::option("stop", reason));
+        }
         Ok(Self { stream: TextStream::new(tokenizer, setup, max_new), fills_gaps, max_new })
     }
 

@@ -84,6 +84,14 @@ impl<'a> TextStream<'a> {
         Ok(settled)
     }
 
+    /// The text of `ids`, without special tokens.
+    fn decode(&self, ids: &[TokenId]) -> Result<String> {
+        match self.tokenizer {
+            Some(tokenizer) => tokenizer.decode(ids, true),
+            None => Ok(ids.iter().map(TokenId::to_string).collect::<Vec<_>>().join(",")),
+        }
+    }
+
     /// How many tokens the text needs. A stop string may begin in the middle of one, which then counts, and may have held back
     /// any number of them.
     fn tokens_of_text(&self, tokens: &[TokenId]) -> Result<usize> {
@@ -95,18 +103,23 @@ impl<'a> TextStream<'a> {
         Ok(needed)
     }
 
-    /// Takes the whole sequence with its gaps filled in, prompt included, or only the gap before a suffix, and returns its text.
+    /// Takes the whole sequence with its gaps filled in, prompt included, or only the gap before a suffix, and returns its text. A stop
+    /// string ends it as it does without gaps: among the tokens after the prompt.
     ///
     /// # Errors
     /// As [`Tokenizer::decode`].
     pub fn filled(&mut self, generation: &Generation, prompt: &Prompt) -> Result<String> {
-        let end = (prompt.ids.len() + generation.tokens.len()).min(generation.canvas.len());
-        let ids = &generation.canvas[prompt.gap.clone().unwrap_or(0..end)];
-        let text = match self.tokenizer {
-            Some(tokenizer) => tokenizer.decode(ids, true)?,
-            None => ids.iter().map(TokenId::to_string).collect::<Vec<_>>().join(","),
-        };
-        self.taken = generation.new_tokens();
+        self.finish(generation)?;
+        let (new, known) = (&generation.tokens, prompt.ids.len());
+        let kept = if self.stopped { self.taken } else { new.len() };
+        let end = (known + kept).min(generation.canvas.len());
+        let mut text = self.decode(&generation.canvas[prompt.gap.clone().unwrap_or(0..end)])?;
+        if self.stopped {
+            // What the last token has beyond the start of the stop string.
+            let beyond = self.decode(&new[..kept])?.len().saturating_sub(self.text.len());
+            text.truncate(text.floor_char_boundary(text.len().saturating_sub(beyond)));
+        }
+        self.taken = generation.new_tokens() - (new.len() - kept);
         self.text.clone_from(&text);
         Ok(text)
     }

@@ -143,7 +143,7 @@ fn a_line_that_fails_does_not_stop_the_rest() {
     let records = records(&output);
     for (record, (id, error)) in records.iter().zip([
         (json!("ok"), ""),
-        (json!("typo"), "unknown key `promt`"),
+        (json!("typo"), "unknown field `promt`"),
         (json!(3), "malformed JSON"),
         (json!("empty"), "it is empty"),
         (json!("long"), "100000"),
@@ -217,7 +217,7 @@ fn an_output_of_something_else_is_refused_and_left_alone() {
     let twice = prepare("{\"prompt\": \"a\"}\n{\"id\": 1, \"prompt\": \"b\"}\n");
     let refused = batch(&twice.1, &twice.2, &[]);
     assert_eq!(refused.code, Some(2), "{}", refused.stderr);
-    assert!(refused.stderr.contains("prompts 1 and 2 have the same id 1"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("lines 1 and 2 have the same id 1"), "{}", refused.stderr);
     assert!(!twice.2.exists());
     let empty = prepare("\n");
     assert!(batch(&empty.1, &empty.2, &[]).stderr.contains("no line with a prompt"));
@@ -284,4 +284,82 @@ fn gaps_are_filled_in_a_batch_too() {
     let record = records(Path::new(&output)).remove(0);
     let alone = finish(command(&[&fixed[..], &["--prompt", "The <mask:3> home", "--json"]].concat())).json();
     assert_eq!((&record["text"], &record["new_tokens"]), (&alone["text"], &json!(3)));
+}
+
+#[test]
+fn nothing_changes_in_the_output_before_everything_is_checked() {
+    let (dir, input, output) = prepare(PROMPTS);
+    let of = |more: &[&str]| {
+        let (prompts, output) = (input.display().to_string(), output.display().to_string());
+        let fixed = ["--prompts", &prompts, "--output", &output, "--overwrite", "--quiet"];
+        run(&[&fixed[..], more].concat())
+    };
+    let model = model("sdar-f32");
+    let bad = [
+        &["-w", "/nowhere"][..],
+        &["-w", &model, "--temperature", "7777"],
+        &["-w", &model, "--cache", "dual"],
+        &["-w", &model, "--stop-id", "99999999"],
+        &["-w", &model, "--context", "99999999"],
+    ];
+    for more in bad {
+        assert_eq!(of(more).code, Some(2), "{more:?}");
+        assert_eq!(dir.names(), ["prompts.jsonl"], "{more:?}: no output of nothing");
+    }
+    std::fs::write(&output, "mine\n{").unwrap();
+    for more in bad {
+        assert_eq!(of(more).code, Some(2), "{more:?}");
+        assert_eq!(std::fs::read_to_string(&output).unwrap(), "mine\n{", "{more:?}");
+    }
+}
+
+#[test]
+fn an_output_that_another_run_writes_to_is_refused() {
+    let (_dir, input, output) = prepare(PROMPTS);
+    std::fs::write(&output, "").unwrap();
+    let other = std::fs::File::open(&output).unwrap();
+    other.lock().unwrap();
+    for more in [&[][..], &["--overwrite"]] {
+        let refused = batch(&input, &output, more);
+        assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+        assert!(refused.stderr.contains("another run writes to it"), "{}", refused.stderr);
+    }
+    drop(other);
+    assert_eq!(batch(&input, &output, &[]).code, Some(0), "the lock goes with its owner");
+}
+
+#[test]
+fn a_line_that_cannot_be_read_takes_an_id_that_nobody_has() {
+    let (_dir, input, output) = prepare(
+        "\u{feff}{\"id\": 2, \"prompt\": \"Hello\"}\r\n{\"id\": \"x\", \"prompt\": \"b\"\r\n\r\n{\"id\": \"y\", \"prompt\": \"Hello\"}\r\n",
+    );
+    assert_eq!(batch(&input, &output, &[]).code, Some(1));
+    assert_eq!(ids(&output), [json!(2), json!("line 2"), json!("y")]);
+    let error = records(&output)[1]["error"].to_string();
+    assert!(error.contains("line 2: malformed JSON") && !error.contains("line 1"), "{error}");
+    // Mended, the line has its own id, and the others keep their answers.
+    let text = std::fs::read_to_string(&input).unwrap().replace("\"b\"\r", "\"b\"}\r");
+    std::fs::write(&input, text).unwrap();
+    let done = batch(&input, &output, &[]);
+    assert!(done.stderr.contains("1 answered, 0 failed, 2 were there already"), "{}", done.stderr);
+    assert_eq!(ids(&output), [json!(2), json!("x"), json!("y")]);
+}
+
+#[test]
+fn keys_that_would_do_nothing_fail_their_line() {
+    let system = r#"{"role": "system", "content": "Be long."}"#;
+    let user = r#"{"role": "user", "content": "Hello"}"#;
+    let (_dir, input, output) = prepare(&format!(
+        "{{\"system\": \"Be brief.\", \"messages\": [{system}, {user}]}}\n{{\"messages\": [{user}]}}\n{{\"prompt\": \"a <mask:2>\", \"max_tokens\": 0, \"stop\": \"x\"}}\n",
+    ));
+    let errors = |more: &[&str]| -> Vec<String> {
+        batch(&input, &output, &[&["--overwrite"], more].concat());
+        let error = |record: &Value| record["error"].as_str().unwrap_or_default().to_owned();
+        records(&output).iter().map(error).collect()
+    };
+    let found = errors(&[]);
+    assert!(found[0].contains("`system`") && found[1].is_empty(), "{found:?}");
+    assert!(found[2].contains("option `stop`: only gaps are filled in"), "{found:?}");
+    let found = errors(&["--raw"]);
+    assert!(found[1].contains("option `raw`"), "{found:?}");
 }

@@ -32,7 +32,8 @@ fn saved(more: &[&str], lines: &[&str]) -> (Output, Value) {
     let file = dir.file("saved.json");
     let save = format!("/save {}", file.display());
     let output = chat(more, &[lines, &[&save]].concat());
-    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    let failed = output.stderr.lines().any(|line| line.starts_with("error: "));
+    assert_eq!(output.code, Some(i32::from(failed)), "{}", output.stderr);
     assert!(output.stderr.contains("saved "), "{}", output.stderr);
     let saved = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     assert_eq!(dir.names(), ["saved.json"], "no temporary file is left");
@@ -275,4 +276,31 @@ fn the_demo_suggests_what_to_ask() {
         "{}",
         output.stderr
     );
+}
+
+#[test]
+fn a_turn_that_fails_shows_in_the_exit_code() {
+    let story = "Tell a story about Mia the fox.";
+    let talk = |lines: &[&str], more: &[&str]| {
+        run_with_stdin(&[&["--chat", "--quiet"], more].concat(), lines.join("\n").as_bytes())
+    };
+    assert_eq!(talk(&[story], &["--context", "200"]).code, Some(0));
+    let full = talk(&[story; 4], &["--context", "200"]);
+    assert!(full.code == Some(1) && full.stderr.contains("the turn is not added"), "{}", full.stderr);
+    for line in ["/warm", "/temp hot", "/load no/such/file"] {
+        assert_eq!(talk(&[line, "/quit"], &[]).code, Some(1), "{line}");
+    }
+}
+
+#[test]
+fn marks_line_ends_and_paths_are_read_as_they_are_meant() {
+    let model = model("sdar-f32");
+    let talk = |input: &str| {
+        let fixed = ["-w", &model, "--chat", "--quiet", "--max-tokens", "6", "--kv", "f32", "--ignore-eos"];
+        run_with_stdin(&fixed, input.as_bytes()).text().to_string()
+    };
+    let plain = talk("Hello\nAnd now?\n");
+    assert_eq!(plain, talk("\u{feff}Hello\r\nAnd now?\r\n"));
+    assert_eq!(plain, talk("Hello\nAnd now?"));
+    assert_ne!(talk("/usr/bin/env is what?\n// a comment\n"), "", "neither is a command");
 }

@@ -76,6 +76,42 @@ fn weights_that_are_overwritten_under_a_running_model_are_noticed() {
 }
 
 #[test]
+fn a_clock_that_moved_is_no_fault_and_a_batch_whose_weights_changed_ends() {
+    let dir = TempDir::with_golden("sdar-f32");
+    let (file, output) = (dir.file(WEIGHTS), dir.file("o.jsonl"));
+    let lines = "{\"prompt\": \"Hello\", \"max_tokens\": 200}\n".repeat(6);
+    let prompts = dir.write("p.jsonl", lines).display().to_string();
+    let (weights, to) = (dir.argument(), output.display().to_string());
+    let batch = |harm: &dyn Fn()| {
+        let fixed =
+            ["-w", &weights, "--prompts", &prompts, "--output", &to, "--overwrite", "--parallel", "1"];
+        let mut command = command(&[&fixed[..], &["--ignore-eos", "--level", "scalar", "--quiet"]].concat());
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        while !fs::read_to_string(&output).is_ok_and(|text| text.ends_with('\n')) {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        harm();
+        let done = child.wait_with_output().unwrap();
+        let text = fs::read_to_string(&output).unwrap();
+        fs::remove_file(&output).unwrap();
+        (done.status.code(), String::from_utf8(done.stderr).unwrap(), text)
+    };
+    let open = || File::options().write(true).open(&file).unwrap();
+    let later = || std::time::SystemTime::now() + std::time::Duration::from_secs(5);
+    let (code, stderr, text) = batch(&|| open().set_modified(later()).unwrap());
+    assert_eq!((code, text.lines().count(), text.contains("error")), (Some(0), 6, false), "{stderr}");
+    assert!(stderr.contains("its time changed while it was in use, its bytes did not"), "{stderr}");
+    let (code, stderr, text) = batch(&|| {
+        use std::os::unix::fs::FileExt;
+        let byte = fs::metadata(&file).unwrap().len() - 2;
+        open().write_all_at(b"\x3f", byte).unwrap();
+        open().set_modified(later()).unwrap();
+    });
+    assert!(code == Some(2) && stderr.contains("the file changed while it was in use"), "{code:?} {stderr}");
+    assert!(text.lines().count() < 6 && !text.contains("error"), "what was answered before stays: {text}");
+}
+
+#[test]
 fn a_new_file_of_the_same_name_and_weights_that_were_read_are_no_fault() {
     let arguments = |dir: &TempDir, more: &[&'static str]| {
         let weights = dir.argument();

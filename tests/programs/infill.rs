@@ -62,3 +62,51 @@ fn a_gap_needs_a_length() {
         assert!(refused.stderr.contains(words), "{words}: {}", refused.stderr);
     }
 }
+
+#[test]
+fn a_stop_string_ends_what_follows_a_gap() {
+    for (name, more) in [("sdar-f32", &["--block", "32", "--sub-block", "32"][..]), ("llada-f32", &[])] {
+        let model = model(name);
+        let of = |stop: &[&str]| {
+            let fixed = [
+                "-w",
+                &model,
+                "--raw",
+                "--prompt",
+                "The <mask:3> home",
+                "--max-tokens",
+                "12",
+                "--ignore-eos",
+            ];
+            run(&[&fixed[..], &["--threads", "1", "--json"], more, stop].concat()).json()
+        };
+        let whole = of(&[]);
+        let text = whole["text"].as_str().unwrap();
+        let after = text.find(" home").expect("the known text") + " home".len();
+        // A character in the middle of what follows, wherever it begins first.
+        let stop = text[after..].chars().nth(4).unwrap().to_string();
+        let end = after + text[after..].find(&stop).unwrap();
+        let cut = of(&["--stop", &stop]);
+        assert_eq!(
+            (&cut["text"], &cut["finish_reason"]),
+            (&json!(text[..end]), &json!("stop string")),
+            "{name}"
+        );
+        assert!(cut["new_tokens"].as_u64() < whole["new_tokens"].as_u64(), "{name}: {cut}");
+        assert_eq!(of(&["--stop", "never in it"])["text"], whole["text"], "{name}");
+    }
+}
+
+#[test]
+fn a_stop_string_that_could_never_be_found_is_refused() {
+    let model = model("llada-f32");
+    for (arguments, words) in [
+        (&["--ids", "1,2,3", "--stop", "a"][..], "--stop"),
+        (&["-p", "a", "--suffix", "b", "--max-tokens", "2", "--stop", "a"], "--stop"),
+        (&["--raw", "-p", "a <mask:2>", "--stop", "a"], "option `stop`: only gaps are filled in"),
+    ] {
+        let refused = run(&[&["-w", &model], arguments].concat());
+        assert_eq!((refused.code, refused.stdout.as_str()), (Some(2), ""), "{arguments:?}");
+        assert!(refused.stderr.contains(words), "{arguments:?}: {}", refused.stderr);
+    }
+}

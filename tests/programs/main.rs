@@ -15,6 +15,7 @@ mod documents;
 #[cfg(unix)]
 mod faults;
 mod hub;
+mod idle;
 mod infill;
 mod library;
 mod options;

@@ -242,3 +242,64 @@ fn the_demo_answers_its_suggestions() {
     let story = answer("Tell a story about Mia the fox.");
     assert!(story.text().contains("Mia") && story.text().contains("fox"), "{}", story.stdout);
 }
+
+#[test]
+fn a_text_is_what_follows_its_option() {
+    let of = |more: &[&str]| run(&[more, &["--max-tokens", "1", "--quiet"]].concat());
+    for text in ["- milk", "--help me", "-x", "-1 + 2 = ?", "--", "--json", "-1"] {
+        of(&["--prompt", text]).text();
+        of(&["-p", text]).text();
+        of(&["-p", "a", "--system", text]).text();
+        of(&["-p", "a", "--stop", text]).text();
+    }
+    let ids = of(&["--ids", "-1,2"]);
+    assert!(ids.code == Some(2) && ids.stderr.contains("option `ids`: `-1` given"), "{}", ids.stderr);
+}
+
+#[test]
+fn a_question_is_the_same_from_everywhere() {
+    let dir = TempDir::new();
+    let (model, trace) = (model("sdar-f32"), dir.file("t.json").display().to_string());
+    let fixed = ["-w", &model, "--max-tokens", "1", "--quiet", "--trace", &trace];
+    let asked = |done: Output| {
+        done.text();
+        let trace: Value = serde_json::from_slice(&std::fs::read(dir.file("t.json")).unwrap()).unwrap();
+        trace["prompt"]["ids"].clone()
+    };
+    for question in [QUESTION, "two\nlines", "ends with a line\n"] {
+        let wanted = asked(run(&[&fixed[..], &["--prompt", question]].concat()));
+        for (mark, end) in [("", "\n"), ("", "\r\n"), ("\u{feff}", ""), ("\u{feff}", "\n")] {
+            if end.is_empty() && question.ends_with('\n') {
+                continue;
+            }
+            let text = format!("{mark}{question}{end}");
+            let file = dir.write("question", &text).display().to_string();
+            let from_file = asked(run(&[&fixed[..], &["--prompt-file", &file]].concat()));
+            assert_eq!(from_file, wanted, "{text:?}: from a file");
+            assert_eq!(asked(run_with_stdin(&fixed, text.as_bytes())), wanted, "{text:?}: from a pipe");
+        }
+    }
+    let file = dir.write("wide", b"\xff\xfeH\0i\0").display().to_string();
+    let refused = run(&[&fixed[..], &["--prompt-file", &file]].concat());
+    assert!(refused.code == Some(2) && refused.stderr.contains("UTF-16"), "{}", refused.stderr);
+}
+
+#[test]
+fn the_context_can_be_used_to_its_last_position() {
+    let question = (100..125).map(|id| id.to_string()).collect::<Vec<_>>().join(",");
+    let of = |tokens: &str, context: &str| {
+        run(&["--ids", &question, "--context", context, "--max-tokens", tokens, "--quiet", "--ignore-eos"])
+    };
+    for tokens in ["1", "5"] {
+        assert_eq!(of(tokens, "30").text(), of(tokens, "200").text(), "the same as with more room");
+    }
+    let refused = of("6", "30");
+    assert!(
+        refused.code == Some(2) && refused.stderr.contains("32 asked for, 30 is the limit"),
+        "{}",
+        refused.stderr
+    );
+    let block = ["--context", "30", "--max-tokens", "5", "--block", "24", "--sub-block", "24", "--quiet"];
+    let larger = run(&[&["--ids", &question][..], &block].concat());
+    assert!(larger.code == Some(2) && larger.stderr.contains("in whole blocks"), "{}", larger.stderr);
+}

@@ -1,7 +1,7 @@
 //! What every program prints for shells and readers: completions, a manual page, versions.
 
 use crate::PROGRAMS;
-use crate::program::{finish, program};
+use crate::program::{FULL, close_after, finish, piped, program, reports_a_full_disk};
 use diffulex::kernels::Level;
 use std::process::{Command, Stdio};
 
@@ -105,5 +105,26 @@ fn versions_name_the_levels() {
         let mut wrong = program(path, &["--version"]);
         wrong.env("DIFFULEX_LEVEL", "mmx");
         assert!(finish(wrong).text().contains("`mmx` is not a level of this cpu"), "{path}");
+    }
+}
+
+#[test]
+fn a_full_disk_is_reported_and_a_closed_pipe_is_not() {
+    for path in PROGRAMS {
+        for arguments in
+            [&["--help"][..], &["-h"], &["--version"], &["-V"], &["--man"], &["--completions", "bash"]]
+        {
+            if !reports_a_full_disk(program(path, arguments)) {
+                return;
+            }
+            let (stderr, code) = close_after(piped(program(path, arguments)), 0);
+            assert_eq!((stderr.as_str(), code), ("", Some(0)), "{path} {arguments:?}");
+        }
+        // Nobody can be told where stderr is full: the exit code says it.
+        for (arguments, code) in [(&["--no-such-option"][..], 2), (&["--help"], 0)] {
+            let mut command = program(path, arguments);
+            command.stderr(std::fs::File::options().write(true).open(FULL).unwrap());
+            assert_eq!(finish(command).code, Some(code), "{path} {arguments:?}");
+        }
     }
 }

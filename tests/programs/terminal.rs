@@ -180,3 +180,23 @@ fn a_second_interrupt_leaves_no_masks_on_the_screen() {
     let status = format!("{:?}", session.process().wait().unwrap());
     assert!(status.starts_with("Exited(") && status.ends_with(", 130)"), "{status}");
 }
+
+#[test]
+fn every_line_of_a_paste_is_a_turn() {
+    let home = TempDir::new();
+    let mut session = open(&home, &["--max-tokens", "4"]);
+    press(&mut session, "First\rSecond\rThird\r");
+    for _ in 0..3 {
+        session.exp_string("ended by length]").unwrap();
+    }
+    // In brackets, the whole text is one turn, whatever it begins with.
+    press(&mut session, "\x1b[200~/help\nme\x1b[201~\r");
+    session.exp_string("ended by length]").unwrap();
+    session.exp_string(PROMPT).unwrap();
+    let saved = saved(&mut session, &home);
+    let turns = saved["conversation"]["turns"].as_array().unwrap();
+    let questions: Vec<_> = turns.iter().map(|turn| turn["question"].as_str().unwrap()).collect();
+    assert_eq!(questions, ["First", "Second", "Third", "/help\nme"]);
+    press(&mut session, "/quit\r");
+    ends(session);
+}

@@ -6,7 +6,7 @@ use clap::Parser;
 use diffulex::cache::KvDtype;
 use diffulex::exec::Threads;
 use diffulex::{Error, Result};
-use diffulex_cli::{self as cli, CpuArgs};
+use diffulex_cli::{self as cli, CpuArgs, Idle};
 use diffulex_verify::{self as verify, Options, Outcome, Verdict};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -41,7 +41,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    let args = cli::parse::<Args>();
+    let args = cli::parse::<Args>(&[Idle::With("json", &["quiet"])]);
     cli::run(|| run(&args))
 }
 

@@ -1,31 +1,100 @@
-//! Shell completions and man pages, made from the options that a program really has.
+//! The command line: what every program has of it, shell completions and man pages included, made from the options that it really has.
 
-use clap::{Arg, ArgAction, Command, Parser, value_parser};
+use super::{BAD_INPUT, Idle, idle, note, print};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, Command, Error, Parser, value_parser};
 use clap_complete::Shell;
-use std::io::Write;
+use std::ffi::OsString;
+use std::io::{self, Write};
 use std::process::exit;
 
-/// Reads the command line of a program. Every program has two options more than it declares, `--completions SHELL` and `--man`;
-/// they need no other argument, print to stdout and end the program.
-pub fn parse<P: Parser>() -> P {
+/// Options whose value is called so take any word as it is, one that begins with a dash, too.
+const FREE_TEXT: [&str; 3] = ["TEXT", "PATTERN", "IDS"];
+
+/// What other programs of this kind call an option: its name here, a letter, other names.
+const ALIASES: [(&str, Option<char>, &[&str]); 6] = [
+    ("weights", Some('m'), &["model"]),
+    ("max_tokens", Some('n'), &["max-new-tokens", "n-predict"]),
+    ("temperature", None, &["temp"]),
+    ("threads", Some('t'), &[]),
+    ("context", Some('c'), &["ctx-size"]),
+    ("parallel", None, &["batch-size"]),
+];
+
+/// Letters that a name shares with what was typed, dashes included, before it is taken for what was meant.
+const LIKELY: usize = 3;
+
+/// Reads the command line of a program, and refuses options that `idle` calls without effect. Every program has two options more than
+/// it declares, `--completions SHELL` and `--man`; they need no other argument, print to stdout and end the program.
+pub fn parse<P: Parser>(idle: &[Idle]) -> P {
+    parse_from(idle, std::env::args_os()).unwrap_or_else(|error| end(&error))
+}
+
+/// As [`parse`], from other words. What `--help` and `--version` print is an error to clap.
+///
+/// # Errors
+/// In the words of the command line.
+pub fn parse_from<P: Parser>(
+    idle: &[Idle],
+    words: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+) -> Result<P, Error> {
     let mut command = with_options(P::command());
-    let mut matches = command.clone().get_matches();
+    let matches = command.try_get_matches_from_mut(words);
+    let mut matches = matches.map_err(|error| explained(&command, error))?;
     let wanted = matches.remove_one::<Shell>("completions").map(|shell| completions(&mut command, shell));
-    let wanted = wanted.or_else(|| matches.get_flag("man").then(|| man(&command)));
-    if let Some(bytes) = wanted {
-        // A reader that went away is no error.
-        let mut stdout = std::io::stdout().lock();
-        let _ = stdout.write_all(&bytes).and_then(|()| stdout.flush());
-        exit(0);
+    if let Some(bytes) = wanted.or_else(|| matches.get_flag("man").then(|| man(&command))) {
+        exit(match print(&String::from_utf8_lossy(&bytes)) {
+            Ok(_) => 0,
+            Err(error) => {
+                note(&format!("error: {error}"));
+                i32::from(BAD_INPUT)
+            }
+        });
     }
-    P::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit())
+    idle::refuse(&command, &matches, idle)?;
+    P::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
+/// Prints what clap has to say and ends the program. A reader that went away is no error; a full disk is one.
+fn end(error: &Error) -> ! {
+    let printed = error.print().and_then(|()| io::stdout().flush());
+    match printed {
+        Err(failed) if !error.use_stderr() && failed.kind() != io::ErrorKind::BrokenPipe => {
+            note(&format!("error: standard output: {failed}"));
+            exit(i32::from(BAD_INPUT))
+        }
+        _ => exit(error.exit_code()),
+    }
+}
+
+/// A word that belongs to no option: what it could be, if that is likely.
+fn explained(command: &Command, mut error: Error) -> Error {
+    let text = |error: &Error, kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        _ => None,
+    };
+    if error.kind() != ErrorKind::UnknownArgument {
+        return error;
+    }
+    let Some(word) = text(&error, ContextKind::InvalidArg) else { return error };
+    // Names that merely share letters are another thing altogether.
+    let likely = |tip: &String| tip.chars().zip(word.chars()).take_while(|(a, b)| a == b).count() > LIKELY;
+    if text(&error, ContextKind::SuggestedArg).is_some_and(|tip| !likely(&tip)) {
+        error.remove(ContextKind::SuggestedArg);
+    }
+    let is_option = |id: &str| command.get_arguments().any(|arg| arg.get_id() == id);
+    if !word.starts_with('-') && is_option("prompt") && is_option("weights") {
+        let advice = "a question goes after '--prompt', a model after '--weights'";
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![advice.into()]));
+    }
+    error
 }
 
 fn with_options(command: Command) -> Command {
     let option = |name: &'static str, help: &'static str| {
         Arg::new(name).long(name).help(help).exclusive(true).hide_short_help(true).help_heading("Shell")
     };
-    command
+    let command = command
         .arg(
             option(
                 "completions",
@@ -34,7 +103,22 @@ fn with_options(command: Command) -> Command {
             .value_name("SHELL")
             .value_parser(value_parser!(Shell)),
         )
-        .arg(option("man", "Print the manual page of this program, then exit").action(ArgAction::SetTrue))
+        .arg(option("man", "Print the manual page of this program, then exit").action(ArgAction::SetTrue));
+    let taken: Vec<char> = command.get_arguments().filter_map(Arg::get_short).collect();
+    command.mut_args(|arg| {
+        let names = arg.get_value_names().unwrap_or_default();
+        let arg = match names.iter().any(|name| FREE_TEXT.contains(&name.as_str())) {
+            true => arg.allow_hyphen_values(true),
+            false => arg,
+        };
+        match ALIASES.iter().find(|(id, ..)| arg.get_id() == id) {
+            Some((_, letter, names)) => {
+                let letter = letter.filter(|letter| !taken.contains(letter));
+                arg.visible_aliases(*names).visible_short_aliases(letter)
+            }
+            None => arg,
+        }
+    })
 }
 
 fn completions(command: &mut Command, shell: Shell) -> Vec<u8> {

@@ -2,7 +2,7 @@
 
 use clap::builder::{PossibleValue, PossibleValuesParser, ValueParser};
 use clap::error::ErrorKind;
-use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
+use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Args, Command, FromArgMatches, value_parser};
 use diffulex::cache::Attention;
 use diffulex::engine::options::{DecodeOption, Kind, OPTIONS};
 use diffulex::engine::{Engine, Overrides};
@@ -40,7 +40,8 @@ fn arg(option: &'static DecodeOption) -> Arg {
 
 impl Args for DecodingArgs {
     fn augment_args(command: Command) -> Command {
-        command.args(OPTIONS.iter().map(arg))
+        let names = OPTIONS.iter().map(|option| option.name);
+        command.args(OPTIONS.iter().map(arg)).group(ArgGroup::new("DecodingArgs").multiple(true).args(names))
     }
 
     fn augment_args_for_update(command: Command) -> Command {

@@ -1,8 +1,9 @@
 //! Ctrl-C and SIGTERM: noted, for programs that have something to finish.
 
 use super::{INTERRUPTED, note};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, Once, PoisonError};
 
@@ -18,6 +19,12 @@ const NOTED: u8 = 2;
 /// From now on the first Ctrl-C is only noted; the second one ends the program at once. One that was noted
 /// already stays noted until [`release_interrupt`].
 pub fn catch_interrupt() {
+    handle();
+    // An earlier call may have noted one, which is not to be forgotten.
+    let _ = STATE.compare_exchange(ENDS, CAUGHT, Ordering::SeqCst, Ordering::SeqCst);
+}
+
+fn handle() {
     static HANDLER: Once = Once::new();
     HANDLER.call_once(|| {
         let handler = || {
@@ -31,8 +38,6 @@ pub fn catch_interrupt() {
             note("note: Ctrl-C cannot be caught here; it ends the program at once");
         }
     });
-    // An earlier call may have noted one, which is not to be forgotten.
-    let _ = STATE.compare_exchange(ENDS, CAUGHT, Ordering::SeqCst, Ordering::SeqCst);
 }
 
 /// What the terminal still has to be told if a Ctrl-C ends the program at once; nothing at first.
@@ -43,8 +48,56 @@ pub fn parting(text: &'static str) {
     *PARTING.lock().unwrap_or_else(PoisonError::into_inner) = text;
 }
 
+/// Files and directories that are not to outlive the program, and whether they go with what is in them.
+static TEMPORARY: Mutex<Vec<(PathBuf, bool)>> = Mutex::new(Vec::new());
+
+/// A file or a directory that goes if a Ctrl-C ends the program while the value lives.
+pub(super) struct Temporary(PathBuf);
+
+impl Temporary {
+    /// Of what is at `path`, or will be: it goes only if it is empty then.
+    pub(super) fn if_empty(path: &Path) -> Self {
+        Self::new(path, false)
+    }
+
+    /// As [`Self::if_empty`], with all that is in it.
+    pub(super) fn with_contents(path: &Path) -> Self {
+        Self::new(path, true)
+    }
+
+    fn new(path: &Path, with_contents: bool) -> Self {
+        handle();
+        // The working directory may be another one then.
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+        TEMPORARY.lock().unwrap_or_else(PoisonError::into_inner).push((path.clone(), with_contents));
+        Self(path)
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        TEMPORARY.lock().unwrap_or_else(PoisonError::into_inner).retain(|(path, _)| *path != self.0);
+    }
+}
+
+/// Takes away what is temporary, the latest first: what holds others comes after them.
+fn take_away() {
+    for (path, with_contents) in TEMPORARY.lock().unwrap_or_else(PoisonError::into_inner).iter().rev() {
+        let Ok(there) = fs::symlink_metadata(path) else { continue };
+        // The program ends either way.
+        let _ = match (there.is_dir(), with_contents) {
+            // Once more if the program wrote to it meanwhile.
+            (true, true) => fs::remove_dir_all(path).or_else(|_| fs::remove_dir_all(path)),
+            (true, false) => fs::remove_dir(path),
+            (false, false) if there.len() > 0 => Ok(()),
+            (false, _) => fs::remove_file(path),
+        };
+    }
+}
+
 /// Past standard output: the program may be in the middle of writing to it.
 fn part() {
+    take_away();
     let text = *PARTING.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(mut terminal) =
         (!text.is_empty()).then(|| File::options().write(true).open("/dev/tty").ok()).flatten()

@@ -1,7 +1,7 @@
 //! What the programs share: options that name a model and a way to decode, models without files, and how a failure becomes an
 //! exit code.
 //!
-//! Exit codes: 0 success, 1 a comparison failed, 2 bad input, 130 interrupted.
+//! Exit codes: 0 success, 1 a comparison, some of many prompts, or a turn of a piped conversation failed, 2 bad input, 130 interrupted.
 #![deny(unsafe_code)]
 
 mod complete;
@@ -11,21 +11,24 @@ pub mod demo;
 #[allow(unsafe_code, reason = "a signal handler")]
 mod fault;
 pub mod hub;
+mod idle;
+pub mod input;
 mod interrupt;
 pub mod machine;
 pub mod memory;
 mod model;
+mod output;
 pub mod presets;
 mod progress;
-mod replace;
 mod version;
 pub mod work;
 
-pub use complete::parse;
+pub use complete::{parse, parse_from};
+pub use idle::{Idle, unknown};
 pub use interrupt::{catch_interrupt, interrupted, parting, release_interrupt};
 pub use model::{CpuArgs, MachineArgs, ModelArgs, kv};
+pub use output::{Claim, OutputDirectory, replace, replaceable};
 pub use progress::Progress;
-pub use replace::{replace, replaceable};
 pub use version::{long_version, version};
 
 pub use diffulex::quant::{DEFAULT_GROUP, FormatName, group};
@@ -47,6 +50,20 @@ pub fn run(program: impl FnOnce() -> diffulex::Result<ExitCode>) -> ExitCode {
         let _ = writeln!(std::io::stderr(), "error: {error}");
         ExitCode::from(BAD_INPUT)
     })
+}
+
+/// What becomes of a failure after a Ctrl-C that was noted: whatever failed, failed because of that.
+///
+/// # Errors
+/// Others.
+pub fn unless_interrupted(outcome: diffulex::Result<ExitCode>) -> diffulex::Result<ExitCode> {
+    match outcome {
+        Err(_) if interrupted() => {
+            note("interrupted");
+            Ok(ExitCode::from(INTERRUPTED))
+        }
+        outcome => outcome,
+    }
 }
 
 /// Writes to stdout. A reader that went away (`| head`) is no error: returns whether somebody still reads.

@@ -1,11 +1,17 @@
 //! The command line.
 
-use crate::cli::{self, CpuArgs, DEFAULT_GROUP, FormatName};
+use crate::cli::{self, CpuArgs, DEFAULT_GROUP, FormatName, Idle};
 use clap::Parser;
 use diffulex::model::Recipe;
-use diffulex::quant::Group;
+use diffulex::quant::{Format, Group};
 use diffulex::{Error, Result};
 use std::path::PathBuf;
+
+/// Options that would do nothing. What excludes another option in any case says so where it is declared.
+pub(crate) const IDLE: &[Idle] = &[
+    Idle::With("check_only", &["format", "group", "zero_points", "lm_head", "embed", "exclude", "no_check"]),
+    Idle::With("no_check", &["level"]),
+];
 
 /// Quantize a checkpoint: floats in, int8 or int4 weights out.
 ///
@@ -39,10 +45,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PATTERN")]
     exclude: Vec<String>,
     /// Do not compare the logits at the end
-    #[arg(long, conflicts_with = "check_only")]
+    #[arg(long)]
     pub(crate) no_check: bool,
     /// Write nothing: check that the numbers in an existing output are finite, and compare the logits
-    #[arg(long, conflicts_with_all = ["format", "group", "zero_points", "lm_head", "embed", "exclude"])]
+    #[arg(long)]
     pub(crate) check_only: bool,
     /// Print the report as one JSON object
     #[arg(long)]
@@ -73,7 +79,7 @@ impl Args {
         recipe.embed = self.embed.map(resolve).transpose()?;
         recipe.exclude.clone_from(&self.exclude);
         let formats = [Some(recipe.format), Some(recipe.lm_head), recipe.embed];
-        let with_minimum = |format: &diffulex::quant::Format| format.name().ends_with('z');
+        let with_minimum = |format: &Format| matches!(format, Format::Quant(quant) if quant.zero_points);
         if self.zero_points && !formats.iter().flatten().any(with_minimum) {
             return Err(Error::option(
                 "zero-points",
@@ -81,5 +87,15 @@ impl Args {
             ));
         }
         Ok(recipe)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_names_options_that_there_are() {
+        assert_eq!(cli::unknown::<Args>(IDLE), Vec::<&str>::new());
     }
 }

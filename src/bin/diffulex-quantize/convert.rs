@@ -1,7 +1,7 @@
 //! Reads tensor by tensor, encodes, writes.
 
 use crate::cli;
-use crate::output::{Output, companions};
+use crate::output::{self, companions};
 use diffulex::engine::ModelFiles;
 use diffulex::exec::Threads;
 use diffulex::model::{Planned, Recipe, Slot};
@@ -113,12 +113,12 @@ pub(crate) fn convert(files: &Checkpoint, dir: &Path, recipe: &Recipe, threads: 
     let arch = ModelFiles::read(files)?.arch;
     let plan = recipe.plan(&arch, &files.open(Storage::Map)?)?;
     let (specs, metadata) = layout(&plan)?;
-    let mut output = Output::prepare(dir, files.directory())?;
     let companions = companions(files.directory())?;
     let size = |path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
     let weights: u64 = specs.iter().map(|spec| spec.bytes() as u64).sum();
-    output.require(weights + metadata.1.len() as u64 + companions.iter().map(size).sum::<u64>())?;
-    output.copy(&companions)?;
+    let bytes = weights + metadata.1.len() as u64 + companions.iter().map(size).sum::<u64>();
+    let output = output::prepare(dir, files.directory(), bytes)?;
+    output::copy(&companions, output.staging())?;
     let total: usize = plan.iter().map(|p| p.slot.elements() * p.from.bytes(1, 1).unwrap_or(1)).sum();
     let mut encoder = Encoder {
         files,
@@ -128,9 +128,10 @@ pub(crate) fn convert(files: &Checkpoint, dir: &Path, recipe: &Recipe, threads: 
         progress: progress(total as u64),
     };
     let fill = &mut |spec: &TensorSpec, out: &mut [u8]| encoder.fill(spec, out);
-    let written = write_checkpoint(output.dir(), &specs, u64::MAX, &[metadata], fill);
+    let written = write_checkpoint(output.staging(), &specs, u64::MAX, &[metadata], fill);
     encoder.progress.finish_and_clear();
     written?;
-    output.keep();
+    // Last, so that a directory with weights is complete.
+    output.publish("model.safetensors")?;
     Ok(Conversion { tensors: encoder.written, time: start.elapsed(), peak_memory: cli::memory::peak() })
 }

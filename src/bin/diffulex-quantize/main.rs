@@ -17,21 +17,13 @@ mod output;
 mod report;
 
 use args::Args;
-use cli::INTERRUPTED;
 use diffulex::Result;
 use diffulex::weights::Checkpoint;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let args = cli::parse::<Args>();
-    cli::run(|| match run(&args) {
-        // Whatever failed, failed because of that.
-        Err(_) if cli::interrupted() => {
-            cli::note("interrupted");
-            Ok(ExitCode::from(INTERRUPTED))
-        }
-        outcome => outcome,
-    })
+    let args = cli::parse::<Args>(args::IDLE);
+    cli::run(|| cli::unless_interrupted(run(&args)))
 }
 
 fn run(args: &Args) -> Result<ExitCode> {

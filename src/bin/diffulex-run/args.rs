@@ -2,7 +2,7 @@
 
 use crate::batch::BatchArgs;
 use crate::cli::decoding::DecodingArgs;
-use crate::cli::{self, MachineArgs, ModelArgs};
+use crate::cli::{self, Idle, MachineArgs, ModelArgs};
 use crate::display::CanvasChoice;
 use clap::{Args, Parser};
 use diffulex::tensor::TokenId;
@@ -31,6 +31,63 @@ pub(crate) struct Cli {
     pub(crate) output: OutputArgs,
 }
 
+/// Options that would do nothing. What excludes another option in any case says so where it is declared.
+pub(crate) const IDLE: &[Idle] = &[
+    Idle::AllBut("list_strategies", &[]),
+    Idle::AllBut("doctor", &["threads", "level", "activations", "json"]),
+    Idle::With("info", &["no_memory_check"]),
+    Idle::AllBut("info", &["ModelArgs", "MachineArgs", "CpuArgs", "DecodingArgs", "json", "quiet"]),
+    Idle::AllBut(
+        "prompts",
+        &[
+            "BatchArgs",
+            "ModelArgs",
+            "MachineArgs",
+            "CpuArgs",
+            "DecodingArgs",
+            "LengthArgs",
+            "system",
+            "raw",
+            "quiet",
+        ],
+    ),
+    Idle::Without(&["prompts"], &["BatchArgs"]),
+    Idle::AllBut(
+        "chat",
+        &[
+            "ModelArgs",
+            "MachineArgs",
+            "CpuArgs",
+            "DecodingArgs",
+            "LengthArgs",
+            "system",
+            "canvas",
+            "canvas_delay",
+            "quiet",
+            "verbose",
+        ],
+    ),
+    Idle::With("ids", &["system", "raw", "suffix", "stop", "chat_template"]),
+    Idle::With("suffix", &["system", "stop", "stop_id", "ignore_eos", "chat_template"]),
+    Idle::With("raw", &["system", "chat_template"]),
+    // The object has every setting, and nothing else is shown.
+    Idle::With("json", &["canvas", "canvas_delay", "verbose"]),
+    Idle::With("quiet", &["verbose"]),
+    Idle::Value("canvas", "off", &["canvas_delay"]),
+    Idle::Without(
+        &["weights"],
+        &[
+            "config",
+            "tokenizer",
+            "tokenizer_config",
+            "chat_template",
+            "generation_config",
+            "no_mmap",
+            "no_memory_check",
+        ],
+    ),
+];
+
 /// Where the prompt comes from.
 #[derive(Args)]
 #[command(next_help_heading = "Prompt")]
@@ -38,7 +95,7 @@ pub(crate) struct PromptArgs {
     /// The prompt; `<mask:N>` in it is filled in with N tokens. Without any prompt option it is read from stdin
     #[arg(long, short, value_name = "TEXT", conflicts_with_all = ["prompt_file", "ids"])]
     pub(crate) prompt: Option<String>,
-    /// Read the prompt from a file
+    /// Read the prompt from a file; the end of its last line is no part of it
     #[arg(long, value_name = "FILE", conflicts_with = "ids")]
     pub(crate) prompt_file: Option<PathBuf>,
     /// The prompt as token ids, such as 1,2,3; ids are printed then, and no tokenizer is needed
@@ -46,16 +103,16 @@ pub(crate) struct PromptArgs {
     pub(crate) ids: Option<String>,
     /// The text after a gap: the prompt as it is, --max-tokens masks, and this text; prints what goes between. Models with
     /// blocks (SDAR, Fast-dLLM v2) need gap and suffix inside of the last block
-    #[arg(long, value_name = "TEXT", requires = "max_tokens", conflicts_with_all = ["ids", "system", "prompts"])]
+    #[arg(long, value_name = "TEXT", requires = "max_tokens")]
     pub(crate) suffix: Option<String>,
     /// What the system says in the chat template
-    #[arg(long, value_name = "TEXT", conflicts_with_all = ["raw", "ids"])]
+    #[arg(long, value_name = "TEXT")]
     pub(crate) system: Option<String>,
     /// Use the prompt as it is, without the chat template
     #[arg(long)]
     pub(crate) raw: bool,
     /// Hold a conversation, as a terminal without any prompt option does; from a pipe every line is a turn
-    #[arg(long, conflicts_with_all = ["prompt", "prompt_file", "ids", "raw", "json"])]
+    #[arg(long)]
     pub(crate) chat: bool,
 }
 
@@ -70,7 +127,7 @@ pub(crate) struct LengthArgs {
     /// Seed of every random number
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
-    /// End the text before this string (may be given several times)
+    /// End the text before this string, which is looked for among the new tokens after the prompt (may be given several times)
     #[arg(long, value_name = "TEXT")]
     pub(crate) stop: Vec<String>,
     /// End the text at this id (may be given several times) [default: those of the model]
@@ -92,7 +149,7 @@ pub(crate) struct OutputArgs {
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(0..=10_000))]
     pub(crate) canvas_delay: Option<u64>,
     /// Write every step to a file: data as .json (docs/trace.md), or a page to look at as .html
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["chat", "prompts", "doctor", "info", "list_strategies"])]
+    #[arg(long, value_name = "FILE")]
     pub(crate) trace: Option<PathBuf>,
     /// Print one JSON object instead of text and summary
     #[arg(long)]
@@ -107,9 +164,19 @@ pub(crate) struct OutputArgs {
     #[arg(long)]
     pub(crate) info: bool,
     /// Measure this machine and say which models it would run how fast, then exit
-    #[arg(long, conflicts_with_all = ["weights", "info"])]
+    #[arg(long)]
     pub(crate) doctor: bool,
     /// List the published samplers, then exit
     #[arg(long)]
     pub(crate) list_strategies: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_names_options_that_there_are() {
+        assert_eq!(cli::unknown::<Cli>(IDLE), Vec::<&str>::new());
+    }
 }

@@ -1,13 +1,13 @@
 //! `--info`: what a model is and what it needs.
 
 use crate::cli::decoding;
-use diffulex::Model;
 use diffulex::cache::{Attention, KvDtype};
+use diffulex::{Model, Policy};
 use serde_json::{Value, json};
 
-/// The description, for people or as JSON.
-pub(crate) fn render(model: &Model, as_json: bool) -> String {
-    let info = describe(model);
+/// The description, for people or as JSON; `policy` is how it would decode.
+pub(crate) fn render(model: &Model, policy: &Policy, as_json: bool) -> String {
+    let info = describe(model, policy);
     if as_json {
         return format!("{info:#}\n");
     }
@@ -21,7 +21,7 @@ pub(crate) fn text(value: &Value) -> String {
     text
 }
 
-fn describe(model: &Model) -> Value {
+fn describe(model: &Model, policy: &Policy) -> Value {
     let engine = &model.engine;
     let (arch, weights) = (engine.arch(), engine.model());
     let dims = arch.dims;
@@ -52,7 +52,7 @@ fn describe(model: &Model) -> Value {
         "tokenizer": model.tokenizer.is_some(),
         "chat_template": model.template.is_some(),
         "strategy": arch.policy,
-        "decoding": decoding::describe(&engine.default_policy(), engine),
+        "decoding": decoding::describe(policy, engine),
         "level": engine.kernels().level().name(),
         "activations": engine.kernels().activations().name(),
         "cpu": diffulex::kernels::Cpu::detect().to_string(),

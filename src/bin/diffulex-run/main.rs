@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 use trace::Trace;
 
 fn main() -> ExitCode {
-    let args = cli::parse::<Cli>();
+    let args = cli::parse::<Cli>(args::IDLE);
     cli::run(|| run(&args))
 }
 
@@ -55,17 +55,20 @@ fn run(args: &Cli) -> Result<ExitCode> {
     };
     let open_time = start.elapsed();
     if args.output.info {
-        cli::print(&info::render(&model, args.output.json))?;
+        let policy = args.decoding.overrides.policy(&model.engine)?;
+        cli::print(&info::render(&model, &policy, args.output.json))?;
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(note) = note.as_ref().filter(|_| !args.output.quiet && !args.output.json) {
         cli::note(note);
     }
-    match batch {
+    let outcome = match batch {
         Some(batch) => batch.run(args, &model),
         None if chat::is_asked_for(args) => chat::run(args, &model, args.model.weights.is_none()),
         None => once(args, &model, open_time, trace),
-    }
+    };
+    model.in_use.note().iter().for_each(|note| cli::note(note));
+    outcome
 }
 
 /// The model that the options name, and what the user should know about it.

@@ -1,10 +1,11 @@
 //! Where the prompt comes from.
 
 use crate::args::PromptArgs;
+use crate::cli::input;
 use diffulex::tensor::TokenId;
 use diffulex::text_model::Prompt;
 use diffulex::{Error, Model, Result};
-use std::io::{IsTerminal, Read};
+use std::io::IsTerminal;
 
 /// Reads the prompt that the options name, else stdin, else `fallback`. A gap before a suffix has `max_tokens` masks.
 ///
@@ -31,8 +32,7 @@ fn text(args: &PromptArgs, fallback: Option<&str>) -> Result<String> {
     if let Some(text) = &args.prompt {
         Ok(text.clone())
     } else if let Some(path) = &args.prompt_file {
-        let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-        utf8(bytes, &path.display().to_string())
+        Ok(input::without_line_end(&input::read(path)?).to_string())
     } else {
         stdin(fallback)
     }
@@ -40,31 +40,15 @@ fn text(args: &PromptArgs, fallback: Option<&str>) -> Result<String> {
 
 /// What is piped in. A person at a terminal is not waited for without a word.
 fn stdin(fallback: Option<&str>) -> Result<String> {
-    let stdin = std::io::stdin();
-    if stdin.is_terminal() {
+    if std::io::stdin().is_terminal() {
         let missing =
             || Error::option("prompt", "none given: use --prompt TEXT, --prompt-file FILE, --ids, or a pipe");
         return fallback.map(str::to_string).ok_or_else(missing);
     }
-    let mut bytes = Vec::new();
-    stdin.lock().read_to_end(&mut bytes).map_err(|e| Error::io("standard input", e))?;
-    let text = utf8(bytes, "standard input")?;
-    // The line end belongs to the pipe, not to the question.
-    let line = text.strip_suffix('\n').unwrap_or(&text);
-    let line = line.strip_suffix('\r').unwrap_or(line);
+    let text = input::read_stdin()?;
+    let text = input::without_line_end(&text);
     // The demo answers its own question if nothing is piped in.
-    Ok(fallback.filter(|_| line.is_empty()).unwrap_or(line).to_string())
-}
-
-/// Bytes as text; `file` names them in the error.
-///
-/// # Errors
-/// [`Error::Format`] with the first byte that is not UTF-8.
-pub(crate) fn utf8(bytes: Vec<u8>, file: &str) -> Result<String> {
-    String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        Error::format(file, format!("not UTF-8 from byte {at} on"))
-    })
+    Ok(fallback.filter(|_| text.is_empty()).unwrap_or(text).to_string())
 }
 
 fn parse_ids(list: &str) -> Result<Vec<TokenId>> {

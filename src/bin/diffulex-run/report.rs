@@ -27,14 +27,14 @@ pub(crate) fn summary(answer: &Answer, model: &Model, prompt: &Prompt, open: Dur
     let approximate = if generation.cache.is_approximate() { " (approximate)" } else { " (exact)" };
     cli::note(&format!(
         "\nprompt {} tokens, new {} tokens, ended by {}\n\
-         {} forward passes ({} for the prompt), {:.2} tokens per forward\n\
+         {} forward passes and {} for the prompt, {:.2} tokens per forward\n\
          open {:.3} s, prefill {:.3} s, decode {:.3} s, {:.2} tokens/s\n\
          cache: {}{approximate}, keys and values {}\n\
          kernels: {}, {} threads",
         prompt.ids.len(),
         answer.counted,
         answer.reason(),
-        generation.nfe,
+        generation.decode_passes(),
         generation.prefill_passes,
         answer.per_forward(),
         open.as_secs_f64(),

@@ -34,8 +34,12 @@ impl Admission {
             Some(block) => wanted.div_ceil(block).saturating_mul(block),
             None => wanted,
         };
-        if len > engine.context {
-            let what = "positions of prompt and new tokens, in whole blocks (option `context`)";
+        // Only a block that is not the model's own can be too large for the room that the last one has.
+        if wanted > engine.context || len > engine.room() {
+            let what = match block {
+                Some(_) => "positions of prompt and new tokens, in whole blocks (option `context`)",
+                None => "positions of prompt and new tokens (option `context`)",
+            };
             return Err(Error::Capacity { what, limit: engine.context, asked: len });
         }
         let canvas = Canvas::new(request.prompt, len, mask);

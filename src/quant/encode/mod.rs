@@ -86,7 +86,7 @@ impl Matrix {
         out: &mut [u8],
         exec: &dyn Executor,
     ) -> Result<Loss> {
-        assert!(!matches!(self.format, Format::Quant(_)), "weights are quantized already");
+        assert!(!self.format.is_quantized(), "weights are quantized already");
         assert_eq!(format.bytes(self.n, self.k), Some(out.len()), "encode_into: bytes of {format}");
         if out.is_empty() {
             return Ok(Loss::default());

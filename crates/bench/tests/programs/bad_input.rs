@@ -51,6 +51,11 @@ fn bench_options() {
         (&["--mask-id", "1024"], &["option `mask-id`: 1024 given", "0 to 1023 expected"]),
         (&["--generate", "--rows", "4"], &["--generate", "--rows"]),
         (&["--max-tokens", "4"], &["--generate"]),
+        (&["--temperature", "1"], &["--temperature", "no effect without '--generate' or '--quality'"]),
+        (&["--roofline", "--rows", "4"], &["--roofline", "--rows"]),
+        (&["--roofline", "--kv", "f32"], &["--roofline", "--kv"]),
+        (&["--generate", "--prompt", "a"], &["--preset", "--prompt"]),
+        (&["--generate", "--prompt", "a", "--prompt-tokens", "3"], &["--prompt"]),
         (&["--generate", "--prompt-tokens", "0"], &["option `prompt-tokens`: 0 given, at least 1 expected"]),
         (&["--generate", "--max-tokens", "0"], &["option `max-tokens`: 0 given"]),
         (&["--generate", "--max-tokens", "40000"], &["option `context`: ", "1 to 32768 expected"]),
@@ -72,12 +77,12 @@ fn bench_options() {
     );
     for (line, reason) in [
         ("", "no question in it"),
-        ("{", "line 1: not JSON"),
-        ("[]", "line 1: not a JSON object"),
+        ("{", "line 1: malformed JSON"),
+        ("[]", "line 1: invalid type: sequence, expected an object"),
         (r#"{"task": "a", "text": "b"}"#, "line 1: either `expect` or `must` expected"),
     ] {
         let file = dir.write("questions.jsonl", line).display().to_string();
         row(&["-w", &sdar, "--quality", "--questions", &file], &[&file, reason]);
     }
-    table.finish(44);
+    table.finish(49);
 }

@@ -139,6 +139,37 @@ fn a_generation_is_counted_after_its_stop() {
 }
 
 #[test]
+fn a_generation_goes_on_to_its_length_unless_it_is_to_end() {
+    let demo = crate::fixture::root().join("demo/sdar").display().to_string();
+    let of = |more: &[&str]| {
+        let report = json(&[&["-w", &demo, "--generate", "--max-tokens", "40"][..], more].concat());
+        report["generation"].clone()
+    };
+    // After random tokens a trained model has nothing to say.
+    assert_eq!((&of(&[])["new_tokens"], &of(&[])["ended_by"]), (&40.into(), &"length".into()));
+    let asked = of(&["--prompt", "What is 27 + 45?", "--ignore-eos", "false"]);
+    assert_eq!(asked["ended_by"], "stop id", "{asked}");
+    assert!((5..40).contains(&asked["new_tokens"].as_u64().unwrap()), "{asked}");
+    assert!(
+        asked["prompt_tokens"].as_u64().unwrap() > 10 && number(&asked["tokens_per_forward"]) > 1.5,
+        "{asked}"
+    );
+    assert_eq!(of(&["--prompt", "- milk"])["new_tokens"], 40, "a text that begins with a dash");
+    let many = json(&[
+        "-w",
+        &demo,
+        "--generate",
+        "--prompt",
+        "Who are you?",
+        "--sequences",
+        "2",
+        "--max-tokens",
+        "8",
+    ]);
+    assert_eq!(many["throughput"]["sequences"], 2);
+}
+
+#[test]
 fn many_sequences_are_decoded_in_three_ways() {
     let more = ["--generate", "--prompt-tokens", "9", "--max-tokens", "8", "--sequences", "3"];
     for preset in ["tiny-sdar", "tiny-dream"] {

@@ -166,3 +166,55 @@ fn the_list_names_every_preset() {
     assert_eq!(text.lines().count(), 12, "{text}");
     assert!(text.contains("sdar-1.7b           2031.7 M   4.06 GB"), "{text}");
 }
+
+#[test]
+fn the_old_checkpoint_stays_until_the_new_one_is_there() {
+    let dir = TestDir::new("stays");
+    let out = dir.join("out");
+    succeeds(&synth(2, &out, &["tiny-sdar"]));
+    let names = || {
+        let mut names: Vec<_> = fs::read_dir(&out).unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let (before, config) = (names(), fs::read(out.join("config.json")).unwrap());
+    // A run at work, and what one that was killed left.
+    let lock = fs::File::open(&out).unwrap();
+    if lock.try_lock().is_ok() {
+        refused(&synth(2, &out, &["tiny-dream", "--force"]), "another run writes to this directory");
+        assert_eq!((names(), fs::read(out.join("config.json")).unwrap()), (before, config));
+        drop(lock);
+        fs::create_dir(out.join(".diffulex.abc.partial")).unwrap();
+        fs::write(out.join(".diffulex.abc.partial/model.safetensors"), "half").unwrap();
+    }
+    succeeds(&synth(2, &out, &["tiny-dream", "--force"]));
+    assert!(!names().iter().any(|name| name.to_string_lossy().starts_with('.')), "{:?}", names());
+    let file = dir.join("file");
+    fs::write(&file, "mine").unwrap();
+    refused(&synth(2, &file, &["tiny-sdar", "--force"]), "ot a directory");
+    assert_eq!(fs::read(&file).unwrap(), b"mine");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_signal_leaves_nothing_behind() {
+    let dir = TestDir::new("signal");
+    let out = dir.join("out");
+    // Some gigabytes: it does not get far.
+    let mut child = Command::new(env!("CARGO_BIN_EXE_diffulex-synth"))
+        .args(["sdar-1.7b", "--output", out.to_str().unwrap()])
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    while !fs::read_dir(&out).is_ok_and(|mut entries| entries.next().is_some()) {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    for _ in 0..2 {
+        // The second one ends it at once.
+        let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+        assert!(sent.success() || child.try_wait().unwrap().is_some(), "the signal was sent");
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(fs::read_dir(&dir.0).unwrap().count(), 0, "something was left");
+}

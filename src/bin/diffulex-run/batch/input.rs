@@ -1,22 +1,20 @@
-//! The prompts of a batch: a JSON object a line.
-//!
-//! ```text
-//! { "id"?: text or integer, "prompt": text | "messages": [{ "role": text, "content": text }, ..], "system"?: text,
-//!   "max_tokens"?: integer, "seed"?: integer, "stop"?: text or [text, ..] }
-//! ```
+//! The prompts of a batch: a JSON object a line, whose keys are those of [`Record`].
 
+use crate::cli::input::{self, some};
 use diffulex::text::chat::Message;
 use diffulex::{Error, Result};
-use serde_json::{Map, Value};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 use std::collections::HashMap;
-use std::io::Read;
 use std::path::Path;
 
 /// A line of the file.
 #[derive(Debug)]
 pub(super) struct Line {
-    /// Its own id, else its number, from 1.
+    /// Its own id, else its number; of a line that cannot be answered, one that nobody else has.
     pub(super) id: Value,
+    /// Its place in the file, from 1, empty lines counted.
+    number: usize,
     /// What to answer, or what is wrong with the line.
     pub(super) task: std::result::Result<Task, String>,
 }
@@ -38,38 +36,115 @@ pub(super) enum Words {
     Messages(Vec<Message>),
 }
 
+/// The keys of a line. `prompt` or `messages` is there.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+struct Record {
+    #[serde(default, deserialize_with = "id")]
+    id: Option<Value>,
+    #[serde(default, deserialize_with = "some")]
+    prompt: Option<String>,
+    #[serde(default, deserialize_with = "some")]
+    messages: Option<Vec<Turn>>,
+    #[serde(default, deserialize_with = "some")]
+    system: Option<String>,
+    #[serde(default, deserialize_with = "some")]
+    max_tokens: Option<usize>,
+    #[serde(default, deserialize_with = "some")]
+    seed: Option<u64>,
+    #[serde(default, deserialize_with = "some")]
+    stop: Option<Stop>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object with role and content")]
+struct Turn {
+    role: String,
+    content: String,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a string or a list of strings expected")]
+enum Stop {
+    One(String),
+    Several(Vec<String>),
+}
+
+/// What an unreadable line may still say.
+#[derive(Deserialize)]
+struct Named {
+    #[serde(default, deserialize_with = "id")]
+    id: Option<Value>,
+}
+
+fn id<'de, D: Deserializer<'de>>(value: D) -> std::result::Result<Option<Value>, D::Error> {
+    let value = Value::deserialize(value)?;
+    if value.is_string() || value.is_i64() || value.is_u64() {
+        return Ok(Some(value));
+    }
+    Err(serde::de::Error::custom(format!("{value} found, a string or an integer expected")))
+}
+
+impl Record {
+    fn task(self) -> std::result::Result<Task, String> {
+        let words = match (self.prompt, self.messages) {
+            (Some(prompt), None) => Words::Prompt(prompt),
+            (None, Some(messages)) if messages.is_empty() => {
+                return Err("key `messages`: at least one message expected".to_owned());
+            }
+            (None, Some(messages)) => Words::Messages(
+                messages.into_iter().map(|turn| Message::new(turn.role, turn.content)).collect(),
+            ),
+            (None, None) => return Err("no key `prompt` or `messages`".to_owned()),
+            (Some(_), Some(_)) => {
+                return Err("keys `prompt` and `messages` are both there, one expected".to_owned());
+            }
+        };
+        let stop = self.stop.map(|stop| match stop {
+            Stop::One(text) => vec![text],
+            Stop::Several(texts) => texts,
+        });
+        Ok(Task { words, system: self.system, max_tokens: self.max_tokens, seed: self.seed, stop })
+    }
+}
+
 /// Whether a path stands for stdin or stdout.
 pub(super) fn is_stream(path: &Path) -> bool {
     path == Path::new("-")
 }
 
 /// Reads all lines; empty ones are no prompts.
+///
+/// # Errors
+/// [`Error::Io`], no line at all, or two lines with the same id.
 pub(super) fn read(path: &Path) -> Result<Vec<Line>> {
-    let bytes = if is_stream(path) {
-        let mut bytes = Vec::new();
-        let read = std::io::stdin().lock().read_to_end(&mut bytes);
-        read.map_err(|e| Error::io("standard input", e))?;
-        bytes
-    } else {
-        std::fs::read(path).map_err(|e| Error::io(path, e))?
-    };
-    let lines = parse(&bytes);
+    let mut lines = parse(&input::bytes(path)?);
     if lines.is_empty() {
         return Err(Error::format(path.display(), "no line with a prompt"));
     }
     let mut seen = HashMap::new();
-    for (n, line) in lines.iter().enumerate() {
-        if let Some(first) = seen.insert(line.id.to_string(), n) {
+    for line in lines.iter().filter(|line| line.task.is_ok()) {
+        if let Some(first) = seen.insert(line.id.to_string(), line.number) {
+            let (number, id) = (line.number, &line.id);
             let what = format!(
-                "prompts {} and {} have the same id {}; a line without an id has its number",
-                first + 1,
-                n + 1,
-                line.id
+                "lines {first} and {number} have the same id {id}; a line without an id has its number"
             );
             return Err(Error::format(path.display(), what));
         }
     }
+    // A line that cannot be answered keeps nobody else from an answer: it takes a name that is left.
+    for line in lines.iter_mut().filter(|line| line.task.is_err()) {
+        let others = (0..).map(|n| Value::from(format!("line {}{}", line.number, "'".repeat(n))));
+        let names = [line.id.clone(), line.number.into()].into_iter().chain(others);
+        line.id = names.into_iter().find(|name| !seen.contains_key(&name.to_string())).unwrap_or_default();
+        seen.insert(line.id.to_string(), line.number);
+    }
     Ok(lines)
+}
+
+/// Whether an id may be one that [`read`] gave to a line without an id of its own.
+pub(super) fn is_given(id: &Value) -> bool {
+    id.is_u64() || id.as_str().is_some_and(|id| id.starts_with("line "))
 }
 
 fn parse(bytes: &[u8]) -> Vec<Line> {
@@ -78,97 +153,12 @@ fn parse(bytes: &[u8]) -> Vec<Line> {
 }
 
 fn parse_line(number: usize, line: &[u8]) -> Line {
-    let object = serde_json::from_slice::<Value>(line).map_err(|error| format!("malformed JSON: {error}"));
-    let object = object.and_then(|value| match value {
-        Value::Object(object) => Ok(object),
-        other => Err(format!("{} found, an object expected", kind(&other))),
-    });
-    let mut id = Value::from(number);
-    let task = object.and_then(|object| {
-        if let Some(own) = object.get("id") {
-            if !own.is_string() && !own.is_i64() && !own.is_u64() {
-                return Err(wrong("id", own, "a text or an integer"));
-            }
-            id = own.clone();
-        }
-        task(&object)
-    });
-    Line { id, task }
-}
-
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a truth value",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
-}
-
-fn wrong(key: &str, found: &Value, expected: &str) -> String {
-    let found = match found {
-        Value::Number(number) => number.to_string(),
-        other => kind(other).to_owned(),
+    let (id, task) = match input::json_line::<Record>(line) {
+        Ok(mut record) => (record.id.take(), record.task()),
+        Err(reason) => (input::json_line::<Named>(line).ok().and_then(|named| named.id), Err(reason)),
     };
-    format!("key `{key}`: {found} found, {expected} expected")
-}
-
-fn task(object: &Map<String, Value>) -> std::result::Result<Task, String> {
-    const KEYS: [&str; 7] = ["id", "prompt", "messages", "system", "max_tokens", "seed", "stop"];
-    if let Some(key) = object.keys().find(|key| !KEYS.contains(&key.as_str())) {
-        return Err(format!("unknown key `{key}`, known are {}", KEYS.join(", ")));
-    }
-    let words = match (object.get("prompt"), object.get("messages")) {
-        (Some(prompt), None) => Words::Prompt(text("prompt", prompt)?),
-        (None, Some(messages)) => Words::Messages(self::messages(messages)?),
-        (None, None) => return Err("no key `prompt` or `messages`".to_owned()),
-        (Some(_), Some(_)) => {
-            return Err("keys `prompt` and `messages` are both there, one expected".to_owned());
-        }
-    };
-    let number = |key: &'static str| {
-        let value = |value: &Value| value.as_u64().ok_or_else(|| wrong(key, value, "an integer from 0 on"));
-        object.get(key).map(value).transpose()
-    };
-    Ok(Task {
-        words,
-        system: object.get("system").map(|value| text("system", value)).transpose()?,
-        max_tokens: number("max_tokens")?.map(|n| usize::try_from(n).unwrap_or(usize::MAX)),
-        seed: number("seed")?,
-        stop: object.get("stop").map(stop).transpose()?,
-    })
-}
-
-fn text(key: &str, value: &Value) -> std::result::Result<String, String> {
-    value.as_str().map(str::to_owned).ok_or_else(|| wrong(key, value, "a text"))
-}
-
-fn stop(value: &Value) -> std::result::Result<Vec<String>, String> {
-    match value {
-        Value::String(one) => Ok(vec![one.clone()]),
-        Value::Array(list) => list.iter().map(|item| text("stop", item)).collect(),
-        other => Err(wrong("stop", other, "a text or a list of texts")),
-    }
-}
-
-fn messages(value: &Value) -> std::result::Result<Vec<Message>, String> {
-    let list = value.as_array().filter(|list| !list.is_empty());
-    let list = list.ok_or_else(|| wrong("messages", value, "a list of at least one message"))?;
-    let message = |item: &Value| {
-        let object = item.as_object().ok_or_else(|| wrong("messages", item, "objects with role and content"));
-        let object = object?;
-        if let Some(key) = object.keys().find(|key| !["role", "content"].contains(&key.as_str())) {
-            return Err(format!("unknown key `{key}` of a message, known are role, content"));
-        }
-        let field = |key: &str| {
-            let value = object.get(key).ok_or_else(|| format!("a message has no key `{key}`"))?;
-            text(key, value)
-        };
-        Ok(Message::new(field("role")?, field("content")?))
-    };
-    list.iter().map(message).collect()
+    let task = task.map_err(|reason| format!("line {number}: {reason}"));
+    Line { id: id.unwrap_or_else(|| number.into()), number, task }
 }
 
 #[cfg(test)]
@@ -211,20 +201,23 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_line_is_said_and_its_id_kept() {
         for (text, message) in [
-            ("{", "malformed JSON"),
-            ("[1]", "a list found, an object expected"),
-            (r#"{"id": 1.5, "prompt": "a"}"#, "key `id`: 1.5 found, a text or an integer expected"),
+            ("{", "line 1: malformed JSON: EOF while parsing an object (column 1)"),
+            (r#"{"prompt": "a"} b"#, "malformed JSON: trailing characters (column 17)"),
+            ("[1]", "invalid type: sequence, expected an object"),
+            (r#"{"id": 1.5, "prompt": "a"}"#, "key `id`: 1.5 found, a string or an integer expected"),
             (r#"{"id": null, "prompt": "a"}"#, "key `id`: null found"),
-            (r#"{"promt": "a"}"#, "unknown key `promt`, known are id, prompt, messages"),
+            (r#"{"promt": "a"}"#, "unknown field `promt`, expected one of `id`, `prompt`"),
+            (r#"{"prompt": "a", "prompt": "b"}"#, "duplicate field `prompt`"),
             ("{}", "no key `prompt` or `messages`"),
             (r#"{"prompt": "a", "messages": []}"#, "both there, one expected"),
-            (r#"{"prompt": 5}"#, "key `prompt`: 5 found, a text expected"),
-            (r#"{"prompt": "a", "seed": -1}"#, "key `seed`: -1 found, an integer from 0 on expected"),
-            (r#"{"prompt": "a", "max_tokens": 1.5}"#, "key `max_tokens`: 1.5 found"),
-            (r#"{"prompt": "a", "stop": 1}"#, "a text or a list of texts expected"),
+            (r#"{"prompt": 5}"#, "key `prompt`: invalid type: integer `5`, expected a string"),
+            (r#"{"prompt": "a", "system": null}"#, "key `system`: invalid type: null, expected a string"),
+            (r#"{"prompt": "a", "seed": -1}"#, "key `seed`: invalid value: integer `-1`"),
+            (r#"{"prompt": "a", "max_tokens": 1.5}"#, "key `max_tokens`: invalid type: floating point `1.5`"),
+            (r#"{"prompt": "a", "stop": 1}"#, "key `stop`: a string or a list of strings expected"),
             (r#"{"messages": []}"#, "at least one message"),
-            (r#"{"messages": [{"role": "user"}]}"#, "a message has no key `content`"),
-            (r#"{"messages": [{"role": "user", "content": "a", "name": "b"}]}"#, "unknown key `name`"),
+            (r#"{"messages": [{"role": "user"}]}"#, "key `messages[0]`: missing field `content`"),
+            (r#"{"messages": [{"role": "user", "content": "a", "name": "b"}]}"#, "unknown field `name`"),
         ] {
             let line = only(text);
             let error = line.task.unwrap_err();
@@ -235,5 +228,22 @@ mod tests {
         assert!(line.task.is_err() && line.id == "mine");
         let line = only("{\"prompt\": \"\u{1}\"}");
         assert!(line.task.unwrap_err().contains("malformed JSON"));
+    }
+
+    #[test]
+    fn lines_that_cannot_be_answered_get_ids_that_nobody_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("p.jsonl");
+        let ids = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            read(&path).map(|lines| lines.into_iter().map(|line| line.id).collect::<Vec<_>>())
+        };
+        let good = |id: &str| format!("{{\"id\": {id}, \"prompt\": \"a\"}}\n");
+        let text = good("2") + "{\n" + &good("\"line 2\"");
+        assert_eq!(ids(&text).unwrap(), [json!(2), json!("line 2'"), json!("line 2")]);
+        let text = "\u{feff}{\n".to_owned() + &good("2") + "{\"id\": 2, \"promt\": 1}\n";
+        assert_eq!(ids(&text).unwrap(), [json!(1), json!(2), json!(3)]);
+        let error = ids(&(good("2") + "{\"prompt\": \"b\"}\n")).unwrap_err().to_string();
+        assert!(error.contains("lines 1 and 2 have the same id 2"), "{error}");
     }
 }

@@ -13,7 +13,7 @@ use diffulex::text::chat::Message;
 use diffulex::text_model::{Answer, Batch as Answers, Setup};
 use diffulex::{Error, Model, Result};
 use input::{Line, Words};
-use output::Output;
+use output::{Earlier, Output};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -25,26 +25,21 @@ use std::process::ExitCode;
 pub(crate) struct BatchArgs {
     /// Answer every line of a file: JSON objects with `prompt` or `messages`, and if wanted `id`, `system`, `max_tokens`,
     /// `seed`, `stop`; `-` is stdin
-    #[arg(
-        long,
-        value_name = "FILE",
-        requires = "output",
-        conflicts_with_all = ["prompt", "prompt_file", "ids", "json", "info", "doctor", "list_strategies"]
-    )]
+    #[arg(long, value_name = "FILE", requires = "output")]
     prompts: Option<PathBuf>,
     /// Where the answers go, one JSON object a line; what is there from an earlier run is kept, and the rest done; `-` is
     /// stdout
-    #[arg(long, short, value_name = "FILE", requires = "prompts")]
+    #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Begin the output anew
-    #[arg(long, requires = "prompts")]
+    #[arg(long)]
     overwrite: bool,
     /// Prompts that are answered at a time, in common forward passes; answers are the same for every number. Default: as many as
     /// memory allows, at most 8
-    #[arg(long, value_name = "N", requires = "prompts", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     parallel: Option<u16>,
     /// Leave the answers in the order in which they were finished
-    #[arg(long, requires = "prompts")]
+    #[arg(long)]
     unordered: bool,
 }
 
@@ -73,9 +68,16 @@ impl BatchArgs {
         if same(output).is_some_and(|output| same(prompts) == Some(output)) {
             return Err(Error::option("output", "it is the file of the prompts, another one expected"));
         }
+        if self.overwrite && input::is_stream(output) {
+            return Err(Error::option("overwrite", "standard output has no earlier answers"));
+        }
         let lines = input::read(prompts)?;
-        let resume = !self.overwrite && !input::is_stream(prompts);
-        let output = Output::open(output, &lines, self.overwrite, resume, !self.unordered)?;
+        let earlier = match self.overwrite {
+            true => Earlier::Overwritten,
+            false if input::is_stream(prompts) => Earlier::Refused,
+            false => Earlier::Continued,
+        };
+        let output = Output::open(output, &lines, earlier, !self.unordered)?;
         Ok(Some(Batch { lines, output }))
     }
 
@@ -99,6 +101,7 @@ impl Batch {
         }
         let parallel = args.batch.parallel(model, self.lines.len());
         let mut answers = model.batch(Limits::for_engine(&model.engine, parallel))?;
+        self.output.begin()?;
         let mut counts = Counts::default();
         let progress = Progress::start("", args.output.quiet);
         cli::catch_interrupt();
@@ -129,7 +132,11 @@ impl Batch {
                 let id = &self.lines[index].id;
                 let record = match answered.result {
                     Ok(answer) => counts.success(id, &answer, tokens),
-                    Err(error) => counts.failure(id, &error.to_string()),
+                    Err(error) => {
+                        // With weights that changed, every other answer would fail, too.
+                        model.in_use.check()?;
+                        counts.failure(id, &error.to_string())
+                    }
                 };
                 self.output.take(index, record)?;
             }
@@ -198,21 +205,33 @@ fn begin(
     let mut begun = || -> Result<(SequenceId, usize)> {
         let system = task.system.as_deref().or(args.prompt.system.as_deref());
         let prompt = match &task.words {
+            Words::Messages(_) if args.prompt.raw => {
+                let reason = "given, which leaves the chat template out; `messages` are of no use without it";
+                return Err(Error::option("raw", reason));
+            }
             Words::Prompt(text) => model.prompt_with(text, system, args.prompt.raw)?,
             Words::Messages(messages) => {
-                let own = messages.first().is_some_and(|first| first.role == "system");
+                let own = messages.iter().any(|message| message.role == "system");
+                if own && task.system.is_some() {
+                    let reason = "key `system` and a message of the system are both there, one expected";
+                    return Err(Error::option("prompts", reason));
+                }
                 let system = system.filter(|_| !own).map(|text| Message::new("system", text));
                 let messages: Vec<_> = system.into_iter().chain(messages.iter().cloned()).collect();
                 model.conversation(&messages)?
             }
         };
-        let setup = Setup {
+        let mut setup = Setup {
             policy: setup.policy.clone(),
             stop_ids: setup.stop_ids.clone(),
             stop: task.stop.clone().unwrap_or_else(|| setup.stop.clone()),
             seed: task.seed.unwrap_or(setup.seed),
             max_tokens: task.max_tokens.or(setup.max_tokens),
         };
+        // What the command line says for all lines is left out where it has no place.
+        if task.stop.is_none() && setup.new_tokens(&prompt, model.fills_gaps(&prompt)?) == 0 {
+            setup.stop.clear();
+        }
         let tokens = prompt.ids.len();
         Ok((answers.add(prompt, setup)?, tokens))
     };

@@ -4,19 +4,19 @@
 //! end is cut off. A file gets every answer as soon as it is there, and is brought into the order of the input at the end; on
 //! stdout answers wait for those before them.
 
-use super::input::{Line, is_stream};
-use crate::cli;
+use super::input::{Line, is_given, is_stream};
+use crate::cli::{self, Claim};
 use diffulex::{Error, Result};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Where answers go.
 pub(super) struct Output {
     /// Absent for stdout.
-    file: Option<(File, PathBuf)>,
+    file: Option<Claim>,
+    /// Lines of an earlier run that stay, to be written anew without the rest; `None` if the file is as it should be.
+    kept: Option<Vec<u8>>,
     /// Places in the input of the lines that were written, in the order of the output.
     order: Vec<usize>,
     /// What is there from an earlier run, by place in the input.
@@ -31,53 +31,65 @@ pub(super) struct Output {
     closed: bool,
 }
 
+/// What becomes of an output that is there.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Earlier {
+    /// It is continued.
+    Continued,
+    /// It is emptied.
+    Overwritten,
+    /// It cannot be continued.
+    Refused,
+}
+
 impl Output {
-    /// Opens `path` for the answers to `lines`.
+    /// Claims `path` for the answers to `lines`. Nothing in it changes before [`Self::begin`].
     ///
     /// # Errors
-    /// If it cannot be written, if it is there although `resume` says that it cannot be continued, or if it is no output of
-    /// these lines.
-    pub(super) fn open(
-        path: &Path,
-        lines: &[Line],
-        overwrite: bool,
-        resume: bool,
-        ordered: bool,
-    ) -> Result<Self> {
-        let mut done = vec![false; lines.len()];
-        let new = |file, order, done| Self {
-            file,
-            order,
-            done,
+    /// If it cannot be written, if another run writes to it, if it is there and refused, or if it is no output of these lines.
+    pub(super) fn open(path: &Path, lines: &[Line], earlier: Earlier, ordered: bool) -> Result<Self> {
+        let mut output = Self {
+            file: None,
+            kept: None,
+            order: Vec::new(),
+            done: vec![false; lines.len()],
             ordered,
             held: BTreeMap::new(),
             next: 0,
             closed: false,
         };
         if is_stream(path) {
-            return Ok(new(None, Vec::new(), done));
+            return Ok(output);
         }
-        let io = |e| Error::io(path, e);
-        let mut order = Vec::new();
-        let regular = fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
-        if regular && !overwrite {
-            let text = fs::read(path).map_err(io)?;
-            if !resume && !text.is_empty() {
+        let mut file = Claim::take("output", path)?;
+        if earlier == Earlier::Overwritten {
+            output.kept = Some(Vec::new());
+        } else {
+            let text = file.contents()?;
+            if earlier == Earlier::Refused && !text.is_empty() {
                 let what = "it is there, and prompts from stdin cannot be continued; --overwrite begins anew";
                 return Err(Error::option("output", format!("{}: {what}", path.display())));
             }
             let Existing { kept, whole } = existing(path, &text, lines)?;
-            order = kept.iter().map(|(index, _)| *index).collect();
-            order.iter().for_each(|&index| done[index] = true);
+            output.order = kept.iter().map(|(index, _)| *index).collect();
+            output.order.iter().for_each(|&index| output.done[index] = true);
             if !whole {
-                rewrite(path, kept.iter().map(|(_, line)| *line))?;
+                output.kept = Some(kept.iter().flat_map(|(_, line)| line.iter().copied()).collect());
             }
         }
-        let mut options = OpenOptions::new();
-        let options =
-            if overwrite && regular { options.write(true).truncate(true) } else { options.append(true) };
-        let file = options.create(true).open(path).map_err(io)?;
-        Ok(new(Some((file, path.to_path_buf())), order, done))
+        output.file = Some(file);
+        Ok(output)
+    }
+
+    /// Everything that can be checked is: what does not stay of an earlier run goes.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub(super) fn begin(&mut self) -> Result<()> {
+        match (&mut self.file, self.kept.take()) {
+            (Some(file), Some(kept)) => file.replace(|out| out.write_all(&kept)),
+            _ => Ok(()),
+        }
     }
 
     /// Whether a line of the input has its answer from an earlier run.
@@ -95,13 +107,11 @@ impl Output {
     /// # Errors
     /// If it cannot be written.
     pub(super) fn take(&mut self, index: usize, record: Value) -> Result<()> {
-        let Some((file, path)) = &mut self.file else {
+        let Some(file) = &mut self.file else {
             self.held.insert(index, record);
             return self.print_held(!self.ordered);
         };
-        // In one call: what is cut off by a crash is the end of this line and nothing before it.
-        let line = format!("{record}\n");
-        file.write_all(line.as_bytes()).and_then(|()| file.flush()).map_err(|e| Error::io(&*path, e))?;
+        file.append(format!("{record}\n").as_bytes())?;
         self.order.push(index);
         Ok(())
     }
@@ -121,14 +131,14 @@ impl Output {
     /// If it cannot be written.
     pub(super) fn finish(mut self) -> Result<()> {
         self.print_held(true)?;
-        let Some((_, path)) = &self.file else { return Ok(()) };
+        let Some(file) = self.file.as_mut().filter(|file| file.is_regular()) else { return Ok(()) };
         if self.order.is_sorted() || !self.ordered {
             return Ok(());
         }
-        let text = fs::read(path).map_err(|e| Error::io(path, e))?;
+        let text = file.contents()?;
         let mut lines: Vec<_> = self.order.iter().zip(text.split_inclusive(|&byte| byte == b'\n')).collect();
         lines.sort_by_key(|(index, _)| **index);
-        rewrite(path, lines.into_iter().map(|(_, line)| line))
+        file.replace(|out| lines.iter().try_for_each(|(_, line)| out.write_all(line)))
     }
 }
 
@@ -160,6 +170,11 @@ fn existing<'a>(path: &Path, text: &'a [u8], lines: &[Line]) -> Result<Existing<
             return refuse(number, "no answer of an earlier run".to_owned());
         };
         let Some(&index) = known.get(&id.to_string()) else {
+            // A line that could not be read had a name of ours, and may have its own by now.
+            if failed && is_given(id) {
+                whole = false;
+                continue;
+            }
             return refuse(number, format!("the id {id} is not in the prompts"));
         };
         if seen[index] > 0 {
@@ -173,9 +188,4 @@ fn existing<'a>(path: &Path, text: &'a [u8], lines: &[Line]) -> Result<Existing<
         }
     }
     Ok(Existing { kept, whole })
-}
-
-/// Replaces the file as a whole: at no time is less there than before.
-fn rewrite<'a>(path: &Path, mut lines: impl Iterator<Item = &'a [u8]>) -> Result<()> {
-    cli::replace(path, |out| lines.try_for_each(|line| out.write_all(line)))
 }

@@ -48,7 +48,7 @@ const fn sets(option: &'static str, spec: Spec) -> Spec {
 impl Spec {
     /// Whether a word means this command.
     pub(crate) fn is(&self, word: &str) -> bool {
-        self.name == word || self.short == word
+        self.name == word || self.short == word || ALSO.contains(&(word, self.name))
     }
 }
 
@@ -76,6 +76,9 @@ pub(crate) static COMMANDS: [Spec; 21] = [
     spec("/save", "/w", "FILE", "write conversation and settings"),
     spec("/load", "/l", "FILE", "go on with what was saved"),
 ];
+
+/// What other programs call some of them.
+const ALSO: [(&str, &str); 2] = [("/?", "/help"), ("/bye", "/quit")];
 
 /// Takes back a setting.
 const DEFAULT: &str = "default";
@@ -240,6 +243,8 @@ mod tests {
         let simple = [
             ("/help", Command::Help),
             ("/quit", Command::Quit),
+            ("/?", Command::Help),
+            ("/bye", Command::Quit),
             ("/exit", Command::Quit),
             ("/clear", Command::Clear),
             ("/retry", Command::Retry),
@@ -247,7 +252,8 @@ mod tests {
         ];
         for (word, command) in simple {
             assert_eq!(parse(word), Ok(command));
-            assert_eq!(parse(&format!("{word} 1")), Err(format!("{word}: `1` given, nothing expected")));
+            let error = parse(&format!("{word} 1")).unwrap_err();
+            assert!(error.ends_with(": `1` given, nothing expected"), "{error}");
         }
     }
 

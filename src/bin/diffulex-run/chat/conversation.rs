@@ -1,7 +1,7 @@
 //! [`Conversation`]: what was said. [`Saved`]: the same in a file, with the settings.
 
 use super::settings::Settings;
-use crate::cli;
+use crate::cli::{self, input};
 use diffulex::text::chat::Message;
 use diffulex::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -69,13 +69,13 @@ impl Saved {
     /// [`Error::Io`], or [`Error::Format`] with the place if it is no conversation of this version.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let wrong = |what: String| Error::format(path.display(), what);
-        let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+        let text = input::read(path)?;
         let Version { version } =
-            serde_json::from_slice(&bytes).map_err(|e| wrong(format!("not a saved conversation: {e}")))?;
+            serde_json::from_str(&text).map_err(|e| wrong(format!("not a saved conversation: {e}")))?;
         if version != VERSION {
             return Err(wrong(format!("a conversation of version {version}, expected {VERSION}")));
         }
-        serde_json::from_slice(&bytes).map_err(|e| wrong(format!("not a saved conversation: {e}")))
+        serde_json::from_str(&text).map_err(|e| wrong(format!("not a saved conversation: {e}")))
     }
 
     /// Writes a new file, or replaces an earlier conversation.
@@ -83,7 +83,8 @@ impl Saved {
     /// # Errors
     /// [`Error::Io`], or [`Error::Format`] if there is a file that is something else.
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
-        if path.exists() {
+        // Other files are left alone; a pipe or a device has nothing to lose.
+        if path.is_file() {
             Self::read(path)?;
         }
         cli::replace(path, |out| {

@@ -1,8 +1,7 @@
 //! Where turns come from: a line editor on a terminal, lines of a pipe anywhere else.
 
 use super::assist::Assist;
-use crate::cli;
-use crate::prompt;
+use crate::cli::{self, input};
 use diffulex::{Error, Result};
 use etcetera::BaseStrategy;
 use rustyline::config::{Behavior, Config};
@@ -21,7 +20,8 @@ const HISTORY: usize = 1000;
 /// A source of turns and commands.
 pub(crate) enum Input {
     Terminal(Box<Terminal>),
-    Pipe,
+    /// Whether its first line is still to come.
+    Pipe(bool),
 }
 
 impl Input {
@@ -33,7 +33,7 @@ impl Input {
         Ok(if std::io::stdin().is_terminal() {
             Self::Terminal(Box::new(Terminal::open()?))
         } else {
-            Self::Pipe
+            Self::Pipe(true)
         })
     }
 
@@ -44,23 +44,27 @@ impl Input {
     pub(crate) fn next(&mut self) -> Result<Option<String>> {
         match self {
             Self::Terminal(terminal) => terminal.next(),
-            Self::Pipe => piped(),
+            Self::Pipe(first) => piped(first),
         }
     }
 }
 
-/// The next line of the pipe, and those that belong to it.
-fn piped() -> Result<Option<String>> {
-    const NAME: &str = "standard input";
+/// The next line of the pipe, and those that belong to it. `first`: nothing was read yet.
+fn piped(first: &mut bool) -> Result<Option<String>> {
     let mut text = String::new();
     loop {
         let mut line = Vec::new();
-        std::io::stdin().lock().read_until(b'\n', &mut line).map_err(|e| Error::io(NAME, e))?;
-        let line = prompt::utf8(line, NAME)?;
-        if line.is_empty() {
+        std::io::stdin().lock().read_until(b'\n', &mut line).map_err(|e| Error::io(input::STDIN, e))?;
+        let is_end = line.is_empty();
+        let line = match std::mem::take(first) {
+            true => input::utf8(input::STDIN, line)?,
+            // Only the first line may begin with a byte order mark that is none of its text.
+            false => input::utf8_as_is(input::STDIN, line)?,
+        };
+        if is_end {
             return Ok(Some(text).filter(|text| !text.is_empty()));
         }
-        text += line.strip_suffix("\r\n").or(line.strip_suffix('\n')).unwrap_or(&line);
+        text += input::without_line_end(&line);
         if !is_open(&text) {
             return Ok(Some(text));
         }
@@ -141,9 +145,13 @@ fn history_file() -> Option<PathBuf> {
     Some(dir.join("diffulex").join("history"))
 }
 
-/// Whether a text is a command.
+/// Whether a text is a command: a slash and letters, with what may follow on the same line. A path or a comment is none, and neither is a
+/// pasted text of several lines.
 pub(crate) fn is_command(text: &str) -> bool {
-    text.starts_with('/')
+    let Some(rest) = text.strip_prefix('/') else { return false };
+    let word = rest.split(char::is_whitespace).next().unwrap_or_default();
+    let one_line = !text.trim_end().contains('\n');
+    one_line && word.chars().all(|letter| letter.is_ascii_alphabetic() || letter == '?')
 }
 
 /// Whether more lines belong to a text: it ends with a backslash, or quotes are still open.
@@ -184,6 +192,18 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(is_open(text), open, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn paths_comments_and_pasted_texts_are_no_commands() {
+        for text in ["/help", "/", "/?", "/what is this", "/save a/b.json", "/quit\n"] {
+            assert!(is_command(text), "{text:?}");
+        }
+        for text in
+            ["/usr/bin/env", "// a comment", "/* a comment */", "/help\nme", "/1", "help", " /help", ""]
+        {
+            assert!(!is_command(text), "{text:?}");
         }
     }
 

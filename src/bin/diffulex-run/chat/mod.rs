@@ -28,10 +28,14 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 
+/// Words that are commands elsewhere.
+const MEANT: [&str; 5] = ["exit", "quit", "bye", "help", "?"];
+
 /// Whether the options, or a terminal without a prompt, ask for a conversation.
 pub(crate) fn is_asked_for(args: &Cli) -> bool {
     let prompt = &args.prompt;
     let given = prompt.prompt.is_some() || prompt.prompt_file.is_some() || prompt.ids.is_some();
+    let given = given || prompt.suffix.is_some();
     let once = given || prompt.raw || args.output.json || args.output.trace.is_some();
     prompt.chat || !once && std::io::stdin().is_terminal()
 }
@@ -51,6 +55,9 @@ pub(crate) fn run(args: &Cli, model: &Model, is_demo: bool) -> Result<ExitCode> 
         cli::note(&info::text(&chat.describe()));
     }
     while let Some(text) = input.next()? {
+        if matches!(input, Input::Terminal(_)) && MEANT.contains(&text.trim()) {
+            cli::note("(/quit ends the session, /help lists the commands; this goes to the model)");
+        }
         match chat.take(&text)? {
             Flow::Next => {}
             Flow::End => break,
@@ -59,7 +66,9 @@ pub(crate) fn run(args: &Cli, model: &Model, is_demo: bool) -> Result<ExitCode> 
             Flow::Interrupted => return Ok(ExitCode::from(INTERRUPTED)),
         }
     }
-    Ok(ExitCode::SUCCESS)
+    // Somebody at a terminal has read what failed.
+    let failed = chat.failed && !matches!(input, Input::Terminal(_));
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn greet(model: &Model, is_demo: bool) {
@@ -96,6 +105,8 @@ struct Chat<'a> {
     conversation: Conversation,
     /// How the last answer was decoded.
     last: Option<Setup>,
+    /// Whether a turn or a command failed.
+    failed: bool,
 }
 
 impl<'a> Chat<'a> {
@@ -117,7 +128,14 @@ impl<'a> Chat<'a> {
             output: args.output.clone(),
             conversation: Conversation { system: args.prompt.system.clone(), ..Conversation::default() },
             last: None,
+            failed: false,
         })
+    }
+
+    /// Says that a turn or a command failed; the session goes on.
+    fn fail(&mut self, what: &str) {
+        self.failed = true;
+        cli::note(&format!("error: {what}"));
     }
 
     /// Takes what was typed.
@@ -129,7 +147,7 @@ impl<'a> Chat<'a> {
             return match command::parse(text) {
                 Ok(command) => self.apply(command),
                 Err(reason) => {
-                    cli::note(&format!("error: {reason}"));
+                    self.fail(&reason);
                     Ok(Flow::Next)
                 }
             };
@@ -152,7 +170,10 @@ impl<'a> Chat<'a> {
                 self.last = None;
                 Ok(self.since(&before))
             }
-            Command::Load(path) => self.load(&path).map(|()| self.since(&before)),
+            Command::Load(path) => {
+                let turns = |chat: &Self| format!("{} turns loaded\n", chat.conversation.turns.len());
+                self.load(&path).map(|()| turns(self) + &self.since(&before))
+            }
             Command::Set(change) => {
                 let changed = self.settings.with(change).and_then(|settings| self.change(settings));
                 changed.map(|()| self.since(&before))
@@ -166,7 +187,10 @@ impl<'a> Chat<'a> {
                 Ok(self.since(&before))
             }
         };
-        cli::note(&done.unwrap_or_else(|error| format!("error: {error}")));
+        match done {
+            Ok(text) => cli::note(&text),
+            Err(error) => self.fail(&error.to_string()),
+        }
         Ok(Flow::Next)
     }
 
@@ -196,7 +220,7 @@ impl<'a> Chat<'a> {
 
     fn retry(&mut self) -> Result<Flow> {
         let Some(turn) = self.conversation.turns.last() else {
-            cli::note("error: /retry: nothing was asked yet");
+            self.fail("/retry: nothing was asked yet");
             return Ok(Flow::Next);
         };
         let alike =
@@ -226,13 +250,15 @@ impl<'a> Chat<'a> {
             Ok(answer) => answer,
             Err(error @ Error::Io { .. }) => return Err(error),
             Err(error) => {
+                // With weights that changed, every other answer would fail, too.
+                self.model.in_use.check()?;
                 let helps = match error {
                     Error::Capacity { .. } => {
                         ": /clear forgets the conversation, /max asks for less, --context N gives more room"
                     }
                     _ => "",
                 };
-                cli::note(&format!("error: {error}; the turn is not added{helps}"));
+                self.fail(&format!("{error}; the turn is not added{helps}"));
                 return Ok(Flow::Next);
             }
         };
@@ -292,7 +318,7 @@ impl<'a> Chat<'a> {
             "max_tokens": self.setup.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS),
             "seed": self.settings.length.seed,
             "stop_strings": self.setup.stop,
-            "stats": !self.output.quiet,
+            "stats": if self.output.quiet { "off" } else { "on" },
             "canvas": format!("{:?}", self.output.canvas).to_lowercase(),
             "context": self.model.engine.context(),
         });

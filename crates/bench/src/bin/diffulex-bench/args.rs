@@ -8,7 +8,7 @@ use diffulex::tensor::TokenId;
 use diffulex::{Error, Result};
 use diffulex_cli::decoding::DecodingArgs;
 use diffulex_cli::presets::Preset;
-use diffulex_cli::{self as cli, DEFAULT_GROUP, FormatName, MachineArgs};
+use diffulex_cli::{self as cli, DEFAULT_GROUP, FormatName, Idle, MachineArgs};
 use std::path::PathBuf;
 
 /// Measure forward passes beside what this machine can do at most.
@@ -39,6 +39,34 @@ pub(crate) struct Cli {
     pub(crate) json: bool,
 }
 
+/// Options that would do nothing. What excludes another option in any case says so where it is declared.
+pub(crate) const IDLE: &[Idle] = &[
+    Idle::AllBut("roofline", &["CpuArgs", "seconds", "json"]),
+    Idle::AllBut(
+        "quality",
+        // A preset is refused with what is expected in its place.
+        &[
+            "QualityArgs",
+            "preset",
+            "weights",
+            "mask_id",
+            "kv",
+            "DecodingArgs",
+            "CpuArgs",
+            "no_memory_check",
+            "seconds",
+            "json",
+        ],
+    ),
+    Idle::Without(&["quality"], &["QualityArgs"]),
+    Idle::With("generate", &["rows", "context", "logits", "peer_csv"]),
+    Idle::Without(&["generate"], &["GenerateArgs"]),
+    Idle::Without(&["generate", "quality"], &["DecodingArgs"]),
+    Idle::With("preset", &["prompt"]),
+    Idle::With("prompt", &["prompt_tokens"]),
+    Idle::With("weights", &["format", "group", "zero_points", "lm_head", "layers"]),
+];
+
 /// The model.
 #[derive(Args)]
 #[command(next_help_heading = "Model")]
@@ -47,7 +75,7 @@ pub(crate) struct ModelArgs {
     #[arg(long, value_name = "NAME", required_unless_present_any = ["weights", "roofline"])]
     pub(crate) preset: Option<String>,
     /// Checkpoint: a directory, model.safetensors or model.safetensors.index.json, or the hub id of a downloaded one
-    #[arg(long, short, value_name = "PATH", conflicts_with_all = ["preset", "format", "group", "zero_points", "lm_head", "layers"])]
+    #[arg(long, short, value_name = "PATH", conflicts_with = "preset")]
     pub(crate) weights: Option<PathBuf>,
     /// Format of the preset's weights [default: bf16]
     #[arg(long, value_enum)]
@@ -98,19 +126,24 @@ pub(crate) struct CaseArgs {
 #[command(next_help_heading = "Generation")]
 pub(crate) struct GenerateArgs {
     /// Measure a whole generation instead of single passes
-    #[arg(long, conflicts_with_all = ["rows", "context", "logits", "peer_csv"])]
+    #[arg(long)]
     pub(crate) generate: bool,
-    /// Tokens of the prompt
-    #[arg(long, value_name = "N", default_value_t = 32, requires = "generate")]
+    /// A question for the checkpoint, through its chat template: what a trained model reveals in a pass depends on what it reads.
+    /// Without it the prompt is random tokens
+    #[arg(long, short, value_name = "TEXT")]
+    pub(crate) prompt: Option<String>,
+    /// Random tokens of the prompt
+    #[arg(long, value_name = "N", default_value_t = 32)]
     pub(crate) prompt_tokens: usize,
     /// New tokens at most
-    #[arg(long, value_name = "N", default_value_t = 64, requires = "generate")]
+    #[arg(long, value_name = "N", default_value_t = 64)]
     pub(crate) max_tokens: usize,
-    /// Do not end the text at the model's stop ids
-    #[arg(long, requires = "generate")]
+    /// Do not end the text at the model's stop ids; `false` ends it there
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value_t = true, default_missing_value = "true",
+          action = clap::ArgAction::Set)]
     pub(crate) ignore_eos: bool,
     /// Decode this many sequences, too: one after the other, a thread each, and in one batch
-    #[arg(long, value_name = "N", requires = "generate", value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) sequences: Option<u16>,
 }
 
@@ -119,16 +152,18 @@ pub(crate) struct GenerateArgs {
 #[command(next_help_heading = "Quality")]
 pub(crate) struct QualityArgs {
     /// Count right answers of a trained model, by format of the weights, rule of unmasking and cache plan
-    #[arg(long, value_enum, value_name = "ROWS", num_args = 0..=1, default_missing_value = "all",
-          conflicts_with_all = ["generate", "roofline", "rows", "context", "logits", "peer_csv"])]
+    #[arg(long, value_enum, value_name = "ROWS", num_args = 0..=1, default_missing_value = "all")]
     pub(crate) quality: Option<Grid>,
     /// Questions, one JSON object a line [default: quality.jsonl beside the weights]
-    #[arg(long, value_name = "FILE", requires = "quality")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) questions: Option<PathBuf>,
     /// Questions of each task at most
-    #[arg(long, value_name = "N", requires = "quality")]
+    #[arg(long, value_name = "N")]
     pub(crate) limit: Option<usize>,
 }
+
+/// Tokens that a chat template may add to a question.
+const TEMPLATE: usize = 256;
 
 /// Elements of weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -225,9 +260,21 @@ impl Cli {
         let CaseArgs { rows, context, .. } = &self.cases;
         let largest = |list: &[usize]| list.iter().copied().max().unwrap_or(0);
         if self.generate.generate {
-            self.generate.prompt_tokens.saturating_add(self.generate.max_tokens)
+            // A token is a byte at least, and a template adds some.
+            let text = self.generate.prompt.as_ref().map(|text| text.len() + TEMPLATE);
+            text.unwrap_or(self.generate.prompt_tokens).saturating_add(self.generate.max_tokens)
         } else {
             largest(rows).saturating_add(largest(context))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_names_options_that_there_are() {
+        assert_eq!(cli::unknown::<Cli>(IDLE), Vec::<&str>::new());
     }
 }

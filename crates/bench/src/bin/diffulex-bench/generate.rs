@@ -13,15 +13,17 @@ pub(crate) struct Run {
     prompt_tokens: usize,
     policy: Value,
     is_random: bool,
+    /// Whether the prompt is random tokens.
+    of_tokens: bool,
 }
 
 /// Generates once to warm up, a block at most, and once to measure, in a session of its own.
 pub(crate) fn measure(args: &Cli, subject: &Subject) -> Result<Run> {
     let engine = &subject.engine;
     let policy: Policy = args.decoding.overrides.policy(engine)?;
-    let prompt = subject.ids(args.generate.prompt_tokens);
+    let prompt = &subject.prompt;
     let stop = if args.generate.ignore_eos { &[] } else { engine.stop() };
-    let request = Request { stop, ..Request::new(&prompt, args.generate.max_tokens, &policy) };
+    let request = Request { stop, ..Request::new(prompt, args.generate.max_tokens, &policy) };
     let warm_up = Request { max_new: request.max_new.min(1), ..request };
     engine.session()?.generate(&warm_up, &mut |_| Ok(Control::Continue))?;
     let generation = engine.session()?.generate(&request, &mut |_| Ok(Control::Continue))?;
@@ -30,6 +32,7 @@ pub(crate) fn measure(args: &Cli, subject: &Subject) -> Result<Run> {
         prompt_tokens: prompt.len(),
         policy: decoding::describe(&policy, engine),
         is_random: subject.is_random,
+        of_tokens: args.generate.prompt.is_none(),
     })
 }
 
@@ -82,6 +85,10 @@ impl Run {
             generation.cache.name(),
             if generation.cache.is_approximate() { "approximate" } else { "exact" },
         );
+        if self.of_tokens && !self.is_random {
+            text += "note         the prompt is random tokens: what a trained model reveals in a forward pass after them says little;\n\
+                     \x20            --prompt TEXT asks it something\n";
+        }
         if self.is_random {
             text += "note         random weights are never sure of a token: what they reveal in a forward pass, and where\n\
                      \x20            they stop, says nothing about the trained model; the time of a forward pass does\n";

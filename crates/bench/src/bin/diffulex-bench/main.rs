@@ -23,7 +23,7 @@ use std::sync::Arc;
 use subject::Subject;
 
 fn main() -> ExitCode {
-    let args = cli::parse::<Cli>();
+    let args = cli::parse::<Cli>(args::IDLE);
     cli::run(|| run(&args))
 }
 
@@ -75,7 +75,7 @@ fn run(args: &Cli) -> Result<ExitCode> {
 
 /// Refuses int8 activations where no weight is quantized: the figures would not be what they are called.
 fn check_activations(activations: Activations, formats: &[Format]) -> Result<()> {
-    let quantized = formats.iter().any(|format| matches!(format, Format::Quant(_)));
+    let quantized = formats.iter().any(|format| format.is_quantized());
     if activations == Activations::Int8 && !quantized {
         let names: Vec<_> = formats.iter().map(ToString::to_string).collect();
         let reason =

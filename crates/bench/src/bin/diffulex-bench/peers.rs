@@ -7,6 +7,7 @@
 
 use crate::case::Case;
 use diffulex::{Error, Result};
+use diffulex_cli as cli;
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -24,8 +25,7 @@ pub(crate) struct Peer {
 /// # Errors
 /// What is wrong with which line.
 pub(crate) fn read(path: &Path) -> Result<Vec<Peer>> {
-    let text = std::fs::read_to_string(path).map_err(|error| Error::io(path, error))?;
-    parse(&path.display().to_string(), &text)
+    parse(&path.display().to_string(), &cli::input::read(path)?)
 }
 
 fn parse(file: &str, text: &str) -> Result<Vec<Peer>> {

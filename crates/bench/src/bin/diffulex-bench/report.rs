@@ -132,7 +132,7 @@ fn model_text(args: &Cli, subject: &Subject) -> String {
 }
 
 const HEADER: &str =
-    "\n  rows context  median ms    best ms  runs  weights GB/s    GFLOP/s   limit ms  by       share\n";
+    "\n  rows context  median ms    best ms  runs  weights GB/s      Gop/s   limit ms  by       share\n";
 
 fn case_text(case: &Case) -> String {
     format!(

@@ -22,6 +22,8 @@ pub(crate) struct Subject {
     pub(crate) engine: Engine,
     /// The threads of the engine.
     pub(crate) exec: Arc<Threads>,
+    /// What a generation begins with.
+    pub(crate) prompt: Vec<TokenId>,
     /// Whether its weights are noise.
     pub(crate) is_random: bool,
     /// How long it took to open or to make, in seconds.
@@ -58,8 +60,12 @@ impl Subject {
             (None, name) => Self::random(args, name.as_deref().unwrap_or_default(), builder, exec)?,
         };
         subject.seconds = start.elapsed().as_secs_f64();
+        if args.generate.prompt.is_none() {
+            subject.prompt = subject.ids(args.generate.prompt_tokens);
+        }
         let max_pos = subject.engine.arch().dims.max_pos;
-        if positions > max_pos {
+        // How long a question is, is known by now, and checked when it is asked.
+        if positions > max_pos && args.generate.prompt.is_none() {
             let reason =
                 format!("{positions} positions given, 1 to {max_pos} expected (the model's own limit)");
             return Err(Error::option("context", reason));
@@ -72,7 +78,9 @@ impl Subject {
         let (model, note) = files.open_with(path, builder, !args.machine.no_memory_check)?;
         note.iter().for_each(|note| cli::note(note));
         check_activations(args.machine.activations()?, &model.engine.model().formats())?;
-        Ok(Self { name: model.origin, engine: model.engine, exec, is_random: false, seconds: 0.0 })
+        let question = args.generate.prompt.as_deref().map(|text| model.prompt(text)).transpose()?;
+        let prompt = question.map(|question| question.ids).unwrap_or_default();
+        Ok(Self { prompt, name: model.origin, engine: model.engine, exec, is_random: false, seconds: 0.0 })
     }
 
     fn random(args: &Cli, name: &str, builder: EngineBuilder, exec: Arc<Threads>) -> Result<Self> {
@@ -89,7 +97,7 @@ impl Subject {
         let layers =
             if args.model.layers.is_some() { format!(", {} layers", preset.layers) } else { String::new() };
         let name = format!("{name}{layers} (random weights)");
-        Ok(Self { name, engine, exec, is_random: true, seconds: 0.0 })
+        Ok(Self { prompt: Vec::new(), name, engine, exec, is_random: true, seconds: 0.0 })
     }
 
     /// Some tokens, never the mask.

@@ -24,7 +24,7 @@ pub(crate) struct Throughput {
     ways: Vec<Way>,
 }
 
-/// Decodes `sequences` prompts that begin differently, in every way. The order is the same in every run, and the first way runs warm,
+/// Decodes `sequences` prompts in every way: random tokens that begin differently, or the question, with a seed for each. The order is the same in every run, and the first way runs warm,
 /// after the single generation that the report shows as well.
 ///
 /// # Errors
@@ -32,11 +32,14 @@ pub(crate) struct Throughput {
 pub(crate) fn measure(args: &Cli, subject: &Subject, sequences: usize) -> Result<Throughput> {
     let engine = &subject.engine;
     let policy: Policy = args.decoding.overrides.policy(engine)?;
-    let ids = subject.ids(args.generate.prompt_tokens);
+    let ids = &subject.prompt;
     let prompts: Vec<Vec<TokenId>> = (0..sequences)
         .map(|i| {
             let mut ids = ids.clone();
-            ids.rotate_left(i % args.generate.prompt_tokens.max(1));
+            if args.generate.prompt.is_none() {
+                let at = i % ids.len();
+                ids.rotate_left(at);
+            }
             ids
         })
         .collect();

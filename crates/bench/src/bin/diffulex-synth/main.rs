@@ -12,9 +12,9 @@ use diffulex::model::{Architecture, Slot};
 use diffulex::weights::writer::{TensorSpec, write_checkpoint};
 use diffulex::{Error, Result};
 use diffulex_bench::random;
-use diffulex_cli as cli;
 use diffulex_cli::presets::{Family, PRESETS, Preset};
 use diffulex_cli::readable;
+use diffulex_cli::{self as cli, Idle, OutputDirectory};
 use std::collections::HashMap;
 use std::fs;
 use std::io::{IsTerminal, Write};
@@ -65,13 +65,13 @@ const FILES: [&str; 9] = [
 ];
 
 fn main() -> ExitCode {
-    let options = cli::parse::<Options>();
+    let options = cli::parse::<Options>(&[Idle::AllBut("list", &[])]);
     cli::run(|| {
-        match (&options.preset, &options.output) {
-            (Some(preset), Some(dir)) if !options.list => generate(&options, preset, dir)?,
-            _ => list()?,
-        }
-        Ok(ExitCode::SUCCESS)
+        let outcome = match (&options.preset, &options.output) {
+            (Some(preset), Some(dir)) if !options.list => generate(&options, preset, dir),
+            _ => list(),
+        };
+        cli::unless_interrupted(outcome.map(|()| ExitCode::SUCCESS))
     })
 }
 
@@ -132,11 +132,12 @@ fn total_bytes(tensors: &[TensorSpec]) -> u64 {
 }
 
 fn list() -> Result<()> {
-    println!("{:<16} {:>11} {:>9}  layers, hidden, heads/kv, vocab", "preset", "parameters", "bf16");
+    let mut text =
+        format!("{:<16} {:>11} {:>9}  layers, hidden, heads/kv, vocab\n", "preset", "parameters", "bf16");
     for preset in PRESETS {
         let bytes = total_bytes(&tensors(&preset.architecture()?, DType::Bf16));
-        println!(
-            "{:<16} {:>9.1} M {:>9}  {}, {}, {}/{}, {}",
+        text += &format!(
+            "{:<16} {:>9.1} M {:>9}  {}, {}, {}/{}, {}\n",
             preset.name,
             bytes as f64 / 2e6,
             readable(bytes),
@@ -147,7 +148,7 @@ fn list() -> Result<()> {
             preset.vocab
         );
     }
-    Ok(())
+    cli::print(&text).map(drop)
 }
 
 fn generate(options: &Options, preset: &Preset, dir: &Path) -> Result<()> {
@@ -157,12 +158,18 @@ fn generate(options: &Options, preset: &Preset, dir: &Path) -> Result<()> {
     let tensors = tensors(&architecture, options.dtype);
     let slots: HashMap<_, _> =
         architecture.tensors().into_iter().map(|slot| (slot.name.clone(), slot)).collect();
-    prepare(dir, options.force)?;
-
+    let replaces = |name: &str| is_of_a_checkpoint(name);
+    let replaces = options.force.then_some(&replaces as &dyn Fn(&str) -> bool);
+    let output = OutputDirectory::prepare(dir, replaces, "; --force replaces a checkpoint in it")?;
+    cli::catch_interrupt();
     let total = total_bytes(&tensors);
     let mut progress = Progress { total, done: 0, count: 0, shown: std::io::stderr().is_terminal() };
     let metadata = [("format".to_owned(), "pt".to_owned())];
-    let written = write_checkpoint(dir, &tensors, options.max_shard_size, &metadata, &mut |spec, bytes| {
+    let to = output.staging();
+    let written = write_checkpoint(to, &tensors, options.max_shard_size, &metadata, &mut |spec, bytes| {
+        if cli::interrupted() {
+            return Err(Error::io(dir, std::io::ErrorKind::Interrupted.into()));
+        }
         random::fill(options.seed, &slots[&spec.name], spec.dtype, bytes);
         progress.step(bytes.len());
         Ok(())
@@ -176,44 +183,27 @@ fn generate(options: &Options, preset: &Preset, dir: &Path) -> Result<()> {
 
     let vocabulary =
         vocabulary::tokenizer_json(preset.words, &preset.specials(), preset.family != Family::Llada);
-    write_json(dir, "tokenizer.json", &vocabulary)?;
-    write_json(dir, "tokenizer_config.json", &preset.tokenizer_config())?;
+    write_json(to, "tokenizer.json", &vocabulary)?;
+    write_json(to, "tokenizer_config.json", &preset.tokenizer_config())?;
     if let Some(generation) = preset.generation_config() {
-        write_json(dir, "generation_config.json", &generation)?;
+        write_json(to, "generation_config.json", &generation)?;
     }
     if let Some(template) = preset.template_file() {
-        write(dir, "chat_template.jinja", &template)?;
+        write(to, "chat_template.jinja", &template)?;
     }
+    write_json(to, "config.json", &preset.config(torch_name(options.dtype)))?;
     // Last, so that a directory with a configuration is complete.
-    write_json(dir, "config.json", &preset.config(torch_name(options.dtype)))?;
-    println!("{}: {} tensors, {} in {} file(s)", dir.display(), tensors.len(), readable(total), files.len());
-    Ok(())
+    output.publish("config.json")?;
+    let (tensors, files) = (tensors.len(), files.len());
+    cli::print(&format!("{}: {tensors} tensors, {} in {files} file(s)\n", dir.display(), readable(total)))
+        .map(drop)
 }
 
-/// Makes the directory and, if allowed, removes the checkpoint that is in it.
-fn prepare(dir: &Path, force: bool) -> Result<()> {
-    fs::create_dir_all(dir).map_err(|e| Error::io(dir, e))?;
-    let entries = fs::read_dir(dir).map_err(|e| Error::io(dir, e))?;
-    let names: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
-    if names.is_empty() {
-        return Ok(());
-    }
-    if !force {
-        return Err(Error::format(
-            dir.display(),
-            "the directory is not empty; --force replaces a checkpoint in it",
-        ));
-    }
-    for name in names.iter().filter_map(|name| name.to_str()) {
-        // Weights may also be left half written, under a temporary name.
-        let weights = name.trim_start_matches('.').starts_with("model")
-            && [".safetensors", ".safetensors.index.json", ".partial"].iter().any(|end| name.ends_with(end));
-        if weights || FILES.contains(&name) {
-            let path = dir.join(name);
-            fs::remove_file(&path).map_err(|e| Error::io(&path, e))?;
-        }
-    }
-    Ok(())
+/// Whether a file of this name is one of a checkpoint. Weights may also be left half written, under a temporary name.
+fn is_of_a_checkpoint(name: &str) -> bool {
+    let weights = name.trim_start_matches('.').starts_with("model")
+        && [".safetensors", ".safetensors.index.json", ".partial"].iter().any(|end| name.ends_with(end));
+    weights || FILES.contains(&name)
 }
 
 fn write_json(dir: &Path, name: &str, value: &serde_json::Value) -> Result<()> {
@@ -238,15 +228,15 @@ impl Progress {
         self.done += bytes as u64;
         self.count += 1;
         if self.shown {
-            eprint!("\r{} tensors, {} of {} ", self.count, readable(self.done), readable(self.total));
+            let (count, done, total) = (self.count, readable(self.done), readable(self.total));
             // Progress that cannot be shown is no reason to stop.
-            let _ = std::io::stderr().flush();
+            let _ = write!(std::io::stderr(), "\r{count} tensors, {done} of {total} ");
         }
     }
 
     fn clear(&self) {
         if self.shown {
-            eprint!("\r\x1b[K");
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
         }
     }
 }

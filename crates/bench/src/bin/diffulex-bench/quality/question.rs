@@ -4,7 +4,8 @@
 use diffulex::tensor::TokenId;
 use diffulex::text::Message;
 use diffulex::{Error, Model, Result};
-use serde_json::{Map, Value};
+use diffulex_cli::{self as cli, input::some};
+use serde::Deserialize;
 use std::path::Path;
 
 /// A question.
@@ -28,57 +29,77 @@ enum Check {
     Parts { must: Vec<String>, must_not: Vec<String> },
 }
 
+/// The keys of a line. `messages` or `text` is there, and `expect` or `must`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+struct Record {
+    task: String,
+    #[serde(default, deserialize_with = "some")]
+    messages: Option<Vec<Turn>>,
+    #[serde(default, deserialize_with = "some")]
+    text: Option<String>,
+    #[serde(default, deserialize_with = "some")]
+    expect: Option<String>,
+    #[serde(default, deserialize_with = "some")]
+    must: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "some")]
+    must_not: Option<Vec<String>>,
+    #[serde(default = "default_max_tokens")]
+    max_tokens: usize,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object with role and content")]
+struct Turn {
+    role: String,
+    content: String,
+}
+
+/// New tokens at most where a question does not say.
+fn default_max_tokens() -> usize {
+    32
+}
+
 /// Reads a file of questions.
 ///
 /// # Errors
 /// If the file cannot be read, or a line is not a question: the line is named.
 pub(crate) fn read(path: &Path) -> Result<Vec<Question>> {
-    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    let questions: Vec<_> = lines
-        .map(|(index, line)| {
-            let wrong = |what: String| {
-                Error::format(path.display().to_string(), format!("line {}: {what}", index + 1))
-            };
-            let value = serde_json::from_str::<Value>(line).map_err(|e| wrong(format!("not JSON ({e})")))?;
-            Question::parse(value.as_object().ok_or_else(|| wrong("not a JSON object".into()))?)
-                .map_err(wrong)
-        })
-        .collect::<Result<_>>()?;
+    let file = path.display();
+    let text = cli::input::read(path)?;
+    let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
+    let question = |(number, line): (usize, &str)| {
+        Question::parse(line).map_err(|what| Error::format(&file, format!("line {number}: {what}")))
+    };
+    let questions: Vec<_> = lines.map(question).collect::<Result<_>>()?;
     if questions.is_empty() {
-        return Err(Error::format(
-            path.display().to_string(),
-            "no question in it, at least one line expected",
-        ));
+        return Err(Error::format(file, "no question in it, at least one line expected"));
     }
     Ok(questions)
 }
 
 impl Question {
-    fn parse(line: &Map<String, Value>) -> std::result::Result<Self, String> {
-        const KEYS: [&str; 7] = ["task", "messages", "text", "expect", "must", "must_not", "max_tokens"];
-        if let Some(key) = line.keys().find(|key| !KEYS.contains(&key.as_str())) {
-            return Err(format!("unknown key `{key}`, expected {}", KEYS.join(", ")));
-        }
-        let ask = match (line.get("messages"), line.get("text")) {
-            (Some(messages), None) => Ask::Chat(messages_of(messages)?),
-            (None, Some(text)) => Ask::Text(string(text, "text")?),
+    fn parse(line: &str) -> std::result::Result<Self, String> {
+        let record: Record = cli::input::json_line(line.as_bytes())?;
+        let ask = match (record.messages, record.text) {
+            (Some(messages), None) if messages.is_empty() => {
+                return Err("key `messages`: at least one message expected".into());
+            }
+            (Some(messages), None) => {
+                Ask::Chat(messages.into_iter().map(|turn| Message::new(turn.role, turn.content)).collect())
+            }
+            (None, Some(text)) => Ask::Text(text),
             _ => return Err("either `messages` or `text` expected".into()),
         };
-        let check = match (line.get("expect"), line.get("must")) {
-            (Some(answer), None) => Check::Exact(string(answer, "expect")?),
-            (None, Some(must)) => Check::Parts {
-                must: strings(must, "must")?,
-                must_not: line.get("must_not").map_or(Ok(Vec::new()), |list| strings(list, "must_not"))?,
-            },
+        let check = match (record.expect, record.must) {
+            (Some(_), None) if record.must_not.is_some() => {
+                return Err("`must_not` is there without `must`, which it belongs to".into());
+            }
+            (Some(answer), None) => Check::Exact(answer),
+            (None, Some(must)) => Check::Parts { must, must_not: record.must_not.unwrap_or_default() },
             _ => return Err("either `expect` or `must` expected".into()),
         };
-        let max_tokens = match line.get("max_tokens") {
-            None => DEFAULT_MAX_TOKENS,
-            Some(n) => n.as_u64().ok_or_else(|| format!("`max_tokens` is {n}, a number expected"))? as usize,
-        };
-        let task = string(line.get("task").unwrap_or(&Value::Null), "task")?;
-        Ok(Self { task, ask, check, max_tokens })
+        Ok(Self { task: record.task, ask, check, max_tokens: record.max_tokens })
     }
 
     /// The prompt for a model.
@@ -114,32 +135,12 @@ impl Question {
     }
 }
 
-/// New tokens at most where a question does not say.
-const DEFAULT_MAX_TOKENS: usize = 32;
-
-fn messages_of(value: &Value) -> std::result::Result<Vec<Message>, String> {
-    let list = value.as_array().filter(|list| !list.is_empty());
-    let list = list.ok_or("`messages` is no list of messages")?;
-    let message =
-        |m: &Value| Ok(Message::new(string(&m["role"], "role")?, string(&m["content"], "content")?));
-    list.iter().map(message).collect()
-}
-
-fn string(value: &Value, key: &str) -> std::result::Result<String, String> {
-    value.as_str().map(str::to_string).ok_or_else(|| format!("`{key}` is {value}, a string expected"))
-}
-
-fn strings(value: &Value, key: &str) -> std::result::Result<Vec<String>, String> {
-    let list = value.as_array().ok_or_else(|| format!("`{key}` is {value}, a list of strings expected"))?;
-    list.iter().map(|item| string(item, key)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn parse(line: &str) -> std::result::Result<Question, String> {
-        Question::parse(serde_json::from_str::<Value>(line).unwrap().as_object().unwrap())
+        Question::parse(line)
     }
 
     #[test]
@@ -164,12 +165,18 @@ mod tests {
         for (line, reason) in [
             (r#"{"task": "a", "expect": "b"}"#, "either `messages` or `text`"),
             (r#"{"task": "a", "text": "b"}"#, "either `expect` or `must`"),
-            (r#"{"task": 1, "text": "b", "expect": "c"}"#, "`task` is 1"),
-            (r#"{"task": "a", "text": "b", "expect": "c", "x": 1}"#, "unknown key `x`"),
-            (r#"{"task": "a", "messages": [], "expect": "c"}"#, "no list of messages"),
-            (r#"{"task": "a", "messages": [{"role": "user"}], "expect": "c"}"#, "`content` is null"),
-            (r#"{"task": "a", "text": "b", "expect": "c", "max_tokens": -1}"#, "`max_tokens` is -1"),
-            (r#"{"task": "a", "text": "b", "must": "c"}"#, "a list of strings expected"),
+            (r#"{"task": 1, "text": "b", "expect": "c"}"#, "key `task`: invalid type: integer `1`"),
+            (r#"{"text": "b", "expect": "c"}"#, "missing field `task`"),
+            (r#"{"task": "a", "text": "b", "expect": "c", "x": 1}"#, "unknown field `x`"),
+            (r#"{"task": "a", "messages": [], "expect": "c"}"#, "at least one message"),
+            (
+                r#"{"task": "a", "messages": [{"role": "user"}], "expect": "c"}"#,
+                "`messages[0]`: missing field `content`",
+            ),
+            (r#"{"task": "a", "text": "b", "expect": "c", "max_tokens": -1}"#, "`max_tokens`: invalid value"),
+            (r#"{"task": "a", "text": "b", "must": "c"}"#, "key `must`: invalid type"),
+            (r#"{"task": "a", "text": "b", "expect": "c", "must_not": ["d"]}"#, "`must_not`"),
+            ("{", "malformed JSON"),
         ] {
             let error = parse(line).err().unwrap_or_default();
             assert!(error.contains(reason), "{line}: {error}");
