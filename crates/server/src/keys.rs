@@ -19,7 +19,7 @@ impl Keys {
     /// # Errors
     /// A file that cannot be read, and one without a key.
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|error| Error::io(path, error))?;
+        let text = diffulex_cli::input::read(path)?;
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         let keys: Vec<_> = lines.map(|line| line.as_bytes().to_vec()).collect();
         if keys.is_empty() {

@@ -33,7 +33,7 @@ use tokio::signal::unix::{SignalKind, signal};
 const BODY_LIMIT: usize = 8 << 20;
 
 fn main() -> ExitCode {
-    let args = cli::parse::<Cli>();
+    let args = cli::parse::<Cli>(&[cli::FILES_OF_WEIGHTS]);
     cli::run(|| run(&args))
 }
 

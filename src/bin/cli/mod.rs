@@ -26,7 +26,7 @@ pub mod work;
 pub use complete::{parse, parse_from};
 pub use idle::{Idle, unknown};
 pub use interrupt::{catch_interrupt, interrupted, parting, release_interrupt};
-pub use model::{CpuArgs, MachineArgs, ModelArgs, kv};
+pub use model::{CpuArgs, FILES_OF_WEIGHTS, MachineArgs, ModelArgs, kv};
 pub use output::{Claim, OutputDirectory, replace, replaceable};
 pub use progress::Progress;
 pub use version::{long_version, version};

@@ -1,7 +1,7 @@
 //! Options that name a model and the machine it runs on, and opening what they name.
 
-use super::hub;
 use super::memory::{self, Need};
+use super::{Idle, hub};
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use diffulex::cache::KvDtype;
@@ -15,6 +15,20 @@ use diffulex::text_model::Model;
 use diffulex::text_model::open::Parts;
 use diffulex::weights::{Checkpoint, InUse, Storage, Stored, TensorSource};
 use std::path::{Path, PathBuf};
+
+/// What says something about files, where there are none: the demo model is part of the program.
+pub const FILES_OF_WEIGHTS: Idle = Idle::Without(
+    &["weights"],
+    &[
+        "config",
+        "tokenizer",
+        "tokenizer_config",
+        "chat_template",
+        "generation_config",
+        "no_mmap",
+        "no_memory_check",
+    ],
+);
 
 /// Reads the element type of cached keys and values.
 pub fn kv() -> impl TypedValueParser<Value = KvDtype> {

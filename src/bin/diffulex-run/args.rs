@@ -74,18 +74,7 @@ pub(crate) const IDLE: &[Idle] = &[
     Idle::With("json", &["canvas", "canvas_delay", "verbose"]),
     Idle::With("quiet", &["verbose"]),
     Idle::Value("canvas", "off", &["canvas_delay"]),
-    Idle::Without(
-        &["weights"],
-        &[
-            "config",
-            "tokenizer",
-            "tokenizer_config",
-            "chat_template",
-            "generation_config",
-            "no_mmap",
-            "no_memory_check",
-        ],
-    ),
+    cli::FILES_OF_WEIGHTS,
 ];
 
 /// Where the prompt comes from.
