@@ -63,9 +63,10 @@ fn a_served_answer_is_the_one_of_the_library() {
 fn answers_of_many_requests_at_once_are_those_of_each_alone() {
     let server = Server::start(&["--parallel", "4"]);
     let alone: Vec<_> = QUESTIONS.iter().map(|text| chat(&server, text)).collect();
+    let server = &server;
     thread::scope(|scope| {
         let together: Vec<_> = (0..24)
-            .map(|i| (i % QUESTIONS.len(), scope.spawn(|| chat(&server, QUESTIONS[i % QUESTIONS.len()]))))
+            .map(|i| (i % QUESTIONS.len(), scope.spawn(move || chat(server, QUESTIONS[i % QUESTIONS.len()]))))
             .collect();
         for (i, answer) in together {
             let answer = answer.join().unwrap();
