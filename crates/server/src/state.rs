@@ -194,7 +194,7 @@ impl Updates {
                 Update::Failed(error) => return Err(ApiError::from(&*error)),
                 Update::TimedOut => return Err(ApiError::timed_out()),
                 Update::Gone => return Err(ApiError::gone()),
-                Update::Pass { .. } | Update::Revealed(_) | Update::Block(_) | Update::Text(_) => {}
+                Update::Pass { .. } | Update::Revealed(..) | Update::Block(_) | Update::Text(_) => {}
             }
         }
     }

@@ -15,6 +15,13 @@ pub(crate) struct Revealed {
     pub(crate) score: f64,
 }
 
+/// A token that replaced another one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Edited {
+    pub(crate) now: Revealed,
+    pub(crate) before: TokenId,
+}
+
 /// A finished answer, and what a request may want to know about it.
 pub(crate) struct Outcome {
     pub(crate) answer: Answer,
@@ -29,8 +36,8 @@ pub(crate) struct Outcome {
 pub(crate) enum Update {
     /// A forward pass begins; only for requests that want every step.
     Pass { kind: &'static str, index: usize, rows: Range<usize>, cached: usize },
-    /// Masks became tokens; only for requests that want every step.
-    Revealed(Vec<Revealed>),
+    /// Masks became tokens, and tokens others; only for requests that want every step.
+    Revealed(Vec<Revealed>, Vec<Edited>),
     /// A block is finished; only for requests that want every step.
     Block(Range<usize>),
     /// Text became final.

@@ -1,7 +1,7 @@
 //! The engine's thread: takes jobs from the queue, makes forward passes for all that run, and tells each what happened.
 
 use crate::queue::{Job, Queue};
-use crate::update::{Outcome, Revealed, Update};
+use crate::update::{Edited, Outcome, Revealed, Update};
 use diffulex::engine::{Control, Event, Limits, PassKind, SequenceId};
 use diffulex::text_model::{Answered, Batch};
 use diffulex::{Error, Model, Result};
@@ -105,15 +105,18 @@ impl Running {
                     self.job.send(Update::Pass { kind: name(kind), index, rows, cached });
                 }
             }
-            Event::Revealed { tokens, canvas, .. } => {
+            Event::Revealed { tokens, edits, canvas, .. } => {
                 self.scores.resize(canvas.len(), None);
-                for token in tokens {
-                    self.scores[token.pos] = Some(token.score);
+                let tokens = tokens.iter().map(|t| Revealed { position: t.pos, id: t.token, score: t.score });
+                let edits = edits.iter().map(|t| Edited {
+                    now: Revealed { position: t.pos, id: t.token, score: t.score },
+                    before: t.before,
+                });
+                for now in tokens.clone().chain(edits.clone().map(|edit| edit.now)) {
+                    self.scores[now.position] = Some(now.score);
                 }
                 if self.job.wants_steps {
-                    let tokens =
-                        tokens.iter().map(|t| Revealed { position: t.pos, id: t.token, score: t.score });
-                    self.job.send(Update::Revealed(tokens.collect()));
+                    self.job.send(Update::Revealed(tokens.collect(), edits.collect()));
                 }
             }
             Event::Block { range, .. } if self.job.wants_steps => {

@@ -8,7 +8,7 @@ use crate::fields::{self, ChatMessage, OneOrMany, Sampling};
 use crate::keys::Owner;
 use crate::sse::{self, Kind, Writer};
 use crate::state::{Server, Updates};
-use crate::update::{Outcome, Update};
+use crate::update::{Outcome, Revealed, Update};
 use axum::Json;
 use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
@@ -93,14 +93,16 @@ async fn write(server: &Server, mut updates: Updates, writer: &Writer) -> Result
                 });
                 writer.event("pass", &pass).await;
             }
-            Update::Revealed(tokens) => {
-                let tokens = tokens.into_iter().map(|token| {
-                    let text = text(server, &[token.id])?;
-                    let (position, id, score) = (token.position, token.id, token.score);
-                    Ok(json!({ "position": position, "id": id, "text": text, "confidence": score }))
+            Update::Revealed(tokens, edits) => {
+                let tokens = tokens.into_iter().map(|token| describe(server, token));
+                let tokens: Vec<Value> = tokens.collect::<Result<_, _>>()?;
+                let edits = edits.into_iter().map(|edit| {
+                    let mut now = describe(server, edit.now)?;
+                    now["before"] = edit.before.into();
+                    Ok(now)
                 });
-                let tokens: Vec<Value> = tokens.collect::<Result<_, ApiError>>()?;
-                writer.event("reveal", &json!({ "tokens": tokens })).await;
+                let edits: Vec<Value> = edits.collect::<Result<_, ApiError>>()?;
+                writer.event("reveal", &json!({ "tokens": tokens, "edits": edits })).await;
             }
             Update::Block(range) => {
                 writer.event("block", &json!({ "first": range.start, "end": range.end })).await;
@@ -115,6 +117,13 @@ async fn write(server: &Server, mut updates: Updates, writer: &Writer) -> Result
             Update::Gone => return Err(ApiError::gone()),
         }
     }
+}
+
+/// A token that is at its position now.
+fn describe(server: &Server, token: Revealed) -> Result<Value, ApiError> {
+    let (position, id) = (token.position, token.id);
+    let text = text(server, &[id])?;
+    Ok(json!({ "position": position, "id": id, "text": text, "confidence": token.score }))
 }
 
 /// An answer and what it took.

@@ -297,7 +297,7 @@ impl Answer {
                 Update::Failed(error) => return Err(ApiError::from(&*error)),
                 Update::TimedOut => return Err(ApiError::timed_out()),
                 Update::Gone => return Err(ApiError::gone()),
-                Update::Pass { .. } | Update::Revealed(_) | Update::Block(_) => {}
+                Update::Pass { .. } | Update::Revealed(..) | Update::Block(_) => {}
             }
         }
     }

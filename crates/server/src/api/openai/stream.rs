@@ -69,7 +69,7 @@ impl Answers {
             Update::Failed(error) => Err(ApiError::from(&*error)),
             Update::TimedOut => Err(ApiError::timed_out()),
             Update::Gone => Err(ApiError::gone()),
-            Update::Pass { .. } | Update::Revealed(_) | Update::Block(_) => Ok(Vec::new()),
+            Update::Pass { .. } | Update::Revealed(..) | Update::Block(_) => Ok(Vec::new()),
         }
     }
 }
