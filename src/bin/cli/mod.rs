@@ -18,6 +18,7 @@ mod model;
 pub mod presets;
 mod progress;
 mod replace;
+mod safe;
 mod version;
 pub mod work;
 
@@ -26,6 +27,7 @@ pub use interrupt::{catch_interrupt, interrupted, parting, release_interrupt};
 pub use model::{CpuArgs, MachineArgs, ModelArgs, kv};
 pub use progress::Progress;
 pub use replace::{replace, replaceable};
+pub use safe::safe;
 pub use version::{long_version, version};
 
 pub use diffulex::quant::{DEFAULT_GROUP, FormatName, group};
@@ -71,7 +73,7 @@ pub fn readable(bytes: u64) -> String {
     }
 }
 
-/// Writes a line to stderr, for people.
+/// Writes a line to stderr, for people: names of files and tensors in it are shown, and not obeyed by the terminal.
 pub fn note(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(std::io::stderr(), "{}", safe(text));
 }

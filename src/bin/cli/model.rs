@@ -144,7 +144,7 @@ impl ModelArgs {
         self.open_with(path, self.builder(machine)?, !machine.no_memory_check).map(|(model, _)| model)
     }
 
-    /// Opens the checkpoint at `path` with the settings of `builder`; with it comes what the user should know, if there is something.
+    /// Opens the checkpoint at `path` with the settings of `builder`; with it comes what the user should know.
     /// `check_memory`: refuse a model that does not fit into memory before anything of it is read.
     ///
     /// # Errors
@@ -154,19 +154,34 @@ impl ModelArgs {
         path: &Path,
         builder: EngineBuilder,
         check_memory: bool,
-    ) -> Result<(Model, Option<String>)> {
+    ) -> Result<(Model, Vec<String>)> {
         let files = self.locate(path)?;
         let parts = Parts::read(&files)?;
         let in_use = if self.no_mmap { InUse::default() } else { InUse::hold(&files)? };
         let mapped = files.open(Storage::Map);
-        let note = match &mapped {
+        let mut notes = Vec::new();
+        if let Some(index) = &files.passed_over {
+            let read = files.weight_files()?;
+            let read: Vec<_> = read.iter().map(|path| path.display().to_string()).collect();
+            notes.push(format!(
+                "note: reading {}; {} beside it is not read",
+                read.join(", "),
+                index.display()
+            ));
+        }
+        notes.extend(match &mapped {
             Ok(source) if check_memory => self.check_memory(&builder, parts.arch(), source)?,
             _ => None,
+        });
+        // What could not be mapped is read already.
+        let source = match mapped {
+            Ok(source) if !(self.no_mmap && source.is_mapped()) => source,
+            _ if self.no_mmap => files.open(Storage::Read)?,
+            outcome => outcome?,
         };
-        let source = if self.no_mmap { files.open(Storage::Read)? } else { mapped? };
         let model = parts.load(&path.display().to_string(), builder, &source)?;
         in_use.check()?;
-        Ok((Model { in_use, ..model }, note))
+        Ok((Model { in_use, ..model }, notes))
     }
 
     /// Whether the model fits into memory, judged by what its files declare; a note if it hardly does.
