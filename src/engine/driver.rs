@@ -57,7 +57,13 @@ impl Driver {
         done: &mut dyn FnMut(usize, Result<()>),
     ) -> Result<()> {
         let turn = engine.turns.take();
-        self.forward(engine, cache, batch)?;
+        if let Err(error) = self.forward(engine, cache, batch) {
+            drop(turn);
+            return Err(match (&batch[..], error) {
+                ([sequence], Error::NotFinite { .. }) => self.locate_not_finite(engine, cache, sequence),
+                (_, error) => error,
+            });
+        }
         self.drawn.clear();
         let mut first = 0;
         while first < self.rows.len() {
