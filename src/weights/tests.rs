@@ -133,5 +133,5 @@ fn a_file_system_that_cannot_map_is_no_error() {
     if !path.is_file() {
         return println!("SKIPPED: {} is not there", path.display());
     }
-    assert!(super::mmap::map(path).unwrap().is_none());
+    assert!(mmap::map(path).unwrap().is_none());
 }

@@ -273,7 +273,7 @@ fn what_an_answer_may_cost_is_said_before() {
     assert!(!ask(&[]).contains("note:"));
     // Another set of weights, complete, that is not read.
     let header = std::fs::read(dir.file("model.safetensors")).unwrap();
-    let (header, _) = crate::fixture::parts(&header);
+    let (header, _) = parts(&header);
     let header: serde_json::Map<String, Value> = serde_json::from_str(&header).unwrap();
     let map: serde_json::Map<_, _> = header
         .keys()
@@ -309,20 +309,18 @@ fn a_path_may_be_any_bytes() {
     let path = odd.path().join(OsStr::from_bytes(b"\xff m\xe9"));
     std::fs::rename(dir.path(), &path).unwrap();
     let answer = |path: &std::path::Path| {
-        let mut command = crate::program::command(&["--prompt", "Hello", "--max-tokens", "4", "-q", "-w"]);
+        let mut command = command(&["--prompt", "Hello", "--max-tokens", "4", "-q", "-w"]);
         command.arg(path);
-        crate::program::finish(command).text().to_string()
+        finish(command).text().to_string()
     };
-    let expected = answer(&crate::fixture::golden("dream-f32"));
+    let expected = answer(&golden("dream-f32"));
     assert_eq!(answer(&path), expected);
     assert_eq!(answer(&path.join("model.safetensors")), expected);
     let quantized = odd.path().join(OsStr::from_bytes(b"\xfe"));
-    let mut command = crate::program::program(
-        env!("CARGO_BIN_EXE_diffulex-quantize"),
-        &["--format", "f16", "--no-check", "-o"],
-    );
-    command.arg(&quantized).arg(&path);
-    let output = crate::program::finish(command);
+    let mut quantize =
+        program(env!("CARGO_BIN_EXE_diffulex-quantize"), &["--format", "f16", "--no-check", "-o"]);
+    quantize.arg(&quantized).arg(&path);
+    let output = finish(quantize);
     assert_eq!(output.code, Some(0), "{}", output.stderr);
     answer(&quantized);
     // The older tokenizer, too.
@@ -331,8 +329,7 @@ fn a_path_may_be_any_bytes() {
     }
     std::fs::write(path.join("vocab.json"), r#"{"H": 0, "e": 1, "l": 2, "o": 3, "He": 4}"#).unwrap();
     std::fs::write(path.join("merges.txt"), "#version: 0.2\nH e\n").unwrap();
-    let mut command =
-        crate::program::command(&["--prompt", "Hello", "--raw", "--max-tokens", "1", "--json", "-w"]);
+    let mut command = command(&["--prompt", "Hello", "--raw", "--max-tokens", "1", "--json", "-w"]);
     command.arg(&path);
-    assert_eq!(crate::program::finish(command).json()["prompt_tokens"], 4);
+    assert_eq!(finish(command).json()["prompt_tokens"], 4);
 }

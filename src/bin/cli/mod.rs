@@ -24,7 +24,7 @@ pub mod work;
 
 pub use complete::parse;
 pub use interrupt::{catch_interrupt, interrupted, parting, release_interrupt};
-pub use model::{CpuArgs, MachineArgs, ModelArgs, kv};
+pub use model::{CpuArgs, MachineArgs, ModelArgs, kv, passed_over};
 pub use progress::Progress;
 pub use replace::{replace, replaceable};
 pub use safe::safe;

@@ -13,7 +13,7 @@ use diffulex::quant::{DEFAULT_GROUP, FormatName};
 use diffulex::tensor::TokenId;
 use diffulex::text_model::Model;
 use diffulex::text_model::open::Parts;
-use diffulex::weights::{Checkpoint, InUse, Storage, Stored, TensorSource};
+use diffulex::weights::{Checkpoint, InUse, Storage, Stored, TensorSource, Weights};
 use std::path::{Path, PathBuf};
 
 /// Reads the element type of cached keys and values.
@@ -115,6 +115,12 @@ pub struct ModelArgs {
     pub quantize: Option<FormatName>,
 }
 
+/// Says that a checkpoint has two sets of weights, and which one is read.
+pub fn passed_over(files: &Checkpoint) -> Option<String> {
+    let (index, Weights::File(read)) = (files.passed_over.as_ref()?, &files.weights) else { return None };
+    Some(format!("note: reading {}; {} beside it is not read", read.display(), index.display()))
+}
+
 impl ModelArgs {
     /// The files of the checkpoint at `path` (or with this hub id), with those replaced that have an option of their own.
     ///
@@ -159,16 +165,7 @@ impl ModelArgs {
         let parts = Parts::read(&files)?;
         let in_use = if self.no_mmap { InUse::default() } else { InUse::hold(&files)? };
         let mapped = files.open(Storage::Map);
-        let mut notes = Vec::new();
-        if let Some(index) = &files.passed_over {
-            let read = files.weight_files()?;
-            let read: Vec<_> = read.iter().map(|path| path.display().to_string()).collect();
-            notes.push(format!(
-                "note: reading {}; {} beside it is not read",
-                read.join(", "),
-                index.display()
-            ));
-        }
+        let mut notes: Vec<_> = passed_over(&files).into_iter().collect();
         notes.extend(match &mapped {
             Ok(source) if check_memory => self.check_memory(&builder, parts.arch(), source)?,
             _ => None,

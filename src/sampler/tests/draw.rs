@@ -72,7 +72,11 @@ fn small_temperatures_draw_the_maxima() {
                         assert_eq!(drawn.score, 0.5, "{draw:?}");
                         counts[[700, 2100].iter().position(|&t| t == drawn.token).expect("a maximum")] += 1;
                     }
-                    assert!(counts[0] >= 8 && counts[1] >= 8, "{counts:?} {draw:?}");
+                    // Gumbel noise of less than the last bit of a logit changes none, as in LLaDA: the first maximum wins.
+                    let noiseless = kind == DrawKind::Gumbel && filters.is_off() && temperature < 1e-18;
+                    let expected =
+                        if noiseless { counts == [40, 0] } else { counts[0] >= 8 && counts[1] >= 8 };
+                    assert!(expected, "{counts:?} {draw:?}");
                 }
             }
         }
