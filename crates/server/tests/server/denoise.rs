@@ -21,7 +21,7 @@ fn every_pass_is_told_and_ends_in_the_same_answer() {
     let (last, done) = events.last().unwrap();
     assert_eq!((last.as_str(), &done["text"]), ("done", &json!(content(&whole))));
     let first = events[0].1["prompt_tokens"].as_u64().unwrap();
-    let of = |name: &str| events.iter().filter(move |(event, _)| event == name).map(|(_, data)| data);
+    let of = |name: &'static str| events.iter().filter(move |(event, _)| event == name).map(|(_, data)| data);
     let mut shown: Vec<Option<String>> = Vec::new();
     for token in of("reveal").flat_map(|data| data["tokens"].as_array().unwrap()) {
         let at = (token["position"].as_u64().unwrap() - first) as usize;

@@ -64,8 +64,10 @@ fn answers_of_many_requests_at_once_are_those_of_each_alone() {
     let server = Server::start(&["--parallel", "4"]);
     let alone: Vec<_> = QUESTIONS.iter().map(|text| chat(&server, text)).collect();
     thread::scope(|scope| {
+        let server = &server;
         let together: Vec<_> = (0..24)
-            .map(|i| (i % QUESTIONS.len(), scope.spawn(|| chat(&server, QUESTIONS[i % QUESTIONS.len()]))))
+            .map(|i| i % QUESTIONS.len())
+            .map(|i| (i, scope.spawn(move || chat(server, QUESTIONS[i]))))
             .collect();
         for (i, answer) in together {
             let answer = answer.join().unwrap();
