@@ -346,8 +346,9 @@ mod tests {
             let mut x = [-3.0; MAX_LANES];
             x[place] = -1.5;
             let bytes = std::array::from_fn(|i| if i % 4 == place % 4 { -127 } else { i as i8 });
-            let half =
-                |half: usize| (0..RUN_16).filter(|i| i % 4 / 2 == half).map(|i| i16::from(bytes[i])).sum();
+            let half = |half: usize| -> i16 {
+                (0..RUN_16).filter(|i| i % 4 / 2 == half).map(|i| i16::from(bytes[i])).sum()
+            };
             for level in Level::available() {
                 let (top, want, halves) = level.run_tile(Reductions(&x, &bytes));
                 assert_eq!(top, want, "lane {place}, level {}", level.name());
