@@ -47,6 +47,8 @@ pub enum Error {
         file: String,
         /// Its name in the checkpoint.
         name: String,
+        /// What is there that explains it, if anything does.
+        instead: Option<String>,
     },
     /// A tensor has another shape than the config implies.
     Shape {
@@ -139,6 +141,11 @@ impl Error {
         Self::Format { file: file.to_string(), what: what.into() }
     }
 
+    /// A tensor that is not there, without an explanation.
+    pub fn missing_tensor(file: impl fmt::Display, name: &str) -> Self {
+        Self::MissingTensor { file: file.to_string(), name: name.to_string(), instead: None }
+    }
+
     /// A bad value of a configuration key.
     pub fn config(file: impl fmt::Display, key: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::Config { file: file.to_string(), key: key.into(), reason: reason.into() }
@@ -155,13 +162,36 @@ impl Error {
     }
 }
 
+/// Passes characters on, and what a terminal would obey, or what would begin a line of its own, as an escape: names of files and
+/// tensors in messages come from strangers.
+struct Shown<'a, 'b>(&'a mut fmt::Formatter<'b>);
+
+impl fmt::Write for Shown<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut rest = text;
+        while let Some((at, c)) = rest.char_indices().find(|(_, c)| c.is_control()) {
+            self.0.write_str(&rest[..at])?;
+            write!(self.0, "{}", c.escape_default())?;
+            rest = &rest[at + c.len_utf8()..];
+        }
+        self.0.write_str(rest)
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use fmt::Write;
+        let f = &mut Shown(f);
         match self {
             Self::Io { path, source } => write!(f, "{}: {source}", path.display()),
             Self::Format { file, what } => write!(f, "{file}: {what}"),
             Self::Json { file, offset, what } => write!(f, "{file}: malformed JSON at byte {offset}: {what}"),
-            Self::MissingTensor { file, name } => write!(f, "{file}: tensor `{name}` is missing"),
+            Self::MissingTensor { file, name, instead: None } => {
+                write!(f, "{file}: tensor `{name}` is missing")
+            }
+            Self::MissingTensor { file, name, instead: Some(instead) } => {
+                write!(f, "{file}: tensor `{name}` is missing: {instead}")
+            }
             Self::Shape { file, name, expected, found } => {
                 write!(f, "{file}: tensor `{name}` has shape {found:?}, expected {expected:?}")
             }

@@ -4,8 +4,12 @@
 //! RFC, and because these texts may be hostile: a key may stand only once in an object (two readers would disagree on
 //! which one counts), nesting is limited to [`MAX_DEPTH`] levels, a text has at most [`MAX_VALUES`] values, and numbers must
 //! fit an `f64`. Numbers keep their text, so that a 64-bit integer is never rounded on its way through a float.
+//!
+//! Configuration files are written and read by Python, whose `json` module goes beyond the RFC: [`Value::parse_python`] takes
+//! that, too, as values that no key accepts.
 #![forbid(unsafe_code)]
 
+use crate::files::read_text;
 use crate::{Error, Result};
 use std::fmt;
 use std::path::Path;
@@ -21,8 +25,7 @@ pub const MAX_DEPTH: usize = 127;
 /// to 100 bytes, so a text of [`MAX_FILE`] that is nothing but small values would take gigabytes.
 pub const MAX_VALUES: usize = 1 << 22;
 
-/// Larger JSON files are refused before they are read, in bytes. The index of a checkpoint with 10 000 tensors has 1 MB.
-pub const MAX_FILE: u64 = 100_000_000;
+pub use crate::files::MAX_FILE;
 
 /// A JSON value.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,10 +38,22 @@ pub enum Value {
     Number(Number),
     /// A string, unescaped.
     String(String),
+    /// A string with half of a surrogate pair, which is no character: as written between the quotes. Only of
+    /// [`Self::parse_python`].
+    Surrogates(String),
     /// An array.
     Array(Vec<Self>),
     /// An object, in the order of the text. No key stands twice.
     Object(Vec<(String, Self)>),
+}
+
+/// What is taken beyond RFC 8259.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Dialect {
+    /// Nothing.
+    Rfc,
+    /// What [`Value::parse_python`] names.
+    Python,
 }
 
 /// A number as it was written.
@@ -51,19 +66,36 @@ impl Value {
     /// # Errors
     /// [`Error::Json`] with the offset of the first offending byte.
     pub fn parse(file: &str, text: &[u8]) -> Result<Self> {
+        Self::parse_as(file, text, Dialect::Rfc)
+    }
+
+    /// Parses what Python's `json` module takes: also `NaN`, `Infinity`, `-Infinity`, numbers beyond an `f64` such as `1e400`, and
+    /// half of a surrogate pair in a string. None of these is a number or a string to [`Self::as_f64`] or [`Self::as_str`], so
+    /// that they are refused by the key that is read, and harm nobody in one that is not.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    ///
+    /// # Source
+    /// `json.decoder` of Python's standard library.
+    pub fn parse_python(file: &str, text: &[u8]) -> Result<Self> {
+        Self::parse_as(file, text, Dialect::Python)
+    }
+
+    fn parse_as(file: &str, text: &[u8], dialect: Dialect) -> Result<Self> {
         let error =
             |offset, what: &str| Error::Json { file: file.to_string(), offset, what: what.to_string() };
         let text = std::str::from_utf8(text).map_err(|e| error(e.valid_up_to(), "not UTF-8"))?;
-        parser::parse(text).map_err(|(offset, what)| error(offset, &what))
+        parser::parse(text, dialect).map_err(|(offset, what)| error(offset, &what))
     }
 
-    /// Reads and parses a file.
+    /// Reads a file and parses it as Python does ([`Self::parse_python`]).
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be read, [`Error::Format`] if it is no regular file or larger than [`MAX_FILE`],
-    /// [`Error::Json`] if it is malformed.
+    /// [`Error::Io`] if it cannot be read, [`Error::Format`] if it is no regular file, larger than [`MAX_FILE`], or a Git LFS
+    /// pointer, [`Error::Json`] if it is malformed.
     pub fn read(path: &Path) -> Result<Self> {
-        Self::parse(&path.display().to_string(), &read_text(path)?)
+        Self::parse_python(&path.display().to_string(), &read_text(path)?)
     }
 
     /// The value of `key`, if this is an object that has it.
@@ -123,31 +155,15 @@ impl Value {
         if negative { 0i64.checked_sub_unsigned(magnitude) } else { i64::try_from(magnitude).ok() }
     }
 
-    /// The nearest `f64`, if this is a number. Always finite.
+    /// The nearest `f64`, if this is a number and that is finite.
     pub fn as_f64(&self) -> Option<f64> {
-        self.as_number()?.0.parse().ok()
+        self.as_number()?.0.parse().ok().filter(|x: &f64| x.is_finite())
     }
 
     /// Whether this is `null`.
     pub fn is_null(&self) -> bool {
         matches!(self, Self::Null)
     }
-}
-
-/// The bytes of a JSON file or another small text of a checkpoint.
-///
-/// # Errors
-/// [`Error::Io`] if it cannot be read, [`Error::Format`] if it is no regular file or larger than [`MAX_FILE`].
-pub(crate) fn read_text(path: &Path) -> Result<Vec<u8>> {
-    let metadata = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
-    if !metadata.is_file() {
-        return Err(Error::format(path.display(), "not a regular file, expected a text"));
-    }
-    if metadata.len() > MAX_FILE {
-        let what = format!("{} bytes, expected a text of at most {MAX_FILE}", metadata.len());
-        return Err(Error::format(path.display(), what));
-    }
-    std::fs::read(path).map_err(|e| Error::io(path, e))
 }
 
 impl From<u64> for Value {
@@ -163,7 +179,7 @@ impl From<&str> for Value {
 }
 
 impl Number {
-    /// The number as written, in the grammar of RFC 8259.
+    /// The number as written, in the grammar of RFC 8259; `NaN`, `Infinity` or `-Infinity`, too, of [`Value::parse_python`].
     pub fn text(&self) -> &str {
         &self.0
     }
@@ -197,6 +213,7 @@ impl fmt::Display for Value {
             Self::Bool(value) => write!(f, "{value}"),
             Self::Number(number) => f.write_str(&number.0),
             Self::String(text) => write_string(f, text),
+            Self::Surrogates(written) => write!(f, "\"{written}\""),
             Self::Array(elements) => {
                 f.write_str("[")?;
                 for (i, element) in elements.iter().enumerate() {

@@ -16,6 +16,7 @@ pub mod dtype;
 pub mod engine;
 pub mod error;
 pub mod exec;
+mod files;
 pub mod json;
 pub mod kernels;
 pub mod model;

@@ -164,9 +164,17 @@ const CONTRADICTIONS: &[Contradiction] = &[
     ("dream-f32", &[("mask_token_id", "[]")], "mask_token_id", &["`[]`", "one token id"]),
     ("dream-f32", &[("mask_token_id", "[1, 2]")], "mask_token_id", &["`[1,2]`", "one token id"]),
     ("dream-f32", &[("eos_token_id", "[1, 333]")], "eos_token_id", &["`[1,333]`", "from 0 to 332"]),
+    ("dream-f32", &[("eos_token_id", "[-1, 333]")], "eos_token_id", &["`[333]`", "from 0 to 332"]),
+    ("dream-f32", &[("eos_token_id", "-2")], "eos_token_id", &["`-2`", "a token id"]),
     ("dream-f32", &[("eos_token_id", "\"x\"")], "eos_token_id", &["`\"x\"`", "a token id"]),
-    ("dream-f32", &[("pad_token_id", "1.5")], "pad_token_id", &["`1.5`", "a token id"]),
-    ("dream-f32", &[("bos_token_id", "1e99")], "bos_token_id", &["`1e+99`", "a token id"]),
+    // An embedding may be wider than the vocabulary; its last rows are no tokens.
+    ("llada-f32", &[("vocab_size", "200"), ("embedding_size", "320")], "mask_token_id", &["from 0 to 199"]),
+    (
+        "llada-f32",
+        &[("vocab_size", "310"), ("embedding_size", "320"), ("mask_token_id", "5"), ("eos_token_id", "310")],
+        "eos_token_id",
+        &["`310`", "from 0 to 309"],
+    ),
     ("dream-f32", &[("layer_types", "{}")], "layer_types", &["`{}`", "a list of texts"]),
 ];
 
@@ -329,6 +337,10 @@ fn one_family_key_is_enough_and_neutral_values_are_harmless() {
             &[("model_type", "absent")],
             &[("rope_scaling", r#"{"rope_type": "default"}"#)],
             &[("rope_scaling", r#"{"type": "default"}"#)],
+            &[("rope_scaling", "null"), ("rope_parameters", "null")],
+            // Ids that nobody needs.
+            &[("pad_token_id", "-1"), ("bos_token_id", "99999999")],
+            &[("pad_token_id", "1.5"), ("bos_token_id", "\"<s>\""), ("sep_token_id", "[]")],
             &[
                 ("quantization_config", "null"),
                 ("num_experts", "0"),
@@ -453,14 +465,16 @@ fn generation_configs_out_of_range() {
     let mut table = Table::default();
     for (key, values, expected) in [
         ("temperature", &["-0.1", "101", "\"hot\"", "true", "[1]"][..], "a number from 0e0 to 1e2"),
-        ("top_p", &["0", "-1", "1.5", "{}"], "a number from 1e-9 to 1e0"),
-        ("top_k", &["-1", "2.5", "\"20\"", "1e9"], "a whole number from 1 to 16777216"),
+        ("top_p", &["-1", "1.5", "{}"], "a number from 0e0 to 1e0"),
+        ("top_k", &["-2", "2.5", "\"20\"", "1e9"], "a whole number from 0 to 16777216; 0 or -1 is off"),
         ("repetition_penalty", &["0", "-1", "1e9"], "a number from 1e-2 to 1e2"),
         ("do_sample", &["1", "\"yes\""], "true or false"),
-        ("eos_token_id", &["-1", "1.5", "\"</s>\"", "[1,[2]]", "4294967296"], "a token id"),
+        ("eos_token_id", &["-2", "1.5", "\"</s>\"", "[1,[2]]", "4294967296"], "a token id"),
     ] {
         for value in values {
-            let json = Value::parse("g.json", format!("{{\"{key}\":{value}}}").as_bytes()).unwrap();
+            let text = format!("{{\"do_sample\":true,\"{key}\":{value}}}");
+            let text = if key == "do_sample" { format!("{{\"{key}\":{value}}}") } else { text };
+            let json = Value::parse("g.json", text.as_bytes()).unwrap();
             let fragments = [&format!("g.json: key `{key}`: found `{value}`"), "expected ", expected];
             let result = GenerationConfig::from_json("g.json", &json);
             table.row(&format!("{key} = {value}"), result, "Config", &fragments);
@@ -468,7 +482,44 @@ fn generation_configs_out_of_range() {
     }
     let list = Value::parse("g.json", b"[]").unwrap();
     table.row("a list", GenerationConfig::from_json("g.json", &list), "Format", &["g.json: found `[]`"]);
-    table.finish(24);
+    table.finish(23);
+}
+
+/// What Python's json module reads beyond JSON stops nothing in a key that nobody reads, and is refused by its key in one that is.
+#[test]
+fn values_that_only_python_knows() {
+    let mut table = Table::default();
+    let original = std::fs::read_to_string(golden("sdar-f32").join("config.json")).unwrap();
+    let read =
+        |text: &str| Architecture::from_config("c.json", &Value::parse_python("c.json", text.as_bytes())?);
+    let expected = read(&original).unwrap();
+    let long = "9".repeat(400);
+    for value in
+        ["NaN", "Infinity", "-Infinity", "1e400", "-1e400", &long, r#""\ud83d""#, r#""a\udc00\ud83d""#]
+    {
+        let unread = original.replacen('{', &format!("{{\"time_step_limit\": [0, {value}], "), 1);
+        assert_eq!(read(&unread).unwrap(), expected, "{value}");
+        for key in ["rms_norm_eps", "hidden_size", "rope_theta", "architectures", "model_type"] {
+            let Value::Object(mut entries) = Value::parse("c.json", original.as_bytes()).unwrap() else {
+                unreachable!("a config is an object")
+            };
+            entries.retain(|(other, _)| other != key);
+            entries.push((key.into(), Value::parse_python("value", value.as_bytes()).unwrap()));
+            let result = Architecture::from_config("c.json", &Value::Object(entries));
+            let shown = &value[..value.len().min(59)];
+            table.row(&format!("{key} = {value}"), result, "Config", &["c.json: key `", key, shown]);
+        }
+    }
+    // Strict readers stay strict.
+    for value in ["NaN", "Infinity", "-Infinity", "1e400", r#""\ud83d""#] {
+        assert!(Value::parse("t.json", value.as_bytes()).is_err(), "{value}");
+    }
+    for value in ["-NaN", "+Infinity", "nan", "inf", "Infinit", "-", r#""\ud83d"#, r#""\ud8""#] {
+        assert!(Value::parse_python("t.json", value.as_bytes()).is_err(), "{value}");
+    }
+    let pair = Value::parse_python("t.json", br#""\ud83d\ude00""#).unwrap();
+    assert_eq!(pair.as_str(), Some("😀"));
+    table.finish(40);
 }
 
 #[test]
@@ -489,10 +540,13 @@ fn config_files_that_cannot_be_read() {
     table.row("twice", twice, "Json", &["at byte 21: duplicate key `model_type`"]);
     table.row("binary", Architecture::from_file(&file(b"{\"\xff\xfe")), "Json", &["at byte 2: not UTF-8"]);
     std::fs::File::create(dir.file("big.json")).unwrap().set_len(100_000_001).unwrap();
+    let pointer = file(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n");
+    table.row("pointer", Architecture::from_file(&pointer), "Format", &["c.json: a Git LFS pointer"]);
+    table.row("pointer", GenerationConfig::from_file(&pointer), "Format", &["c.json: a Git LFS pointer"]);
     let big = Architecture::from_file(&dir.file("big.json"));
     table.row("big", big, "Format", &["big.json: 100000001 bytes, expected a text of at most 100000000"]);
     table.row("generation", GenerationConfig::from_file(&dir.file("g.json")), "Io", &["g.json: "]);
-    table.finish(8);
+    table.finish(10);
 }
 
 proptest! {

@@ -264,15 +264,92 @@ fn indexes_and_shards() {
     table.finish(23);
 }
 
+/// As in transformers; that another set of weights is there is known.
 #[test]
-fn an_index_without_its_shards_gives_way_to_the_merged_file() {
+fn one_file_wins_over_an_index() {
     let dir = TempDir::with_golden("sdar-hd128-sharded");
+    let located = || {
+        let Checkpoint { weights, passed_over, .. } = Checkpoint::locate(dir.path()).unwrap();
+        (weights, passed_over)
+    };
+    let path = dir.file("model.safetensors.index.json");
+    let index = || Weights::Index(path.clone());
+    assert_eq!(located(), (index(), None));
     std::fs::copy(golden("sdar-f32/model.safetensors"), dir.file("model.safetensors")).unwrap();
-    let index = Weights::Index(dir.file("model.safetensors.index.json"));
-    assert_eq!(Checkpoint::locate(dir.path()).unwrap().weights, index);
+    let single = || Weights::File(dir.file("model.safetensors"));
+    assert_eq!(located(), (single(), Some(path.clone())));
+    assert_eq!(Checkpoint::locate(&path).unwrap().weights, index(), "it was named");
+    // Leftovers of a merge are no set of weights.
     std::fs::remove_file(dir.file("model-00001-of-00002.safetensors")).unwrap();
-    let single = Weights::File(dir.file("model.safetensors"));
-    assert_eq!(Checkpoint::locate(dir.path()).unwrap().weights, single);
+    assert_eq!(located(), (single(), None));
+    dir.write("model.safetensors.index.json", "{");
+    assert_eq!(located(), (single(), None));
+}
+
+#[test]
+fn files_of_other_formats_are_named() {
+    let mut table = Table::default();
+    let zip: &[u8] = b"PK\x03\x04\x00\x00\x08\x08\x00\x00archive";
+    for (name, bytes, format) in [
+        ("model.gguf", &b"GGUF\x03\x00\x00\x00\x00\x00\x00\x00"[..], "a GGUF file"),
+        ("ggml.bin", b"tjgg\x03\x00\x00\x00\x00", "a GGML file"),
+        ("pytorch_model.bin", zip, "a PyTorch file"),
+        ("consolidated.00.pth", b"\x80\x02\x8a\x0al\xfc\x9cF\xf9", "a Python pickle"),
+        ("tf_model.h5", b"\x89HDF\r\n\x1a\n\x00", "an HDF5 file"),
+        ("short.gguf", b"GGUF", "a GGUF file"),
+    ] {
+        let dir = TempDir::new();
+        let file = dir.write(name, bytes);
+        let fragments = [name, format, "is not read: give the directory of the checkpoint"];
+        table.row(name, Checkpoint::locate(&file), "Format", &fragments);
+        table.row(&format!("a directory with {name}"), Checkpoint::locate(dir.path()), "Format", &fragments);
+        // Under a name that promises something else.
+        table.row(
+            "as shard",
+            read(bytes.to_vec()),
+            "Format",
+            &["t.safetensors: not a safetensors file but", format],
+        );
+    }
+    table.finish(18);
+    // The length of a header may begin with the bytes of a pickle.
+    let header = format!("{{}}{}", " ".repeat(640 - 2));
+    read(safetensors(&header, b"")).unwrap();
+}
+
+/// Names as tools leave them that save a model inside of another, or a part of it.
+#[test]
+fn names_that_begin_otherwise_are_explained() {
+    let mut table = Table::default();
+    let renamed = |golden: &str, rename: &dyn Fn(&str) -> String| {
+        let dir = TempDir::with_golden(golden);
+        let file = dir.file("model.safetensors");
+        let (header, data) = parts(&std::fs::read(&file).unwrap());
+        let header: serde_json::Map<_, _> = serde_json::from_str(&header).unwrap();
+        let header: serde_json::Map<_, _> =
+            header.into_iter().map(|(name, value)| (rename(&name), value)).collect();
+        std::fs::write(&file, safetensors(&serde_json::to_string(&header).unwrap(), &data)).unwrap();
+        load(dir.path())
+    };
+    for prefix in ["module.", "_orig_mod.", "base_model.model.", "model."] {
+        let every = |name: &str| if name.starts_with("__") { name.into() } else { format!("{prefix}{name}") };
+        for golden in ["dream-f32", "llada-f32"] {
+            let fragments = ["is missing: every name begins with", &format!("`{prefix}`")];
+            table.row(prefix, renamed(golden, &every), "MissingTensor", &fragments);
+        }
+    }
+    let bare = |name: &str| name.strip_prefix("model.").unwrap_or(name).to_string();
+    table.row("bare", renamed("dream-f32", &bare), "MissingTensor", &[
+        "tensor `model.embed_tokens.weight` is missing: there is `embed_tokens.weight`, without the leading `model.`",
+    ]);
+    let headless = |name: &str| if name == "lm_head.weight" { "x".into() } else { name.to_string() };
+    table.row(
+        "no head",
+        renamed("dream-f32", &headless),
+        "MissingTensor",
+        &["`lm_head.weight`", "tie_word_embeddings"],
+    );
+    table.finish(10);
 }
 
 /// Checkpoint, an edit of its header, the error, and what it says after the name of the file.

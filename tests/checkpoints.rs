@@ -115,7 +115,7 @@ fn files_are_found_beside_the_weights() {
 fn generation_configs_are_read() {
     let read = |name| GenerationConfig::from_file(&golden(name).join("generation_config.json")).unwrap();
     let expected = GenerationConfig {
-        eos: vec![332, 330],
+        eos: Some(vec![332, 330]),
         do_sample: Some(true),
         temperature: Some(0.7),
         top_k: Some(20),
@@ -124,11 +124,78 @@ fn generation_configs_are_read() {
     };
     assert_eq!(read("fastdllm2-f32"), expected);
     let sdar = read("sdar-f32");
-    assert_eq!((sdar.eos, sdar.top_p, sdar.repetition_penalty), (vec![296, 294], Some(0.95), None));
-    let json = diffulex::json::Value::parse("g", br#"{"eos_token_id": 7, "top_k": 0, "temperature": null}"#)
-        .unwrap();
-    let expected = GenerationConfig { eos: vec![7], top_k: Some(0), ..GenerationConfig::default() };
-    assert_eq!(GenerationConfig::from_json("g", &json).unwrap(), expected);
+    assert_eq!((sdar.eos, sdar.top_p, sdar.repetition_penalty), (Some(vec![296, 294]), Some(0.95), None));
+    let none = GenerationConfig::default;
+    let eos = |ids: &[u32]| GenerationConfig { eos: Some(ids.to_vec()), ..none() };
+    let (yes, no) = (|| Some(true), GenerationConfig { do_sample: Some(false), ..none() });
+    for (text, expected) in [
+        (r#""eos_token_id": 7, "top_k": 0"#, GenerationConfig { top_k: Some(0), ..eos(&[7]) }),
+        // "Off" has many spellings.
+        ("", none()),
+        (r#""temperature": null, "top_k": null, "top_p": null, "do_sample": null"#, none()),
+        (r#""eos_token_id": null, "repetition_penalty": null"#, none()),
+        (r#""top_k": -1"#, GenerationConfig { top_k: Some(0), ..none() }),
+        (r#""top_k": -1.0"#, GenerationConfig { top_k: Some(0), ..none() }),
+        (r#""top_k": 0.0, "top_p": 1"#, GenerationConfig { top_k: Some(0), top_p: Some(1.0), ..none() }),
+        (r#""top_p": 0.0"#, GenerationConfig { top_p: Some(0.0), ..none() }),
+        (
+            r#""temperature": 0, "do_sample": true"#,
+            GenerationConfig { temperature: Some(0.0), do_sample: yes(), ..none() },
+        ),
+        (r#""do_sample": true"#, GenerationConfig { do_sample: yes(), ..none() }),
+        // Where nothing is drawn, nothing of it is used, whatever it says.
+        (r#""do_sample": false"#, no.clone()),
+        (r#""do_sample": false, "temperature": 0.7, "top_k": 50, "top_p": 0.9"#, no.clone()),
+        (r#""do_sample": false, "temperature": -1, "top_k": "many", "top_p": 7"#, no.clone()),
+        (
+            r#""do_sample": false, "repetition_penalty": 1.5"#,
+            GenerationConfig { repetition_penalty: Some(1.5), ..no },
+        ),
+        // No id, and ids of which one is none.
+        (r#""eos_token_id": []"#, eos(&[])),
+        (r#""eos_token_id": -1"#, eos(&[])),
+        (r#""eos_token_id": [3, -1, 5]"#, eos(&[3, 5])),
+    ] {
+        let json = diffulex::json::Value::parse("g", format!("{{{text}}}").as_bytes()).unwrap();
+        assert_eq!(GenerationConfig::from_json("g", &json).unwrap(), expected, "{text}");
+    }
+}
+
+#[test]
+fn who_names_the_stop_ids() {
+    use diffulex::engine::{Engine, ModelFiles};
+    let dir = golden("sdar-f32");
+    let config = std::fs::read_to_string(dir.join("config.json")).unwrap();
+    let source = Checkpoint::locate(&dir).unwrap().open(Storage::Read).unwrap();
+    let stop = |in_config: &str, in_generation: &str| {
+        let json = |file, text: &str| diffulex::json::Value::parse(file, text.as_bytes());
+        let generation = GenerationConfig::from_json("g.json", &json("g.json", in_generation)?)?;
+        let mut config: serde_json::Value = serde_json::from_str(&config).unwrap();
+        config["eos_token_id"] = serde_json::from_str(in_config).unwrap();
+        let files = ModelFiles::from_json("c.json", json("c.json", &config.to_string())?, generation)?;
+        let engine = Engine::builder().threads(1).load(files, &source)?;
+        diffulex::Result::Ok((engine.stop().to_vec(), engine.stop_origin()))
+    };
+    let none = "{}";
+    let (config, generation) = ("config.json", "generation_config.json");
+    for (in_config, in_generation, expected) in [
+        ("13", r#"{"eos_token_id": [7, 9]}"#, (vec![7, 9], generation)),
+        ("[13, 14]", none, (vec![13, 14], config)),
+        ("13", r#"{"eos_token_id": null}"#, (vec![13], config)),
+        ("13", r#"{"eos_token_id": []}"#, (vec![], generation)),
+        ("13", r#"{"eos_token_id": -1}"#, (vec![], generation)),
+        ("null", none, (vec![], "none")),
+        ("-1", none, (vec![], "none")),
+        // Not needed, so not judged.
+        ("99999", r#"{"eos_token_id": 7}"#, (vec![7], generation)),
+        ("\"x\"", r#"{"eos_token_id": 7}"#, (vec![7], generation)),
+        // The model cannot produce it.
+        ("13", r#"{"eos_token_id": [7, 99999]}"#, (vec![7], generation)),
+    ] {
+        assert_eq!(stop(in_config, in_generation).unwrap(), expected, "{in_config}, {in_generation}");
+    }
+    let error = stop("99999", none).unwrap_err().to_string();
+    assert!(error.starts_with("c.json: key `eos_token_id`: found `99999`"), "{error}");
 }
 
 #[test]

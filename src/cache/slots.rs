@@ -250,6 +250,11 @@ impl KvPool {
 
     /// Writes the keys and values of the positions from `first` on. `keys`, `values`: `[rows, n_kv_heads * head_dim]`.
     ///
+    /// # Errors
+    /// [`Error::Option`] for a number that the element type does not hold, [`Error::NotFinite`] for an infinite one: a key of minus
+    /// infinity would hide its position, and nobody would notice. A NaN is stored, and found in what it makes NaN. Nothing is
+    /// written then.
+    ///
     /// # Panics
     /// If the rows were not opened by [`Self::begin`] or have another width.
     pub fn stage(
@@ -260,7 +265,7 @@ impl KvPool {
         first: usize,
         keys: Rows<'_>,
         values: Rows<'_>,
-    ) {
+    ) -> Result<()> {
         let KvShape { n_kv_heads, head_dim, .. } = self.shape();
         let width = n_kv_heads * head_dim;
         assert!(keys.width() == width && values.width() == width, "rows of {width} numbers expected");
@@ -270,7 +275,11 @@ impl KvPool {
             first >= slot.committed && first + keys.len() <= slot.filled,
             "rows from {first} were not opened"
         );
+        for (what, rows) in [("key", keys), ("value", values)] {
+            self.dtype().check(rows.data(), what, layer)?;
+        }
         self.store.write(kernels, layer, &slot.table, first, [keys, values]);
+        Ok(())
     }
 
     /// Declares the next `rows` positions final.

@@ -11,6 +11,9 @@ use std::ops::Range;
 /// lies in one page. No block size has to divide it.
 pub const PAGE: usize = 96;
 
+/// From here on numbers round to an infinite f16.
+const F16_END: f32 = 65520.0;
+
 /// Element type of cached keys and values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KvDtype {
@@ -38,6 +41,27 @@ impl KvDtype {
             Self::F32 => "f32",
             Self::F16 => "f16",
         }
+    }
+
+    /// Finds a number that would be stored as infinity; `what` and `layer` name it in the error.
+    pub(super) fn check(self, numbers: &[f32], what: &str, layer: usize) -> Result<()> {
+        let end = match self {
+            Self::F32 => f32::INFINITY,
+            Self::F16 => F16_END,
+        };
+        // Without a way out of the loop it is vectorized.
+        if !numbers.iter().fold(false, |beyond, x| beyond | (x.abs() >= end)) {
+            return Ok(());
+        }
+        let first = numbers.iter().find(|x| x.abs() >= end).copied().unwrap_or(f32::INFINITY);
+        if first.is_infinite() {
+            return Err(Error::NotFinite { place: format!("layer {layer}, a {what} for the cache") });
+        }
+        let reason = format!(
+            "f16 given, but a {what} of layer {layer} is {first} and the largest number of f16 is 65504; \
+             `--kv f32` (KvDtype::F32) keeps it"
+        );
+        Err(Error::option("kv", reason))
     }
 
     /// Size of an element in bytes.

@@ -66,7 +66,7 @@ fn stage(cache: &mut KvPool, slot: SlotId, round: usize, positions: Range<usize>
         let keys: Vec<f32> = rows(round, positions.clone()).iter().map(|x| x + layer as f32).collect();
         let values: Vec<f32> = keys.iter().map(|x| -x).collect();
         let (keys, values) = (Rows::new(&keys, WIDTH), Rows::new(&values, WIDTH));
-        cache.stage(&kernels(), slot, layer, positions.start, keys, values);
+        cache.stage(&kernels(), slot, layer, positions.start, keys, values).unwrap();
     }
 }
 
@@ -140,10 +140,42 @@ fn halves_are_the_rounded_values() {
     let slot = cache.open(CAPACITY).unwrap();
     let keys: Vec<f32> = (0..WIDTH).map(|e| 0.1 + e as f32 / 3.0).collect();
     cache.begin(slot, 0..1).unwrap();
-    cache.stage(&kernels(), slot, 1, 0, Rows::new(&keys, WIDTH), Rows::new(&keys, WIDTH));
+    cache.stage(&kernels(), slot, 1, 0, Rows::new(&keys, WIDTH), Rows::new(&keys, WIDTH)).unwrap();
     let [_, stored] = cache.position(slot, 1, 0);
     for (e, x) in keys.iter().enumerate() {
         assert_eq!(stored[e], F16::from_f32(*x).to_f32(), "element {e}");
+    }
+}
+
+#[test]
+fn numbers_that_would_become_infinite_are_refused() {
+    let mut numbers = vec![0.5; 2 * WIDTH];
+    let mut outcome = |dtype, at: usize, x: f32, which| {
+        let mut cache = KvPool::new(SHAPE, dtype, 2).unwrap();
+        let slot = cache.open(2).unwrap();
+        cache.begin(slot, 0..2).unwrap();
+        let (good, old) = (vec![1.0; 2 * WIDTH], std::mem::replace(&mut numbers[at], x));
+        let [keys, values] = if which == "key" { [&numbers, &good] } else { [&good, &numbers] };
+        let outcome = cache.stage(&kernels(), slot, 1, 0, Rows::new(keys, WIDTH), Rows::new(values, WIDTH));
+        numbers[at] = old;
+        outcome.map_err(|error| error.to_string())
+    };
+    for at in [0, 1, WIDTH, 2 * WIDTH - 1] {
+        for which in ["key", "value"] {
+            for x in [65520.0, -65520.0, 80_000.0, f32::MAX, f32::MIN] {
+                let error = outcome(KvDtype::F16, at, x, which).unwrap_err();
+                let start = format!("option `kv`: f16 given, but a {which} of layer 1 is {x} and");
+                assert!(error.starts_with(&start) && error.contains("--kv f32"), "{error}");
+                assert_eq!(outcome(KvDtype::F32, at, x, which), Ok(()));
+            }
+            for x in [65519.99, -65519.99, 65504.0, 0.0, f32::NAN] {
+                assert_eq!(outcome(KvDtype::F16, at, x, which), Ok(()), "{x}");
+            }
+            for (x, dtype) in [(f32::INFINITY, KvDtype::F32), (f32::NEG_INFINITY, KvDtype::F16)] {
+                let error = outcome(dtype, at, x, which).unwrap_err();
+                assert_eq!(error, format!("a value is NaN or infinite: layer 1, a {which} for the cache"));
+            }
+        }
     }
 }
 
@@ -163,7 +195,9 @@ fn compute(cache: &mut KvPool, slot: SlotId, ids: &[TokenId], block: usize, unti
     cache.begin(slot, first..until).expect("the positions fit");
     let rows: Vec<f32> = (first..until).flat_map(|pos| [content(ids, block, pos); WIDTH]).collect();
     for layer in 0..SHAPE.layers {
-        cache.stage(&kernels(), slot, layer, first, Rows::new(&rows, WIDTH), Rows::new(&rows, WIDTH));
+        cache
+            .stage(&kernels(), slot, layer, first, Rows::new(&rows, WIDTH), Rows::new(&rows, WIDTH))
+            .unwrap();
     }
     cache.commit(slot, until - first);
     cache.publish(slot, &ids[..until]);

@@ -5,6 +5,7 @@ use crate::bytes::ask_for;
 use crate::cache::KvDtype;
 use crate::error::{Error, Result};
 use crate::exec::{Executor, Threads};
+use crate::json::Value;
 use crate::kernels::{Activations, Kernels, Level};
 use crate::model::{Architecture, GenerationConfig, Recipe, Transformer};
 use crate::tensor::TokenId;
@@ -110,7 +111,7 @@ impl EngineBuilder {
         self
     }
 
-    /// Ids that end a text. Default: those of config.json and generation_config.json.
+    /// Ids that end a text. Default: those of generation_config.json, else those of config.json.
     #[must_use]
     pub fn stop(mut self, ids: Vec<TokenId>) -> Self {
         self.stop = Some(ids);
@@ -205,11 +206,16 @@ impl EngineBuilder {
             let reason = format!("{id} given, a token id from 0 to {} expected", arch.dims.vocab - 1);
             return Err(Error::option("mask-id", reason));
         }
-        let stop = self.stop.unwrap_or_else(|| {
-            let mut stop = arch.tokens.eos.clone();
-            stop.extend(generation.eos.iter().filter(|id| !arch.tokens.eos.contains(id)));
-            stop
-        });
+        let (stop, stop_origin) = match (self.stop, &generation.eos) {
+            (Some(given), _) => (given, "given"),
+            (None, Some(ids)) => {
+                // An id that the model cannot produce ends nothing.
+                let ids = ids.iter().copied().filter(|&id| (id as usize) < arch.dims.vocab);
+                (ids.collect(), "generation_config.json")
+            }
+            (None, None) if arch.tokens.eos.is_empty() => (Vec::new(), "none"),
+            (None, None) => (arch.tokens.eos.clone(), "config.json"),
+        };
         let token_limit = self.token_limit.unwrap_or(arch.dims.vocab);
         let exec = self.exec.unwrap_or_else(|| match self.threads {
             Some(threads) => Arc::new(Threads::new(threads)),
@@ -239,6 +245,7 @@ impl EngineBuilder {
             context,
             mask,
             stop,
+            stop_origin,
             defaults: generation,
             token_limit,
             banned: self.banned,
@@ -273,11 +280,22 @@ impl ModelFiles {
                 "no config.json beside the weights, and none was given",
             ));
         };
-        let arch = Architecture::from_file(config)?;
         let generation = match &checkpoint.generation_config {
             Some(path) => GenerationConfig::from_file(path)?,
             None => GenerationConfig::default(),
         };
-        Ok(Self { arch, generation })
+        Self::from_json(&config.display().to_string(), Value::read(config)?, generation)
+    }
+
+    /// Takes a parsed config.json, which `file` names in errors. Where `generation` names the ids that end a text, those of the config
+    /// are not read.
+    ///
+    /// # Errors
+    /// As [`Architecture::from_config`].
+    pub fn from_json(file: &str, mut config: Value, generation: GenerationConfig) -> Result<Self> {
+        if let (Value::Object(entries), Some(_)) = (&mut config, &generation.eos) {
+            entries.retain(|(key, _)| key != "eos_token_id");
+        }
+        Ok(Self { arch: Architecture::from_config(file, &config)?, generation })
     }
 }

@@ -48,7 +48,7 @@ impl Driver {
     /// Makes the passes that all of `batch` ask for as one, and lets the sequences go on. `done` is told of the outcome of each.
     ///
     /// # Errors
-    /// [`Error::Memory`]; then no sequence has gone on, and all may be asked again.
+    /// [`Error::Memory`], and those of [`KvPool::stage`]; then no sequence has gone on, and all may be asked again.
     pub(super) fn run(
         &mut self,
         engine: &Engine,
@@ -57,7 +57,13 @@ impl Driver {
         done: &mut dyn FnMut(usize, Result<()>),
     ) -> Result<()> {
         let turn = engine.turns.take();
-        self.forward(engine, cache, batch)?;
+        if let Err(error) = self.forward(engine, cache, batch) {
+            drop(turn);
+            return Err(match (&batch[..], error) {
+                ([sequence], Error::NotFinite { .. }) => self.locate_not_finite(engine, cache, sequence),
+                (_, error) => error,
+            });
+        }
         self.drawn.clear();
         let mut first = 0;
         while first < self.rows.len() {
@@ -142,8 +148,8 @@ impl Driver {
         let (ctx, probe) = (engine.context_of(), &mut Probe::new(&mut watch));
         let outcome = engine.model.forward(&ctx, &mut self.scratch, &engine.rope, cache, &own, probe);
         match (outcome, found) {
-            (Err(error), _) => error,
             (_, Some(place)) => Error::NotFinite { place: place.to_string() },
+            (Err(error), _) => error,
             (_, None) => Error::NotFinite { place: "logits (output matrix or final norm)".to_string() },
         }
     }

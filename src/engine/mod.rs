@@ -57,6 +57,7 @@ pub struct Engine {
     context: usize,
     mask: Option<TokenId>,
     stop: Vec<TokenId>,
+    stop_origin: &'static str,
     /// What generation_config.json says.
     defaults: GenerationConfig,
     /// Ids from here on are no tokens of the tokenizer.
@@ -141,6 +142,11 @@ impl Engine {
     /// Ids that end a text.
     pub fn stop(&self) -> &[TokenId] {
         &self.stop
+    }
+
+    /// Who named [`Self::stop`]: `given` (the caller), `generation_config.json`, `config.json` or `none`.
+    pub fn stop_origin(&self) -> &'static str {
+        self.stop_origin
     }
 
     /// Decoding defaults of the checkpoint.

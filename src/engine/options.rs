@@ -63,7 +63,7 @@ pub static OPTIONS: [DecodeOption; 20] = [
     DecodeOption {
         name: "temperature",
         value: "T",
-        range: "0 or from 0.001 to 100",
+        range: "from 0 to 100",
         help: "0 takes the most probable token [default: generation_config.json, else 0]",
         group: "",
         slot: Slot::Real32(|o| &mut o.temperature),
@@ -79,8 +79,8 @@ pub static OPTIONS: [DecodeOption; 20] = [
     DecodeOption {
         name: "top-p",
         value: "P",
-        range: "above 0 and at most 1",
-        help: "Draw from the most probable tokens that make up P; 1 is off [default: generation_config.json, else 1]",
+        range: "from 0 to 1",
+        help: "Draw from the most probable tokens that make up P; 1 is off, 0 leaves one [default: generation_config.json, else 1]",
         group: "",
         slot: Slot::Real32(|o| &mut o.top_p),
     },

@@ -15,7 +15,7 @@ pub struct Overrides {
     pub temperature: Option<f32>,
     /// Only so many of the most probable tokens are drawn from; 0 is off.
     pub top_k: Option<usize>,
-    /// Only the most probable tokens that make up this are drawn from; 1 is off.
+    /// Only the most probable tokens that make up this are drawn from; 1 is off, 0 leaves the most probable one.
     pub top_p: Option<f32>,
     /// Makes tokens of the text less probable; 1 is off.
     pub repetition_penalty: Option<f32>,
@@ -109,11 +109,14 @@ fn fits(overrides: &Overrides, engine: &Engine, policy: &Policy) -> Result<()> {
 
 pub(super) fn drawing(overrides: &Overrides, engine: &Engine, policy: &mut Policy) {
     let (draw, defaults) = (&mut policy.draw, engine.defaults());
-    let sampled = defaults.do_sample != Some(false);
-    let temperature = defaults.temperature.filter(|_| sampled);
+    let (temperature, top_k, top_p) = match defaults.do_sample {
+        Some(false) => (None, None, None),
+        Some(true) => (defaults.temperature.or(Some(1.0)), defaults.top_k, defaults.top_p),
+        None => (defaults.temperature, defaults.top_k, defaults.top_p),
+    };
     draw.temperature = overrides.temperature.or(temperature).unwrap_or(draw.temperature);
-    draw.filters.top_k = overrides.top_k.or(defaults.top_k).unwrap_or(draw.filters.top_k);
-    draw.filters.top_p = overrides.top_p.or(defaults.top_p).unwrap_or(draw.filters.top_p);
+    draw.filters.top_k = overrides.top_k.or(top_k).unwrap_or(draw.filters.top_k);
+    draw.filters.top_p = overrides.top_p.or(top_p).unwrap_or(draw.filters.top_p);
     draw.repetition_penalty =
         overrides.repetition_penalty.or(defaults.repetition_penalty).unwrap_or(draw.repetition_penalty);
 }

@@ -281,7 +281,7 @@ impl<'e, 'r> Scheduler<'e, 'r> {
         batch
     }
 
-    /// One pass for `batch`. If there is not enough memory for all of them together, each has one of its own.
+    /// One pass for `batch`. If it fails, for lack of memory or by the numbers of one of them, each has one of its own.
     fn pass(&mut self, batch: &[usize]) {
         if batch.is_empty() {
             return;

@@ -163,7 +163,8 @@ impl<'e> Session<'e> {
     /// keys and values. Follow with [`Self::logits`].
     ///
     /// # Errors
-    /// [`TokenId`](crate::Error::TokenId), [`Capacity`](crate::Error::Capacity), [`Memory`](crate::Error::Memory).
+    /// [`TokenId`](crate::Error::TokenId), [`Capacity`](crate::Error::Capacity), [`Memory`](crate::Error::Memory), and those of
+    /// [`KvPool::stage`](crate::cache::KvPool::stage).
     ///
     /// # Panics
     /// If the pass has no row, touches committed rows, leaves a hole, or sees rows that are not there.

@@ -1,16 +1,17 @@
 //! The recursive descent parser behind [`Value::parse`].
 
-use super::{MAX_DEPTH, MAX_VALUES, Number, Value};
+use super::{Dialect, MAX_DEPTH, MAX_VALUES, Number, Value};
 
 /// Parses a whole text. On failure: the offset of the offending byte, and what is wrong there.
-pub(super) fn parse(text: &str) -> Result<Value, (usize, String)> {
-    let mut parser = Parser { text, pos: 0, values: 0 };
+pub(super) fn parse(text: &str, dialect: Dialect) -> Result<Value, (usize, String)> {
+    let mut parser = Parser { text, dialect, pos: 0, values: 0 };
     parser.document().map_err(|what| (parser.pos, what))
 }
 
 /// A recursive descent parser. On failure `pos` stands at the offending byte.
 struct Parser<'a> {
     text: &'a str,
+    dialect: Dialect,
     pos: usize,
     /// Values and keys so far.
     values: usize,
@@ -66,20 +67,26 @@ impl Parser<'_> {
             }
             Some(b'{') => self.object(depth + 1),
             Some(b'[') => self.array(depth + 1),
-            Some(b'"') => self.string().map(Value::String),
-            Some(b'-' | b'0'..=b'9') => self.number().map(Value::Number),
+            Some(b'"') => self.string(),
+            Some(b'-' | b'0'..=b'9' | b'N' | b'I') => self.number().map(Value::Number),
             _ => {
                 for (word, value) in
                     [("null", Value::Null), ("true", Value::Bool(true)), ("false", Value::Bool(false))]
                 {
-                    if self.text[self.pos..].starts_with(word) {
-                        self.pos += word.len();
+                    if self.take_word(word) {
                         return Ok(value);
                     }
                 }
                 self.unexpected("a value")
             }
         }
+    }
+
+    /// Consumes `word` if it is next.
+    fn take_word(&mut self, word: &str) -> bool {
+        let found = self.text[self.pos..].starts_with(word);
+        self.pos += if found { word.len() } else { 0 };
+        found
     }
 
     fn array(&mut self, depth: usize) -> Parsed<Value> {
@@ -116,7 +123,7 @@ impl Parser<'_> {
             }
             self.count()?;
             offsets.push(self.pos);
-            let key = self.string()?;
+            let (Value::String(key) | Value::Surrogates(key)) = self.string()? else { unreachable!() };
             self.skip_space();
             if !self.take(b':') {
                 return self.unexpected("`:`");
@@ -146,8 +153,10 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn string(&mut self) -> Parsed<String> {
+    /// [`Value::String`], or [`Value::Surrogates`].
+    fn string(&mut self) -> Parsed<Value> {
         self.pos += 1;
+        let (start, mut whole) = (self.pos, true);
         let mut out = String::new();
         loop {
             let run =
@@ -157,19 +166,22 @@ impl Parser<'_> {
             match self.peek() {
                 Some(b'"') => {
                     self.pos += 1;
-                    return Ok(out);
+                    let written = || self.text[start..self.pos - 1].to_string();
+                    return Ok(if whole { Value::String(out) } else { Value::Surrogates(written()) });
                 }
                 Some(b'\\') => {
                     self.pos += 1;
-                    out.push(self.escape()?);
+                    let escaped = self.escape()?;
+                    whole &= escaped.is_some();
+                    out.extend(escaped);
                 }
                 _ => return self.unexpected("a character of a string or its closing quote"),
             }
         }
     }
 
-    /// What follows a backslash.
-    fn escape(&mut self) -> Parsed<char> {
+    /// What follows a backslash; `None` for half of a surrogate pair.
+    fn escape(&mut self) -> Parsed<Option<char>> {
         let c = match self.peek() {
             Some(c @ (b'"' | b'\\' | b'/')) => char::from(c),
             Some(b'b') => '\u{8}',
@@ -184,29 +196,28 @@ impl Parser<'_> {
             _ => return self.unexpected("an escape"),
         };
         self.pos += 1;
-        Ok(c)
+        Ok(Some(c))
     }
 
     /// What follows `\u`: four hex digits, and a second escape where they are the first half of a surrogate pair.
-    fn unicode_escape(&mut self) -> Parsed<char> {
+    fn unicode_escape(&mut self) -> Parsed<Option<char>> {
         let start = self.pos;
         let high = self.hex4()?;
-        let code = if (0xd800..0xdc00).contains(&high) && self.take(b'\\') {
-            if !self.take(b'u') {
-                return self.unexpected("the second half of a surrogate pair");
+        if let Some(c) = char::from_u32(high) {
+            return Ok(Some(c));
+        }
+        let behind = self.pos;
+        if (0xd800..0xdc00).contains(&high) && self.take_word("\\u") {
+            if let low @ 0xdc00..0xe000 = self.hex4()? {
+                return Ok(char::from_u32(0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00)));
             }
-            match self.hex4()? {
-                low @ 0xdc00..0xe000 => 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00),
-                _ => high,
-            }
-        } else {
-            high
-        };
-        // A lone half is no character.
-        char::from_u32(code).ok_or_else(|| {
-            self.pos = start;
-            format!("\\u{high:04x} is half of a surrogate pair")
-        })
+        }
+        if self.dialect == Dialect::Python {
+            self.pos = behind;
+            return Ok(None);
+        }
+        self.pos = start;
+        Err(format!("\\u{high:04x} is half of a surrogate pair"))
     }
 
     fn hex4(&mut self) -> Parsed<u32> {
@@ -223,7 +234,14 @@ impl Parser<'_> {
 
     fn number(&mut self) -> Parsed<Number> {
         let start = self.pos;
-        self.take(b'-');
+        let python = self.dialect == Dialect::Python;
+        let negative = self.take(b'-');
+        if python && (self.take_word("Infinity") || (!negative && self.take_word("NaN"))) {
+            return Ok(Number(self.text[start..self.pos].to_string()));
+        }
+        if !negative && !matches!(self.peek(), Some(b'0'..=b'9')) {
+            return self.unexpected("a value");
+        }
         if !self.take(b'0') {
             self.digits()?;
         }
@@ -235,7 +253,7 @@ impl Parser<'_> {
             self.digits()?;
         }
         let text = &self.text[start..self.pos];
-        if text.parse::<f64>().is_ok_and(f64::is_finite) {
+        if python || text.parse::<f64>().is_ok_and(f64::is_finite) {
             return Ok(Number(text.to_string()));
         }
         self.pos = start;

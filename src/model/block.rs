@@ -128,8 +128,8 @@ impl Block {
         scratch: &mut Scratch,
         cache: &mut KvPool,
         probe: &mut Probe<'_>,
-    ) {
-        self.attention.forward(compute, at, scratch, cache, probe);
+    ) -> Result<()> {
+        self.attention.forward(compute, at, scratch, cache, probe)?;
         compute.rms_norm(&scratch.x, &self.ffn_norm, at.arch.norm_eps, &mut scratch.h);
         probe.see(at.layer, Stage::MlpNorm, &scratch.h);
         match &self.ffn {
@@ -142,6 +142,7 @@ impl Block {
         probe.see(at.layer, Stage::Mlp, &scratch.h);
         compute.add(&mut scratch.x, &scratch.h);
         probe.see(at.layer, Stage::Block, &scratch.x);
+        Ok(())
     }
 }
 
@@ -153,7 +154,7 @@ impl Attention<Matrix, Vector> {
         scratch: &mut Scratch,
         cache: &mut KvPool,
         probe: &mut Probe<'_>,
-    ) {
+    ) -> Result<()> {
         let Scratch { x, h, q, k, v, heads, spans, tables, prepared, .. } = scratch;
         let eps = at.arch.norm_eps;
         let mut see = |stage, rows: &Mat| probe.see(at.layer, stage, rows);
@@ -170,25 +171,34 @@ impl Attention<Matrix, Vector> {
             see(Stage::QNorm, q);
             see(Stage::KNorm, k);
         }
-        at.rotate_and_stage(compute, q, k, v, cache);
+        at.rotate_and_stage(compute, q, k, v, cache)?;
         at.attend(compute, q, cache, spans, tables, heads);
         compute.project(heads.rows(), prepared, [self.out.to(h)]);
         see(Stage::Out, h);
         compute.add(x, h);
+        Ok(())
     }
 }
 
 impl At<'_> {
     /// `q, k = rope(q, pos), rope(k, pos)` and `cache.stage(layer, k, v)`, segment by segment.
-    fn rotate_and_stage(&self, compute: &Compute<'_>, q: &mut Mat, k: &mut Mat, v: &Mat, cache: &mut KvPool) {
+    fn rotate_and_stage(
+        &self,
+        compute: &Compute<'_>,
+        q: &mut Mat,
+        k: &mut Mat,
+        v: &Mat,
+        cache: &mut KvPool,
+    ) -> Result<()> {
         let mut done = 0;
         for &Segment { slot, first, ids, .. } in self.batch {
             let rows = done..done + ids.len();
             done = rows.end;
             compute.rope(q.part_mut(&rows), self.rope, first);
             compute.rope(k.part_mut(&rows), self.rope, first);
-            cache.stage(compute.kernels, slot, self.layer, first, k.part(&rows), v.part(&rows));
+            cache.stage(compute.kernels, slot, self.layer, first, k.part(&rows), v.part(&rows))?;
         }
+        Ok(())
     }
 
     /// `heads = gqa(q, cache.keys(layer), cache.values(layer), visible)`.

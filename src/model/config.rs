@@ -116,6 +116,18 @@ impl<'a> Config<'a> {
         })
     }
 
+    /// Ids below `vocab` that end a text, if the key is there: one, or a list. -1, which no token has, is a way to say "none".
+    pub(super) fn stop_ids(&self, key: &str, vocab: usize) -> Result<Option<Vec<TokenId>>> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let ids = value.as_array().unwrap_or(std::slice::from_ref(value));
+        if !ids.iter().any(|id| id.as_i64() == Some(-1)) {
+            return self.tokens(key, vocab).map(Some);
+        }
+        let real: Vec<Value> = ids.iter().filter(|id| id.as_i64() != Some(-1)).cloned().collect();
+        let rest = Value::Object(vec![(key.to_string(), Value::Array(real))]);
+        Config { file: self.file, json: &rest }.tokens(key, vocab).map(Some)
+    }
+
     /// A token id below `vocab`, if there is one.
     pub(super) fn token(&self, key: &str, vocab: usize) -> Result<Option<TokenId>> {
         match self.tokens(key, vocab)?.as_slice() {

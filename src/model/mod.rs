@@ -90,7 +90,7 @@ impl Transformer {
     ///
     /// # Errors
     /// [`Error::TokenId`] for an id outside the vocabulary, [`Error::Capacity`] if the positions do not fit a slot,
-    /// [`Error::Memory`]. Nothing is computed then.
+    /// [`Error::Memory`]; nothing is computed then. Those of [`KvPool::stage`], for the first layer that has such a number.
     ///
     /// # Panics
     /// If a segment touches committed rows, leaves a hole, sees rows that were never staged, has no row, or has the slot of
@@ -118,7 +118,7 @@ impl Transformer {
         probe.see_outside(Stage::Embed, &scratch.x);
         for (layer, block) in self.blocks.iter().enumerate() {
             let at = block::At { layer, arch: &self.arch, rope, batch };
-            block.forward(compute, &at, scratch, cache, probe);
+            block.forward(compute, &at, scratch, cache, probe)?;
         }
         Ok(())
     }

@@ -110,6 +110,7 @@ pub(super) fn unless_number(config: &Config<'_>, key: &str, known: f64) -> Resul
 fn is_off(value: &Value) -> bool {
     match value {
         Value::Null => true,
+        Value::Surrogates(_) => false,
         Value::Bool(on) => !on,
         Value::Number(_) => value.as_f64() == Some(0.0),
         Value::String(text) => text.is_empty(),

@@ -242,6 +242,39 @@ impl Architecture {
     }
 }
 
+/// Why a checkpoint that holds `names` has no tensor `missing` of those in `slots`, if its names tell.
+fn instead_of(missing: &str, slots: &[Slot], names: &[String]) -> Option<String> {
+    let has = |name: &str| names.iter().any(|other| other == name);
+    let missing_slot = slots.iter().find(|slot| slot.name == missing)?;
+    // The name with something in front of it, such as what a wrapper of training puts there.
+    let longer = names.iter().filter_map(|name| name.strip_suffix(missing)).find(|prefix| !prefix.is_empty());
+    if let Some(prefix) = longer {
+        let all = names.iter().all(|name| name.starts_with(prefix));
+        let which = if all { "every name begins with" } else { "there is one that begins with" };
+        return Some(format!("{which} `{prefix}`, which is too much"));
+    }
+    // The name without its beginning: a part of a model that was saved alone.
+    let mut from = 0;
+    while let Some(dot) = missing[from..].find('.') {
+        from += dot + 1;
+        if has(&missing[from..]) {
+            return Some(format!(
+                "there is `{}`, without the leading `{}`",
+                &missing[from..],
+                &missing[..from]
+            ));
+        }
+    }
+    if missing_slot.role == Role::Head && slots.iter().all(|slot| slot.name == missing || has(&slot.name)) {
+        return Some(
+            "nothing else is missing; a model whose output matrix is its embedding says so in config.json \
+             (`tie_word_embeddings`, or `weight_tying` of LLaDA)"
+                .to_string(),
+        );
+    }
+    names.is_empty().then(|| "the checkpoint has no tensors".to_string())
+}
+
 /// Checks that `source` holds every tensor that `arch` needs, in its shape and as floats or quantized, and no other. Returns
 /// [`Architecture::tensors`].
 ///
@@ -252,7 +285,13 @@ impl Architecture {
 pub fn check_checkpoint(arch: &Architecture, source: &dyn TensorSource) -> Result<Vec<Slot>> {
     let slots = arch.tensors();
     for Slot { name, shape, .. } in &slots {
-        let stored = source.stored(name)?;
+        let stored = source.stored(name).map_err(|error| match error {
+            Error::MissingTensor { file, name, .. } => {
+                let instead = instead_of(&name, &slots, &source.names());
+                Error::MissingTensor { file, name, instead }
+            }
+            other => other,
+        })?;
         let found = stored.shape();
         if found != *shape {
             return Err(Error::Shape {

@@ -118,13 +118,11 @@ impl Draw {
         let wrong = |name, value: f32, expected: &str| {
             Err(Error::option(name, format!("{value} given, a number {expected} expected")))
         };
-        // Below a thousandth the scaled logits leave the range of f32; whoever wants that wants 0.
-        let t = self.temperature;
-        if t != 0.0 && !(1e-3..=100.0).contains(&t) {
-            return wrong("temperature", t, "of 0 or from 0.001 to 100");
+        if !(0.0..=100.0).contains(&self.temperature) {
+            return wrong("temperature", self.temperature, "from 0 to 100");
         }
-        if !(self.filters.top_p > 0.0 && self.filters.top_p <= 1.0) {
-            return wrong("top-p", self.filters.top_p, "above 0 and at most 1");
+        if !(0.0..=1.0).contains(&self.filters.top_p) {
+            return wrong("top-p", self.filters.top_p, "from 0 to 1");
         }
         let penalty = self.repetition_penalty;
         if !(penalty > 0.0 && penalty <= 100.0) {
@@ -145,7 +143,8 @@ impl Draw {
             return None;
         }
         let greedy = self.temperature == 0.0;
-        let inv_t = if greedy { 1.0 } else { 1.0 / self.temperature };
+        // The inverse of a subnormal temperature is infinite, and infinity times the best logit's distance of 0 is no number.
+        let inv_t = if greedy { 1.0 } else { (1.0 / self.temperature).min(f32::MAX) };
         let filtered = !self.filters.is_off() && (!greedy || self.basis == Basis::AlwaysFiltered);
         let dense = |inv_t| Distribution::Dense { row, scan, inv_t };
         let drawn_from =

@@ -16,7 +16,8 @@ pub enum FilterOrder {
 pub struct Filters {
     /// Keeps every logit that is at least the k-th largest, ties included. 0 is off.
     pub top_k: usize,
-    /// Keeps tokens, most probable first, until the sum of those before exceeds p; the first always stays. 1 is off.
+    /// Keeps tokens, most probable first, until the sum of those before exceeds p; the first always stays, and is the only one at
+    /// 0. 1 is off.
     pub top_p: f32,
     /// Which comes first.
     pub order: FilterOrder,

@@ -145,7 +145,7 @@ fn an_unknown_name_is_an_error_that_lists_the_known_ones() {
 /// A change of a valid policy, the option that it concerns, and whether the result is still valid.
 type Change = (fn(&mut Policy), &'static str, bool);
 
-const CHANGES: [Change; 40] = [
+const CHANGES: [Change; 41] = [
     (|p| p.schedule.block = Some(0), "block", false),
     (|p| p.schedule.block = Some(1), "block", true),
     (|p| p.schedule.sub_block = Some(0), "sub-block", false),
@@ -175,11 +175,12 @@ const CHANGES: [Change; 40] = [
     (|p| entropy_budget(p, f64::NAN), "entropy-bound", false),
     (|p| entropy_budget(p, 0.0), "entropy-bound", true),
     (|p| p.draw.temperature = -0.5, "temperature", false),
-    (|p| p.draw.temperature = 1e-4, "temperature", false),
+    (|p| p.draw.temperature = -1e-4, "temperature", false),
     (|p| p.draw.temperature = 101.0, "temperature", false),
     (|p| p.draw.temperature = f32::NAN, "temperature", false),
-    (|p| p.draw.temperature = 1e-3, "temperature", true),
-    (|p| p.draw.filters.top_p = 0.0, "top-p", false),
+    (|p| p.draw.temperature = 1e-45, "temperature", true),
+    (|p| p.draw.filters.top_p = 0.0, "top-p", true),
+    (|p| p.draw.filters.top_p = -0.1, "top-p", false),
     (|p| p.draw.filters.top_p = 1.5, "top-p", false),
     (|p| p.draw.filters.top_p = f32::NAN, "top-p", false),
     (|p| p.draw.filters.top_k = usize::MAX, "top-k", true),

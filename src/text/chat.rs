@@ -9,6 +9,7 @@
 pub use super::Message;
 use super::{Template, special_token};
 use crate::error::{Error, Result};
+use crate::files::read_text;
 use crate::json::Value as Json;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Value};
@@ -61,7 +62,8 @@ impl ChatTemplate {
         let special = |&key: &&str| Some((key.to_owned(), special_token(&config, key)?.to_owned()));
         let specials = SPECIALS.iter().filter_map(special).collect();
         if let Some(path) = template {
-            let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+            let text = String::from_utf8(read_text(path)?)
+                .map_err(|e| Error::format(path.display(), format!("not UTF-8: {}", e.utf8_error())))?;
             return Self::from_source(&path.display().to_string(), &text, specials).map(Some);
         }
         let origin = tokenizer_config.map_or_else(String::new, |path| path.display().to_string());

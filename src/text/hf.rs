@@ -5,10 +5,11 @@
 
 use super::{Tokenizer, special_token};
 use crate::error::{Error, Result};
-use crate::json::{Value, read_text};
+use crate::files::read_text;
+use crate::json::Value;
 use crate::tensor::TokenId;
 use std::path::Path;
-use tokenizers::models::bpe::BPE;
+use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::normalizers::NFC;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence;
@@ -60,9 +61,7 @@ impl HfTokenizer {
             let inner = parse(&file, &read_text(&json)?)?;
             (file, inner)
         } else if vocab.is_file() && merges.is_file() {
-            let file = vocab.display().to_string();
-            let inner = guarded(&file, || byte_level_bpe(&vocab, &merges))?;
-            (file, inner)
+            (vocab.display().to_string(), byte_level_bpe(&vocab, &merges)?)
         } else {
             let what = "no tokenizer.json, and no vocab.json with merges.txt";
             return Err(text_error(&dir.display().to_string(), what));
@@ -200,12 +199,31 @@ fn is_mask(token: &str) -> bool {
     inner.len() + 2 <= token.len() && inner.split('_').any(|word| word.eq_ignore_ascii_case("mask"))
 }
 
-/// Qwen2's tokenizer: NFC, words by [`QWEN2_WORDS`], BPE on bytes.
-fn byte_level_bpe(vocab: &Path, merges: &Path) -> tokenizers::Result<tokenizers::Tokenizer> {
-    let (Some(vocab), Some(merges)) = (vocab.to_str(), merges.to_str()) else {
-        return Err("the path is not UTF-8".into());
-    };
-    let mut tokenizer = tokenizers::Tokenizer::new(BPE::from_file(vocab, merges).build()?);
+/// Qwen2's tokenizer from its two files, which may lie at any path.
+fn byte_level_bpe(vocab: &Path, merges: &Path) -> Result<tokenizers::Tokenizer> {
+    let file = vocab.display().to_string();
+    let json = Value::parse(&file, &read_text(vocab)?)?;
+    let id = |(token, id): &(String, Value)| Some((token.clone(), TokenId::try_from(id.as_u64()?).ok()?));
+    let tokens: Option<Vocab> = json.entries().and_then(|all| all.iter().map(id).collect());
+    let tokens = tokens.ok_or_else(|| text_error(&file, "expected an object of tokens and their ids"))?;
+
+    let file = merges.display().to_string();
+    let text = String::from_utf8(read_text(merges)?).map_err(|e| text_error(&file, e.utf8_error()))?;
+    let mut pairs = Vec::new();
+    for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.starts_with("#version")) {
+        let pair = line.split_once(' ').filter(|(_, second)| !second.contains(' '));
+        let (first, second) = pair.ok_or_else(|| {
+            text_error(&file, format!("line {number}: expected two tokens and a space between"))
+        })?;
+        pairs.push((first.to_string(), second.to_string()));
+    }
+    guarded(&file, || qwen2(tokens, pairs))
+}
+
+/// NFC, words by [`QWEN2_WORDS`], BPE on bytes.
+fn qwen2(vocab: Vocab, merges: Vec<(String, String)>) -> tokenizers::Result<tokenizers::Tokenizer> {
+    let bpe = BPE::builder().vocab_and_merges(vocab, merges).build()?;
+    let mut tokenizer = tokenizers::Tokenizer::new(bpe);
     let words = Split::new(SplitPattern::Regex(QWEN2_WORDS.into()), SplitDelimiterBehavior::Isolated, false)?;
     tokenizer.with_normalizer(Some(NFC))?;
     tokenizer.with_pre_tokenizer(Some(Sequence::new(vec![

@@ -6,6 +6,7 @@
 use super::index::Index;
 use super::{Error, Result, SafeTensors, TensorSource};
 use crate::bytes::{ALIGN, AlignedBuf, Bytes, ask_for};
+use crate::files::{self, INSTEAD};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -19,7 +20,8 @@ const SINGLE: &str = "model.safetensors";
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Storage {
     #[default]
-    /// Mapped: opening takes no time, and only what is touched is read. Reads where the crate is built without `mmap`.
+    /// Mapped: opening takes no time, and only what is touched is read. Reads where the crate is built without `mmap`, and files of
+    /// a file system that cannot map.
     Map,
     /// Read completely on opening. Nothing that happens to the file later has an effect.
     Read,
@@ -39,6 +41,8 @@ pub enum Weights {
 pub struct Checkpoint {
     /// The weights.
     pub weights: Weights,
+    /// The index of shards that lie complete beside [`Self::weights`] and are not read.
+    pub passed_over: Option<PathBuf>,
     /// `config.json`
     pub config: Option<PathBuf>,
     /// `tokenizer.json`
@@ -56,13 +60,12 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// Finds the files of the checkpoint at `path`: a directory, a safetensors file, or an index (`*.json`).
     ///
-    /// In a directory the index is taken if there is one, else `model.safetensors`, else the only `*.safetensors` file.
-    /// Where both an index and `model.safetensors` stand, the index is taken only if all its shards are there: such
-    /// directories are left behind by tools that merge shards.
+    /// In a directory `model.safetensors` is taken if there is one, else the index, else the only `*.safetensors` file: the order
+    /// of Hugging Face transformers.
     ///
     /// # Errors
     /// [`Error::Io`] if `path` does not exist; [`Error::Format`] if a directory has no weights, or several files that
-    /// could be them, or if `path` is one shard of several.
+    /// could be them, if `path` is one shard of several, or if there is a file of another format instead.
     pub fn locate(path: &Path) -> Result<Self> {
         let metadata = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
         let weights = if metadata.is_dir() {
@@ -70,13 +73,22 @@ impl Checkpoint {
         } else if path.extension().is_some_and(|extension| extension == "json") {
             Weights::Index(path.to_path_buf())
         } else {
+            if let Some(format) = metadata.is_file().then(|| files::foreign(path)).flatten() {
+                let what = format!("not a safetensors file but {format}, which {INSTEAD}");
+                return Err(Error::format(path.display(), what));
+            }
             refuse_lone_shard(path)?;
             Weights::File(path.to_path_buf())
         };
+        let index = path.join(INDEX);
+        let passed_over = metadata.is_dir()
+            && weights == Weights::File(path.join(SINGLE))
+            && Index::read(&index).is_ok_and(|index| index.missing(path).is_empty());
         let directory = if metadata.is_dir() { path } else { parent(path) };
         let beside = |name: &str| Some(directory.join(name)).filter(|file| file.is_file());
         Ok(Self {
             weights,
+            passed_over: passed_over.then_some(index),
             config: beside("config.json"),
             tokenizer: beside("tokenizer.json"),
             tokenizer_config: beside("tokenizer_config.json"),
@@ -122,7 +134,10 @@ impl Checkpoint {
     pub fn open(&self, storage: Storage) -> Result<SafeTensors> {
         match &self.weights {
             Weights::File(path) => {
-                SafeTensors::from_bytes(&path.display().to_string(), &load(path, storage)?)
+                let file = path.display().to_string();
+                let mut source = SafeTensors::empty(&file);
+                source.add(&file, &load(path, storage)?)?;
+                Ok(source)
             }
             Weights::Index(path) => open_shards(path, storage),
         }
@@ -136,25 +151,30 @@ fn parent(path: &Path) -> &Path {
 
 fn weights_in(directory: &Path) -> Result<Weights> {
     let (index, single) = (directory.join(INDEX), directory.join(SINGLE));
-    if index.is_file() {
-        let complete = !single.is_file() || Index::read(&index)?.missing(directory).is_empty();
-        return Ok(if complete { Weights::Index(index) } else { Weights::File(single) });
-    }
     if single.is_file() {
         return Ok(Weights::File(single));
     }
-    let mut found = Vec::new();
+    if index.is_file() {
+        return Ok(Weights::Index(index));
+    }
+    let (mut found, mut others) = (Vec::new(), Vec::new());
     for entry in std::fs::read_dir(directory).map_err(|e| Error::io(directory, e))? {
         let path = entry.map_err(|e| Error::io(directory, e))?.path();
-        if path.extension().is_some_and(|extension| extension == "safetensors") && path.is_file() {
-            found.push(path);
+        if path.is_file() {
+            let weights = path.extension().is_some_and(|extension| extension == "safetensors");
+            if weights { &mut found } else { &mut others }.push(path);
         }
     }
     if found.len() == 1 {
         return Ok(Weights::File(found.remove(0)));
     }
     if found.is_empty() {
-        let what = format!("no weights: expected {INDEX}, {SINGLE} or another .safetensors file");
+        let mut what = format!("no weights: expected {INDEX}, {SINGLE} or another .safetensors file");
+        others.sort();
+        if let Some((path, format)) = others.iter().find_map(|path| Some((path, files::foreign(path)?))) {
+            let name = path.file_name().unwrap_or_default().display();
+            what += &format!("; `{name}` is {format}, which {INSTEAD}");
+        }
         return Err(Error::format(directory.display(), what));
     }
     found.sort();
@@ -200,7 +220,7 @@ fn open_shards(path: &Path, storage: Storage) -> Result<SafeTensors> {
         let expected = shard_path(shard).display().to_string();
         // Also when it is in another shard than the index says.
         if source.origin(name) != expected {
-            return Err(Error::MissingTensor { file: expected, name: name.clone() });
+            return Err(Error::missing_tensor(expected, name));
         }
     }
     match source.names().iter().find(|name| index.shard(name).is_none()) {
@@ -212,8 +232,8 @@ fn open_shards(path: &Path, storage: Storage) -> Result<SafeTensors> {
     }
 }
 
-/// The bytes of a regular file.
-fn load(path: &Path, storage: Storage) -> Result<Bytes> {
+/// The bytes of a regular file, and whether they are mapped.
+fn load(path: &Path, storage: Storage) -> Result<(Bytes, bool)> {
     // Before opening: opening a pipe would wait for its writer.
     let metadata = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
     if !metadata.is_file() {
@@ -224,19 +244,22 @@ fn load(path: &Path, storage: Storage) -> Result<Bytes> {
     }
     match storage {
         #[cfg(feature = "mmap")]
-        Storage::Map => super::mmap::map(path),
-        _ => read(path),
+        Storage::Map => match super::mmap::map(path)? {
+            Some(mapped) => Ok((mapped, true)),
+            None => Ok((read(path, " (it cannot be mapped here)")?, false)),
+        },
+        _ => Ok((read(path, " (it can be mapped)")?, false)),
     }
 }
 
-/// Reads a file straight into its final place.
-fn read(path: &Path) -> Result<Bytes> {
+/// Reads a file straight into its final place. `hint` goes into the message if there is no memory for it.
+fn read(path: &Path, hint: &str) -> Result<Bytes> {
     let io = |e| Error::io(path, e);
     let mut file = File::open(path).map_err(io)?;
     let length = file.metadata().map_err(io)?.len();
     let length = usize::try_from(length)
         .map_err(|_| Error::format(path.display(), format!("{length} bytes do not fit the address space")))?;
-    ask_for(format!("{} (it can be mapped)", path.display()), length.saturating_add(ALIGN))?;
+    ask_for(format!("{}{hint}", path.display()), length.saturating_add(ALIGN))?;
     let mut buffer = AlignedBuf::zeroed(length);
     file.read_exact(buffer.as_mut()).map_err(io)?;
     Ok(Bytes::new(buffer))

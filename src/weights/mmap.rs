@@ -4,13 +4,15 @@ use super::{Error, Result};
 use crate::bytes::Bytes;
 use memmap2::Mmap;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::Path;
 
-/// The bytes of the regular, non-empty file at `path`, mapped read-only.
+/// The bytes of the regular, non-empty file at `path`, mapped read-only; `None` if its file system cannot do that, as some network
+/// and merged ones.
 ///
 /// # Errors
-/// [`Error::Io`] if the system refuses, [`Error::Format`] if the file changes its size meanwhile.
-pub(super) fn map(path: &Path) -> Result<Bytes> {
+/// [`Error::Io`] if the file cannot be opened or there is no room for it, [`Error::Format`] if it changes its size meanwhile.
+pub(super) fn map(path: &Path) -> Result<Option<Bytes>> {
     let io = |e| Error::io(path, e);
     let file = File::open(path).map_err(io)?;
     let before = file.metadata().map_err(io)?.len();
@@ -19,7 +21,11 @@ pub(super) fn map(path: &Path) -> Result<Bytes> {
     // process with SIGBUS, and rewritten bytes change weights under way. Both are the meaning of mapping a file;
     // `Storage::Read` (`--no-mmap`) avoids them. Writers that rename a finished file into place, as ours does, are no
     // danger: the mapping keeps the old file. No typed view depends on the values, every bit pattern is a number.
-    let map = unsafe { Mmap::map(&file) }.map_err(io)?;
+    let map = match unsafe { Mmap::map(&file) } {
+        Ok(map) => map,
+        Err(error) if error.kind() == ErrorKind::OutOfMemory => return Err(io(error)),
+        Err(_) => return Ok(None),
+    };
     // As for buffers that weights are read into; a file system without large pages refuses, which changes nothing.
     #[cfg(target_os = "linux")]
     let _ = map.advise(memmap2::Advice::HugePage);
@@ -29,5 +35,5 @@ pub(super) fn map(path: &Path) -> Result<Bytes> {
         let what = format!("the file is being written: {before} bytes, then {after}, {mapped} are mapped");
         return Err(Error::format(path.display(), what));
     }
-    Ok(Bytes::new(map))
+    Ok(Some(Bytes::new(map)))
 }

@@ -130,10 +130,7 @@ impl MemorySource {
 
 impl TensorSource for MemorySource {
     fn stored(&self, name: &str) -> Result<Stored> {
-        self.tensors
-            .get(name)
-            .cloned()
-            .ok_or_else(|| Error::MissingTensor { file: self.label.clone(), name: name.to_string() })
+        self.tensors.get(name).cloned().ok_or_else(|| Error::missing_tensor(&self.label, name))
     }
 
     fn names(&self) -> Vec<String> {

@@ -16,6 +16,7 @@ use super::quantized;
 use super::{Error, QUANT_KEY, Result, Stored, TensorSource};
 use crate::bytes::Bytes;
 use crate::dtype::DType;
+use crate::files::{INSTEAD, format_of, refuse_pointer};
 use crate::json::Value;
 use crate::tensor::TensorView;
 use std::collections::BTreeMap;
@@ -35,6 +36,7 @@ pub struct SafeTensors {
     files: Vec<String>,
     tensors: BTreeMap<String, Entry>,
     metadata: Vec<(String, String)>,
+    mapped: bool,
 }
 
 #[derive(Debug)]
@@ -51,17 +53,24 @@ impl SafeTensors {
     /// [`Error::Format`], [`Error::Json`] or [`Error::DType`] if the bytes are not a whole, valid safetensors file.
     pub fn from_bytes(file: &str, bytes: &Bytes) -> Result<Self> {
         let mut source = Self::empty(file);
-        source.add(file, bytes)?;
+        source.add(file, &(bytes.clone(), false))?;
         Ok(source)
     }
 
     /// No tensor yet. `origin` is what messages about missing tensors name.
     pub(super) fn empty(origin: &str) -> Self {
-        Self { origin: origin.to_string(), files: Vec::new(), tensors: BTreeMap::new(), metadata: Vec::new() }
+        Self {
+            origin: origin.to_string(),
+            files: Vec::new(),
+            tensors: BTreeMap::new(),
+            metadata: Vec::new(),
+            mapped: false,
+        }
     }
 
-    /// Adds the tensors of another file. No tensor may be in two files.
-    pub(super) fn add(&mut self, file: &str, bytes: &Bytes) -> Result<()> {
+    /// Adds the tensors of another file, of which is known whether it is mapped. No tensor may be in two files.
+    pub(super) fn add(&mut self, file: &str, (bytes, mapped): &(Bytes, bool)) -> Result<()> {
+        self.mapped |= mapped;
         let header = Header::parse(file, bytes)?;
         let number = self.files.len();
         self.files.push(file.to_string());
@@ -83,7 +92,7 @@ impl SafeTensors {
     fn mark_quantized(&mut self, file: &str, number: usize, text: &str) -> Result<()> {
         for (name, quant) in quantized::parse(file, text)? {
             let entry = self.tensors.get_mut(&name).filter(|entry| entry.file == number);
-            let missing = || Error::MissingTensor { file: file.to_string(), name: name.clone() };
+            let missing = || Error::missing_tensor(file, &name);
             let entry = entry.ok_or_else(missing)?;
             let Stored::Plain(view) = &entry.stored else {
                 return Err(Error::format(file, format!("tensor `{name}` is declared as quantized twice")));
@@ -110,6 +119,11 @@ impl SafeTensors {
         &self.files
     }
 
+    /// Whether any of the files is mapped. Those of a file system that cannot map are read.
+    pub fn is_mapped(&self) -> bool {
+        self.mapped
+    }
+
     /// The free text in the headers, file after file.
     pub fn metadata(&self) -> &[(String, String)] {
         &self.metadata
@@ -120,7 +134,7 @@ impl TensorSource for SafeTensors {
     fn stored(&self, name: &str) -> Result<Stored> {
         match self.tensors.get(name) {
             Some(entry) => Ok(entry.stored.clone()),
-            None => Err(Error::MissingTensor { file: self.origin.clone(), name: name.to_string() }),
+            None => Err(Error::missing_tensor(&self.origin, name)),
         }
     }
 
@@ -186,11 +200,9 @@ fn header_end(file: &str, bytes: &Bytes) -> Result<usize> {
     if bytes.is_empty() {
         return Err(Error::format(file, "the file is empty"));
     }
-    if bytes.starts_with(b"version https://git-lfs") {
-        return Err(Error::format(
-            file,
-            "a Git LFS pointer, not the weights themselves; fetch them with Git LFS",
-        ));
+    refuse_pointer(file, bytes)?;
+    if let Some(format) = format_of(bytes) {
+        return Err(Error::format(file, format!("not a safetensors file but {format}, which {INSTEAD}")));
     }
     let Some((length, rest)) = bytes.split_first_chunk::<LENGTH>() else {
         return Err(truncated(file, bytes.len(), LENGTH));

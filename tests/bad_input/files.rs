@@ -53,6 +53,74 @@ fn weights() {
     table.finish(27);
 }
 
+/// A clone without Git LFS leaves a pointer in the place of any file.
+#[test]
+fn pointers() {
+    const POINTER: &str = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 7\n";
+    let mut table = Refusals::default();
+    let pair = || {
+        let dir = TempDir::with_golden("dream-f32");
+        let _ = std::fs::remove_file(dir.file("tokenizer.json"));
+        dir.write("vocab.json", r#"{"a": 0, "b": 1, "ab": 2}"#);
+        dir.write("merges.txt", "#version: 0.2\na b\n");
+        dir
+    };
+    for file in [
+        "config.json",
+        "generation_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "chat_template.jinja",
+        WEIGHTS,
+        "vocab.json",
+        "merges.txt",
+    ] {
+        let dir = if file.ends_with("b.json") || file.ends_with(".txt") {
+            pair()
+        } else {
+            TempDir::with_golden("dream-f32")
+        };
+        dir.write(file, POINTER);
+        table.damaged(file, &dir, TEXT, &[&format!("{file}: a Git LFS pointer, not the file itself")]);
+    }
+    for file in ["model.safetensors.index.json", "model-00001-of-00002.safetensors"] {
+        let dir = TempDir::with_golden("sdar-hd128-sharded");
+        dir.write(file, POINTER);
+        table.damaged(file, &dir, IDS, &[&format!("{file}: a Git LFS pointer")]);
+    }
+    table.finish(11);
+}
+
+/// What files are called, and what stands in them, is shown, and not obeyed by the terminal.
+#[test]
+fn control_characters() {
+    let mut table = Refusals::default();
+    let escapes = r#"\u001b[2J\u0007\u009b31m\u007f"#;
+    for (input, dir) in [
+        ("a value", with_key("sdar-f32", "config.json", "hidden_act", &format!("\"{escapes}\""))),
+        ("an element type", with_header("sdar-f32", "\"F32\"", &format!("\"{escapes}\""))),
+    ] {
+        let output = crate::program::run(&[&["-w", &dir.argument()], IDS].concat());
+        assert!(output.stderr.chars().all(|c| c == '\n' || !c.is_control()), "{input}: {:?}", output.stderr);
+        table.damaged(input, &dir, IDS, &["[2J", "\\u{9b}31m\\u{7f}"]);
+    }
+    let dir = TempDir::with_golden("sdar-f32");
+    let path = dir.file("a\u{1b}[31m\u{7}\u{9b}b");
+    std::fs::create_dir(&path).unwrap();
+    table.row(
+        "a path",
+        &[&["-w", path.to_str().unwrap()], IDS].concat(),
+        &["no weights", "a\\u{1b}[31m\\u{7}\\u{9b}b"],
+    );
+    let path = path.to_str().unwrap();
+    for output in [crate::program::run(&["-w", path, "--info"]), crate::program::run(&["-w", path])] {
+        let all = output.stdout + &output.stderr;
+        assert!(all.chars().all(|c| c == '\n' || !c.is_control()), "{all:?}");
+    }
+    table.finish(3);
+}
+
 #[test]
 fn shards() {
     const INDEX: &str = "model.safetensors.index.json";

@@ -83,13 +83,8 @@ fn decoding_options_out_of_range() {
         table.damaged(&options.join(" "), dir, &[IDS, options].concat(), fragments);
     };
     for (option, name, wrong, expected) in [
-        (
-            "--temperature",
-            "temperature",
-            &["nan", "-1", "inf", "0.0001", "101"][..],
-            "of 0 or from 0.001 to 100",
-        ),
-        ("--top-p", "top-p", &["nan", "0", "-0.5", "1.5"], "above 0 and at most 1"),
+        ("--temperature", "temperature", &["nan", "-1", "inf", "-1e-9", "101"][..], "from 0 to 100"),
+        ("--top-p", "top-p", &["nan", "-0.1", "-0.5", "1.5"], "from 0 to 1"),
         ("--repetition-penalty", "repetition-penalty", &["nan", "0", "-2", "1e9"], "above 0 and at most 100"),
         ("--threshold", "threshold", &["nan", "-0.1", "1.1"], "from 0 to 1 expected"),
         ("--factor", "factor", &["nan", "0", "-1", "inf"], "above 0 expected"),

@@ -25,6 +25,104 @@ fn spoiled(name: &str, tensor: &str, element: usize, value: f32) -> Engine {
     builder(name).load(ModelFiles::read(&checkpoint).unwrap(), &source).unwrap()
 }
 
+/// A recorded model with all numbers of a tensor multiplied by `factor`, and keys and values of this type.
+fn scaled(name: &str, tensor: &str, factor: f32, kv: KvDtype, threads: usize) -> Engine {
+    let checkpoint = Checkpoint::locate(&fixture::golden(name)).unwrap();
+    let weights = checkpoint.open(Storage::Read).unwrap();
+    let mut source = MemorySource::new("scaled");
+    for name in weights.names() {
+        let view = weights.tensor(&name).unwrap();
+        let factor = if name == tensor { factor } else { 1.0 };
+        let numbers = view.bytes().as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes) * factor);
+        let bytes: Vec<u8> = numbers.flat_map(f32::to_le_bytes).collect();
+        let bytes = Bytes::copy_aligned(&bytes);
+        source.insert(name, TensorView::new(view.dtype(), view.shape().to_vec(), bytes).unwrap());
+    }
+    let exec = Arc::new(diffulex::exec::Threads::new(threads));
+    let builder = builder(name).kv(kv).executor(exec);
+    builder.load(ModelFiles::read(&checkpoint).unwrap(), &source).unwrap()
+}
+
+/// Keys and values that f16 cannot hold are an error with its remedy, in every plan, in the prompt as in what is decoded, whoever
+/// computes; and the remedy helps.
+#[test]
+fn what_f16_cannot_hold_is_refused_and_f32_holds_it() {
+    for (name, keys, plans) in [
+        ("sdar-f32", "model.layers.1.self_attn.k_norm.weight", &[CachePlan::Block][..]),
+        ("fastdllm2-f32", "model.layers.1.self_attn.k_proj.bias", &[CachePlan::Block, CachePlan::SubBlock]),
+        (
+            "llada-f32",
+            "model.transformer.blocks.1.k_proj.weight",
+            &[CachePlan::None, CachePlan::Prefix, CachePlan::Dual],
+        ),
+        (
+            "dream-f32",
+            "model.layers.1.self_attn.k_proj.weight",
+            &[CachePlan::None, CachePlan::Prefix, CachePlan::Dual],
+        ),
+    ] {
+        let values = keys.replace("k_norm", "v_proj").replace("k_proj", "v_proj");
+        for (tensor, what) in [(keys, "a key of layer 1"), (&values, "a value of layer 1")] {
+            for &cache in plans {
+                // A prompt that is a whole block, one that is none, and several blocks.
+                for (len, guidance) in [(0, 0.0), (8, 0.0), (19, 0.0), (8, 1.0)] {
+                    let mut policy = Policy { cache, guidance, ..policy_of(name) };
+                    policy.unmask = Unmask::LeftToRight;
+                    let run = |kv, threads| {
+                        let engine = scaled(name, tensor, 1e7, kv, threads);
+                        let ids = prompt(&engine, len, 1);
+                        let mut session = engine.session()?;
+                        session.generate(&Request::new(&ids, 12, &policy), &mut |_| Ok(Control::Continue))
+                    };
+                    let case = format!("{name} {tensor} {cache:?}, {len} known, guidance {guidance}");
+                    let messages = [1, 3].map(|threads| run(KvDtype::F16, threads).unwrap_err().to_string());
+                    assert_eq!(messages[0], messages[1], "{case}");
+                    assert!(
+                        messages[0].starts_with("option `kv`: f16 given, but "),
+                        "{case}: {}",
+                        messages[0]
+                    );
+                    assert!(
+                        messages[0].contains(what) && messages[0].contains("--kv f32"),
+                        "{case}: {}",
+                        messages[0]
+                    );
+                    let outcome = run(KvDtype::F32, 1);
+                    assert!(outcome.is_ok(), "{case}: {outcome:?}");
+                }
+            }
+        }
+    }
+}
+
+/// In a batch every sequence has the outcome that it has alone.
+#[test]
+fn what_f16_cannot_hold_is_refused_in_a_batch() {
+    use diffulex::engine::{Limits, Scheduler};
+    let (name, tensor) = ("dream-f32", "model.layers.0.self_attn.v_proj.weight");
+    let engine = scaled(name, tensor, 1e7, KvDtype::F16, 2);
+    let policy = policy_of(name);
+    let texts: [&[TokenId]; 3] = [&[9, 10, 11], &[17], &[12, 13]];
+    let mut scheduler = Scheduler::new(&engine, Limits::for_engine(&engine, 3)).unwrap();
+    let ids = texts.map(|text| scheduler.add(&Request::new(text, 6, &policy)).unwrap());
+    let mut failed = 0;
+    while !scheduler.is_idle() {
+        for finished in scheduler.step(&mut |_, _| Ok(Control::Continue)).unwrap() {
+            let place = ids.iter().position(|id| *id == finished.id).unwrap();
+            let alone = Request::new(texts[place], 6, &policy);
+            let alone =
+                engine.session().unwrap().generate(&alone, &mut |_| Ok(Control::Continue)).unwrap_err();
+            assert_eq!(finished.result.unwrap_err().to_string(), alone.to_string(), "text {place}");
+            assert!(
+                alone.to_string().starts_with("option `kv`: f16 given, but a value of layer 0"),
+                "{alone}"
+            );
+            failed += 1;
+        }
+    }
+    assert_eq!(failed, 3);
+}
+
 /// Places of a block: what the families call a tensor, and where the engine should find it.
 const PLACES: [(&str, &str, &str); 6] = [
     ("mlp.down_proj", "ff_out", "feed-forward output"),

@@ -75,7 +75,17 @@ fn the_callers_wish_wins_over_the_checkpoint() {
     files.generation.do_sample = Some(false);
     let greedy = Engine::builder().load(files, &checkpoint.open(Storage::Read).unwrap()).unwrap();
     let published = Policy::named(greedy.arch().policy).unwrap();
-    assert_eq!(greedy.default_policy().draw.temperature, published.draw.temperature);
+    assert_eq!(greedy.default_policy().draw, published.draw);
+    // One that says to draw and not how, draws at temperature 1.
+    let mut files = ModelFiles::read(&checkpoint).unwrap();
+    files.generation.temperature = None;
+    let drawn = Engine::builder().load(files, &checkpoint.open(Storage::Read).unwrap()).unwrap();
+    assert_eq!(
+        (drawn.default_policy().draw.temperature, drawn.default_policy().draw.filters.top_k),
+        (1.0, 20)
+    );
+    let policy = Overrides { temperature: Some(0.0), ..Overrides::default() }.policy(&drawn).unwrap();
+    assert_eq!(policy.draw.temperature, 0.0);
 }
 
 #[test]

@@ -53,13 +53,16 @@ fn a_downloaded_model_opens_by_its_id() {
 #[test]
 fn the_variables_of_the_hub_name_the_cache() {
     let dir = TempDir::new();
-    for (variable, place) in
-        [("HF_HOME", "hub"), ("XDG_CACHE_HOME", "huggingface/hub"), ("HOME", ".cache/huggingface/hub")]
-    {
+    for (variable, place) in [
+        ("HUGGINGFACE_HUB_CACHE", ""),
+        ("HF_HOME", "hub"),
+        ("XDG_CACHE_HOME", "huggingface/hub"),
+        ("HOME", ".cache/huggingface/hub"),
+    ] {
         let root = dir.file(variable);
         download(&root.join(place), "models--Org--SDAR", "sdar-f32", COMMIT);
         let mut command = command(&["-w", "Org/SDAR", "--info", "--json"]);
-        for other in ["HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"] {
+        for other in ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"] {
             command.env_remove(other);
         }
         command.env(variable, &root);
@@ -108,11 +111,28 @@ fn half_a_download_is_refused() {
     let snapshot = download(dir.path(), "models--Org--Sharded", "sdar-hd128-sharded", COMMIT);
     let blobs = dir.file("models--Org--Sharded/blobs");
     let complete = "is not complete";
+    // What is not read may be half there: files of a broken download, links to nothing, other formats.
     std::fs::write(blobs.join("hash.incomplete"), "half").unwrap();
-    refused(dir.path(), "Org/Sharded", &[complete, "1 files were broken off", "hf download Org/Sharded"]);
-    // With two revisions, the broken file may belong to the other one.
+    for name in
+        ["README.md", "merges.txt", "model.safetensors", "consolidated.safetensors", "tokenizer.model"]
+    {
+        std::os::unix::fs::symlink("../../blobs/nothing", snapshot.join(name)).unwrap();
+    }
+    std::fs::create_dir_all(dir.file(".locks/models--Org--Sharded")).unwrap();
+    std::fs::create_dir_all(dir.file("models--Org--Sharded/.no_exist").join(COMMIT)).unwrap();
+    assert_eq!(open(dir.path(), "Org/Sharded").code, Some(0));
     std::fs::create_dir_all(dir.file("models--Org--Sharded/snapshots/other")).unwrap();
     assert_eq!(open(dir.path(), "Org/Sharded").code, Some(0));
+    // What is read may not.
+    for name in ["generation_config.json", "special_tokens_map.json", "chat_template.jinja"] {
+        let path = snapshot.join(name);
+        let before = std::fs::read_link(&path).ok();
+        let _ = std::fs::remove_file(&path);
+        std::os::unix::fs::symlink("../../blobs/nothing", &path).unwrap();
+        refused(dir.path(), "Org/Sharded", &[complete, &format!("{name} links to nothing")]);
+        std::fs::remove_file(&path).unwrap();
+        before.iter().for_each(|target| std::os::unix::fs::symlink(target, &path).unwrap());
+    }
     let shard = std::fs::read_dir(&snapshot)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())

@@ -303,3 +303,94 @@ fn the_context_can_be_used_to_its_last_position() {
     let larger = run(&[&["--ids", &question][..], &block].concat());
     assert!(larger.code == Some(2) && larger.stderr.contains("in whole blocks"), "{}", larger.stderr);
 }
+
+/// What `--info` says about decoding is what an answer with the same options is decoded with.
+#[test]
+fn info_shows_the_settings_of_a_run() {
+    for name in MODELS {
+        let model = model(name);
+        for options in [
+            &[][..],
+            &["--temperature", "0.5", "--top-k", "7", "--top-p", "0"],
+            &["--stop-id", "3", "--stop-id", "5"],
+            &["--ignore-eos"],
+            &["--threshold", "0.9", "--block", "4"],
+        ] {
+            let with = |more: &[&str]| run(&[&["-w", &model, "--json"], options, more].concat()).json();
+            let (info, answer) = (with(&["--info"]), with(&["--ids", "1,2,3", "--max-tokens", "4"]));
+            assert_eq!(info["decoding"], answer["decoding"], "{name} {options:?}");
+            assert_eq!(info["stop_ids"], answer["decoding"]["stop_ids"], "{name} {options:?}");
+        }
+    }
+}
+
+#[test]
+fn what_an_answer_may_cost_is_said_before() {
+    let dir = TempDir::with_golden("sdar-f32");
+    let ask = |more: &[&str]| {
+        let arguments = ["-w", &dir.argument(), "--ids", "1,2,3", "--max-tokens", "4"];
+        run(&[&arguments[..], more].concat()).stderr
+    };
+    assert!(!ask(&[]).contains("note:"));
+    // Another set of weights, complete, that is not read.
+    let header = std::fs::read(dir.file("model.safetensors")).unwrap();
+    let (header, _) = parts(&header);
+    let header: serde_json::Map<String, Value> = serde_json::from_str(&header).unwrap();
+    let map: serde_json::Map<_, _> = header
+        .keys()
+        .filter(|name| !name.starts_with("__"))
+        .map(|name| (name.clone(), json!("model-1.safetensors")))
+        .collect();
+    dir.write("model.safetensors.index.json", json!({ "weight_map": map }).to_string());
+    assert!(!ask(&[]).contains("note:"), "its shards are not there");
+    dir.write("model-1.safetensors", "");
+    let said = ask(&[]);
+    assert!(
+        said.contains("note: reading ") && said.contains("model.safetensors.index.json beside it"),
+        "{said}"
+    );
+    std::fs::remove_file(dir.file("model.safetensors.index.json")).unwrap();
+    // Nothing that ends a text.
+    dir.write("generation_config.json", r#"{"eos_token_id": []}"#);
+    let said = ask(&[]);
+    assert!(said.starts_with("note: no stop id: "), "{said}");
+    for given in [&["--stop-id", "3"][..], &["--ignore-eos"], &["--quiet"]] {
+        assert!(!ask(given).contains("note:"), "{given:?}");
+    }
+}
+
+/// Names of files are bytes, and need not be a text.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_path_may_be_any_bytes() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let dir = TempDir::with_golden("dream-f32");
+    let odd = TempDir::new();
+    let path = odd.path().join(OsStr::from_bytes(b"\xff m\xe9"));
+    std::fs::rename(dir.path(), &path).unwrap();
+    let answer = |path: &std::path::Path| {
+        let mut command = command(&["--prompt", "Hello", "--max-tokens", "4", "-q", "-w"]);
+        command.arg(path);
+        finish(command).text().to_string()
+    };
+    let expected = answer(&golden("dream-f32"));
+    assert_eq!(answer(&path), expected);
+    assert_eq!(answer(&path.join("model.safetensors")), expected);
+    let quantized = odd.path().join(OsStr::from_bytes(b"\xfe"));
+    let mut quantize =
+        program(env!("CARGO_BIN_EXE_diffulex-quantize"), &["--format", "f16", "--no-check", "-o"]);
+    quantize.arg(&quantized).arg(&path);
+    let output = finish(quantize);
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    answer(&quantized);
+    // The older tokenizer, too.
+    for name in ["tokenizer.json", "tokenizer_config.json"] {
+        std::fs::remove_file(path.join(name)).unwrap();
+    }
+    std::fs::write(path.join("vocab.json"), r#"{"H": 0, "e": 1, "l": 2, "o": 3, "He": 4}"#).unwrap();
+    std::fs::write(path.join("merges.txt"), "#version: 0.2\nH e\n").unwrap();
+    let mut command = command(&["--prompt", "Hello", "--raw", "--max-tokens", "1", "--json", "-w"]);
+    command.arg(&path);
+    assert_eq!(finish(command).json()["prompt_tokens"], 4);
+}

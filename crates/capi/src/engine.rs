@@ -9,7 +9,7 @@ use diffulex::engine::{Engine, EngineBuilder, ModelFiles};
 use diffulex::error::{Error, Result};
 use diffulex::json::Value;
 use diffulex::kernels::{Activations, Level};
-use diffulex::model::{Alignment, Architecture, GenerationConfig};
+use diffulex::model::{Alignment, GenerationConfig};
 use diffulex::quant::{DEFAULT_GROUP, FormatName};
 use diffulex::weights::{SafeTensors, Storage};
 use std::ffi::{CString, c_char, c_void};
@@ -228,15 +228,16 @@ unsafe fn files(files: *const Files) -> Outcome<(ModelFiles, SafeTensors)> {
     let weights = bytes("diffulex_files.weights", files.weights, files.weights_len)?;
     let weights = weights.ok_or_else(|| absent("diffulex_files.weights"))?;
     let generation = match generation {
-        Some(json) => {
-            GenerationConfig::from_json("generation_config", &Value::parse("generation_config", json)?)?
-        }
+        Some(json) => GenerationConfig::from_json(
+            "generation_config",
+            &Value::parse_python("generation_config", json)?,
+        )?,
         None => GenerationConfig::default(),
     };
-    let arch = Architecture::from_config("config", &Value::parse("config", config)?)?;
+    let read = ModelFiles::from_json("config", Value::parse_python("config", config)?, generation)?;
     let weights =
         if files.borrow == 0 { Bytes::copy_aligned(weights) } else { Bytes::new(Borrowed(weights)) };
-    Ok((ModelFiles { arch, generation }, SafeTensors::from_bytes("weights", &weights)?))
+    Ok((read, SafeTensors::from_bytes("weights", &weights)?))
 }
 
 /// Opens a checkpoint in memory.

@@ -7,6 +7,7 @@ use diffulex::cache::Attention;
 use diffulex::engine::options::{DecodeOption, Kind, OPTIONS};
 use diffulex::engine::{Engine, Overrides};
 use diffulex::sampler::{FilterOrder, Floor, Pace, Policy, Steps, Unmask};
+use diffulex::tensor::TokenId;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -132,8 +133,8 @@ impl<'de> Deserialize<'de> for DecodingArgs {
     }
 }
 
-/// Every setting in force, as JSON.
-pub fn describe(policy: &Policy, engine: &Engine) -> Value {
+/// Every setting in force, as JSON; `stop_ids` are those that end a text.
+pub fn describe(policy: &Policy, stop_ids: &[TokenId], engine: &Engine) -> Value {
     let Policy { schedule, draw, score, unmask, cache, guidance, editing, .. } = policy;
     let steps = match schedule.steps {
         Steps::PerPosition => json!("one for each position of a block"),
@@ -163,7 +164,7 @@ pub fn describe(policy: &Policy, engine: &Engine) -> Value {
         "editing": editing.map(|editing| json!({ "threshold": editing.tau, "passes": editing.passes })),
         "cache": cache.name(),
         "cfg": decimal(*guidance),
-        "stop_ids": engine.stop(),
+        "stop_ids": stop_ids,
         "mask_id": engine.mask().ok(),
     })
 }

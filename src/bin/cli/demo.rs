@@ -9,7 +9,7 @@ use diffulex::text::chat::ChatTemplate;
 use diffulex::text::hf::HfTokenizer;
 use diffulex::text_model::open::Parts;
 use diffulex::weights::SafeTensors;
-use diffulex::{Architecture, Model, Result};
+use diffulex::{Model, Result};
 
 /// What may be asked. The first one is, if nobody asks anything.
 pub const SUGGESTIONS: [&str; 3] =
@@ -43,10 +43,9 @@ pub fn open(model: &ModelArgs, machine: &MachineArgs) -> Result<Model> {
     let template = config.get("chat_template").and_then(Value::as_str);
     let template = template.map(|text| ChatTemplate::from_source(ORIGIN, text, Vec::new())).transpose()?;
     let generation = GenerationConfig::from_json(ORIGIN, &Value::parse(ORIGIN, GENERATION_CONFIG)?)?;
-    let arch = Architecture::from_config(ORIGIN, &Value::parse(ORIGIN, CONFIG)?)?;
     let source = SafeTensors::from_bytes(ORIGIN, &Bytes::new(WEIGHTS))?;
     let parts = Parts {
-        files: ModelFiles { arch, generation },
+        files: ModelFiles::from_json(ORIGIN, Value::parse(ORIGIN, CONFIG)?, generation)?,
         tokenizer: Some(HfTokenizer::from_bytes(ORIGIN, TOKENIZER)?),
         template,
         tokenizer_config: Some(config),

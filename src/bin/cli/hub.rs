@@ -36,21 +36,62 @@ pub fn resolve(name: &Path) -> Result<Cow<'_, Path>> {
         .map(Cow::Owned)
 }
 
-/// The cache directory that the environment names; `None` without a home directory.
+/// The cache directory that the environment names, by the variables that huggingface_hub reads; `None` without a home directory.
 fn cache(variable: impl Fn(&str) -> Option<OsString>, home: Option<PathBuf>) -> Option<PathBuf> {
     let directory = |name| {
-        let path = PathBuf::from(variable(name).filter(|value| !value.is_empty())?);
+        let value = variable(name).filter(|value| !value.is_empty())?;
         // As a shell would have done it.
+        let path = PathBuf::from(expanded(&value, &variable).map_or(value, OsString::from));
         match (path.strip_prefix("~"), &home) {
             (Ok(rest), Some(home)) => Some(home.join(rest)),
             _ => Some(path),
         }
     };
     directory("HF_HUB_CACHE")
+        .or_else(|| directory("HUGGINGFACE_HUB_CACHE"))
         .or_else(|| Some(directory("HF_HOME")?.join("hub")))
         .or_else(|| Some(directory("XDG_CACHE_HOME")?.join("huggingface/hub")))
         .or_else(|| Some(home.as_ref()?.join(".cache/huggingface/hub")))
 }
+
+/// `text` with the values of the variables that it names as `$NAME` or `${NAME}`; what is not set stays as it is. `None` if
+/// there is nothing to replace.
+fn expanded(text: &OsString, variable: impl Fn(&str) -> Option<OsString>) -> Option<String> {
+    let mut rest = text.to_str().filter(|text| text.contains('$'))?;
+    let mut out = String::new();
+    while let Some((before, after)) = rest.split_once('$') {
+        out += before;
+        let inner = after.strip_prefix('{');
+        let name = inner.unwrap_or(after);
+        let end = name.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(name.len());
+        let (name, behind) = name.split_at(end);
+        let behind = if inner.is_some() { behind.strip_prefix('}') } else { Some(behind) };
+        match (behind, variable(name).as_ref().and_then(|value| value.to_str())) {
+            (Some(behind), Some(value)) if !name.is_empty() => {
+                out += value;
+                rest = behind;
+            }
+            _ => {
+                out.push('$');
+                rest = after;
+            }
+        }
+    }
+    Some(out + rest)
+}
+
+/// The small files of a snapshot that are read. What else a repository holds may be missing.
+const READ: [&str; 6] = [
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+];
+
+/// The tokenizer of a snapshot without tokenizer.json.
+const OLDER_TOKENIZER: [&str; 2] = ["vocab.json", "merges.txt"];
 
 /// A hub id with its revision.
 #[derive(Debug, PartialEq)]
@@ -101,32 +142,13 @@ impl<'a> Id<'a> {
             return Err(self.missing(&(what + ")")));
         }
         let snapshot = snapshots.join(commit);
-        match self.flaw(&snapshot, &model, commits.len() == 1) {
+        match flaw(&snapshot) {
             None => Ok(snapshot),
             Some(flaw) => {
                 Err(self
                     .missing(&format!("the download into {} is not complete: {flaw}", snapshot.display())))
             }
         }
-    }
-
-    /// What shows that a snapshot is not complete. `only`: whether it is the only one of the model.
-    fn flaw(&self, snapshot: &Path, model: &Path, only: bool) -> Option<String> {
-        let files = names(snapshot);
-        if let Some(file) = files.iter().find(|file| !snapshot.join(file).exists()) {
-            return Some(format!("{file} links to nothing"));
-        }
-        if !files.iter().any(|file| file == "config.json") {
-            return Some("no config.json".to_owned());
-        }
-        match Checkpoint::locate(snapshot).and_then(|files| files.missing_shards()) {
-            Err(error) => return Some(error.to_string()),
-            Ok(missing) if !missing.is_empty() => return Some(format!("{} missing", missing.join(", "))),
-            Ok(_) => {}
-        }
-        // A broken download of a model with several revisions may be that of another one.
-        let broken = names(&model.join("blobs")).iter().filter(|file| file.ends_with(".incomplete")).count();
-        (only && broken > 0).then(|| format!("{broken} files were broken off (*.incomplete)"))
     }
 
     fn path(&self) -> String {
@@ -139,6 +161,34 @@ impl<'a> Id<'a> {
         let arguments = format!("download {}{revision}", self.path());
         let advice = format!("to download it: `hf {arguments}` (older: `huggingface-cli {arguments}`)");
         Error::format(self.path(), format!("{what}; {advice}"))
+    }
+}
+
+/// What shows that a snapshot is not complete. Files that a broken download left in `blobs` do not, nor do links to nothing where
+/// nothing is read.
+fn flaw(snapshot: &Path) -> Option<String> {
+    let files = names(snapshot);
+    let older: &[&str] =
+        if files.iter().any(|file| file == "tokenizer.json") { &[] } else { &OLDER_TOKENIZER };
+    let is_read = |file: &str| READ.contains(&file) || older.contains(&file);
+    let dangling =
+        |file: &String| (!snapshot.join(file).exists()).then(|| format!("{file} links to nothing"));
+    if let Some(flaw) = files.iter().filter(|file| is_read(file)).find_map(dangling) {
+        return Some(flaw);
+    }
+    if !files.iter().any(|file| file == "config.json") {
+        return Some("no config.json".to_owned());
+    }
+    match Checkpoint::locate(snapshot).and_then(|files| files.missing_shards()) {
+        Err(error) => {
+            let weights = files.iter().filter(|file| file.ends_with(".safetensors"));
+            weights.into_iter().find_map(dangling).or_else(|| Some(error.to_string()))
+        }
+        Ok(missing) if !missing.is_empty() => {
+            let links = files.iter().filter(|file| missing.contains(file)).find_map(dangling);
+            links.or_else(|| Some(format!("{} missing", missing.join(", "))))
+        }
+        Ok(_) => None,
     }
 }
 
@@ -162,13 +212,23 @@ mod tests {
 
     #[test]
     fn the_environment_says_where_the_cache_is() {
-        let all = [("HF_HUB_CACHE", "/a"), ("HF_HOME", "/b"), ("XDG_CACHE_HOME", "/c")];
+        let all = [
+            ("HF_HUB_CACHE", "/a"),
+            ("HUGGINGFACE_HUB_CACHE", "/o"),
+            ("HF_HOME", "/b"),
+            ("XDG_CACHE_HOME", "/c"),
+        ];
         for (variables, expected) in [
             (&all[..], "/a"),
-            (&all[1..], "/b/hub"),
-            (&all[2..], "/c/huggingface/hub"),
+            (&all[1..], "/o"),
+            (&all[2..], "/b/hub"),
+            (&all[3..], "/c/huggingface/hub"),
             (&[], "/h/.cache/huggingface/hub"),
             (&[("HF_HUB_CACHE", ""), ("HF_HOME", "~/b")], "/h/b/hub"),
+            (&[("HUGGINGFACE_HUB_CACHE", "~/o")], "/h/o"),
+            (&[("HF_HUB_CACHE", "$D/x"), ("D", "/d")], "/d/x"),
+            (&[("HF_HOME", "${D}e/$$D$"), ("D", "/d")], "/de/$/d$/hub"),
+            (&[("HF_HUB_CACHE", "/$UNSET/${D"), ("D", "/d")], "/$UNSET/${D"),
         ] {
             assert_eq!(found(variables, Some("/h")), Some(PathBuf::from(expected)), "{variables:?}");
         }

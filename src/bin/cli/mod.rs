@@ -20,15 +20,17 @@ mod model;
 mod output;
 pub mod presets;
 mod progress;
+mod safe;
 mod version;
 pub mod work;
 
 pub use complete::{parse, parse_from};
 pub use idle::{Idle, unknown};
 pub use interrupt::{catch_interrupt, interrupted, parting, release_interrupt};
-pub use model::{CpuArgs, FILES_OF_WEIGHTS, MachineArgs, ModelArgs, kv};
+pub use model::{CpuArgs, FILES_OF_WEIGHTS, MachineArgs, ModelArgs, kv, passed_over};
 pub use output::{Claim, OutputDirectory, replace, replaceable};
 pub use progress::Progress;
+pub use safe::safe;
 pub use version::{long_version, version};
 
 pub use diffulex::quant::{DEFAULT_GROUP, FormatName, group};
@@ -88,7 +90,7 @@ pub fn readable(bytes: u64) -> String {
     }
 }
 
-/// Writes a line to stderr, for people.
+/// Writes a line to stderr, for people: names of files and tensors in it are shown, and not obeyed by the terminal.
 pub fn note(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(std::io::stderr(), "{}", safe(text));
 }

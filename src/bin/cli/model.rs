@@ -13,7 +13,7 @@ use diffulex::quant::{DEFAULT_GROUP, FormatName};
 use diffulex::tensor::TokenId;
 use diffulex::text_model::Model;
 use diffulex::text_model::open::Parts;
-use diffulex::weights::{Checkpoint, InUse, Storage, Stored, TensorSource};
+use diffulex::weights::{Checkpoint, InUse, Storage, Stored, TensorSource, Weights};
 use std::path::{Path, PathBuf};
 
 /// What says something about files, where there are none: the demo model is part of the program.
@@ -129,6 +129,12 @@ pub struct ModelArgs {
     pub quantize: Option<FormatName>,
 }
 
+/// Says that a checkpoint has two sets of weights, and which one is read.
+pub fn passed_over(files: &Checkpoint) -> Option<String> {
+    let (index, Weights::File(read)) = (files.passed_over.as_ref()?, &files.weights) else { return None };
+    Some(format!("note: reading {}; {} beside it is not read", read.display(), index.display()))
+}
+
 impl ModelArgs {
     /// The files of the checkpoint at `path` (or with this hub id), with those replaced that have an option of their own.
     ///
@@ -158,7 +164,7 @@ impl ModelArgs {
         self.open_with(path, self.builder(machine)?, !machine.no_memory_check).map(|(model, _)| model)
     }
 
-    /// Opens the checkpoint at `path` with the settings of `builder`; with it comes what the user should know, if there is something.
+    /// Opens the checkpoint at `path` with the settings of `builder`; with it comes what the user should know.
     /// `check_memory`: refuse a model that does not fit into memory before anything of it is read.
     ///
     /// # Errors
@@ -168,19 +174,25 @@ impl ModelArgs {
         path: &Path,
         builder: EngineBuilder,
         check_memory: bool,
-    ) -> Result<(Model, Option<String>)> {
+    ) -> Result<(Model, Vec<String>)> {
         let files = self.locate(path)?;
         let parts = Parts::read(&files)?;
         let in_use = if self.no_mmap { InUse::default() } else { InUse::hold(&files)? };
         let mapped = files.open(Storage::Map);
-        let note = match &mapped {
+        let mut notes: Vec<_> = passed_over(&files).into_iter().collect();
+        notes.extend(match &mapped {
             Ok(source) if check_memory => self.check_memory(&builder, parts.arch(), source)?,
             _ => None,
+        });
+        // What could not be mapped is read already.
+        let source = match mapped {
+            Ok(source) if !(self.no_mmap && source.is_mapped()) => source,
+            _ if self.no_mmap => files.open(Storage::Read)?,
+            outcome => outcome?,
         };
-        let source = if self.no_mmap { files.open(Storage::Read)? } else { mapped? };
         let model = parts.load(&path.display().to_string(), builder, &source)?;
         in_use.check()?;
-        Ok((Model { in_use, ..model }, note))
+        Ok((Model { in_use, ..model }, notes))
     }
 
     /// Whether the model fits into memory, judged by what its files declare; a note if it hardly does.

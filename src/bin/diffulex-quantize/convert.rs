@@ -8,7 +8,9 @@ use diffulex::model::{Planned, Recipe, Slot};
 use diffulex::quant::{Format, Loss, Matrix};
 use diffulex::tensor::TensorView;
 use diffulex::weights::writer::{TensorSpec, padding, write_checkpoint};
-use diffulex::weights::{Checkpoint, QUANT_KEY, Storage, StoredQuant, TensorSource, quant_metadata};
+use diffulex::weights::{
+    Checkpoint, QUANT_KEY, SafeTensors, Storage, StoredQuant, TensorSource, quant_metadata,
+};
 use diffulex::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::HashMap;
@@ -75,6 +77,8 @@ pub(crate) fn matrix(source: &dyn TensorSource, name: &str) -> Result<Matrix> {
 /// Encodes one tensor after the other.
 struct Encoder<'a> {
     files: &'a Checkpoint,
+    /// The source where it cannot be mapped: all of it is in memory then.
+    read: Option<SafeTensors>,
     planned: HashMap<&'a str, &'a Planned>,
     exec: Threads,
     written: Vec<Written>,
@@ -88,9 +92,11 @@ impl Encoder<'_> {
             return Err(Error::io(self.files.directory(), source));
         }
         let planned = self.planned[spec.name.as_str()];
-        // Mapped anew for every tensor: the pages of the one before are given back.
-        let source = self.files.open(Storage::Map)?;
-        let matrix = matrix(&source, &spec.name)?;
+        let matrix = match &self.read {
+            Some(source) => matrix(source, &spec.name)?,
+            // Mapped anew for every tensor: the pages of the one before are given back.
+            None => matrix(&self.files.open(Storage::Map)?, &spec.name)?,
+        };
         let loss = matrix.encode_into(&spec.name, planned.to, out, &self.exec)?;
         let bytes = [matrix.bytes() as u64, out.len() as u64];
         self.progress.inc(bytes[0]);
@@ -111,7 +117,8 @@ fn progress(total: u64) -> ProgressBar {
 pub(crate) fn convert(files: &Checkpoint, dir: &Path, recipe: &Recipe, threads: usize) -> Result<Conversion> {
     let start = Instant::now();
     let arch = ModelFiles::read(files)?.arch;
-    let plan = recipe.plan(&arch, &files.open(Storage::Map)?)?;
+    let source = files.open(Storage::Map)?;
+    let plan = recipe.plan(&arch, &source)?;
     let (specs, metadata) = layout(&plan)?;
     let companions = companions(files.directory())?;
     let size = |path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
@@ -122,6 +129,7 @@ pub(crate) fn convert(files: &Checkpoint, dir: &Path, recipe: &Recipe, threads: 
     let total: usize = plan.iter().map(|p| p.slot.elements() * p.from.bytes(1, 1).unwrap_or(1)).sum();
     let mut encoder = Encoder {
         files,
+        read: (!source.is_mapped()).then_some(source),
         planned: plan.iter().map(|planned| (planned.slot.name.as_str(), planned)).collect(),
         exec: Threads::new(threads),
         written: Vec::new(),

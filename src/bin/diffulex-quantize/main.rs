@@ -31,6 +31,7 @@ fn run(args: &Args) -> Result<ExitCode> {
     args.machine.level()?;
     cli::catch_interrupt();
     let files = Checkpoint::locate(&cli::hub::resolve(&args.source)?)?;
+    cli::passed_over(&files).iter().for_each(|note| cli::note(note));
     let conversion = match args.format {
         Some(format) => {
             let recipe = args.recipe(format)?;

@@ -109,6 +109,6 @@ impl Findings {
                 text += &format!("missing {what}: {} ({listed}{rest})\n", names.len());
             }
         }
-        text
+        cli::safe(&text).into_owned()
     }
 }

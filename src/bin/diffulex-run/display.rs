@@ -1,7 +1,7 @@
 //! How an answer is shown while it is decoded. [`Plain`] prints text as it becomes final, [`Live`] the masks after it, too.
 
 use crate::args::OutputArgs;
-use crate::canvas::{self, Live, Region, Span};
+use crate::canvas::{Live, Region, Span};
 use crate::cli;
 use crate::cli::demo;
 use crate::progress::WithProgress;
@@ -82,7 +82,7 @@ pub(crate) struct Plain {
 
 impl Plain {
     fn print(&self, text: &str) -> Result<bool> {
-        let text = if self.terminal { canvas::safe(text) } else { Cow::Borrowed(text) };
+        let text = if self.terminal { cli::safe(text) } else { Cow::Borrowed(text) };
         cli::print(&text)
     }
 }

@@ -1,27 +1,32 @@
 //! `--info`: what a model is and what it needs.
 
-use crate::cli::decoding;
+use crate::answer;
+use crate::args::Cli;
+use crate::cli::{self, decoding};
 use diffulex::cache::{Attention, KvDtype};
-use diffulex::{Model, Policy};
+use diffulex::text_model::Setup;
+use diffulex::{Model, Result};
 use serde_json::{Value, json};
 
-/// The description, for people or as JSON; `policy` is how it would decode.
-pub(crate) fn render(model: &Model, policy: &Policy, as_json: bool) -> String {
-    let info = describe(model, policy);
-    if as_json {
-        return format!("{info:#}\n");
-    }
-    text(&info)
+/// The description, for people or as JSON.
+///
+/// # Errors
+/// If the options of an answer do not fit the model.
+pub(crate) fn render(args: &Cli, model: &Model) -> Result<String> {
+    let policy = args.decoding.overrides.policy(&model.engine)?;
+    let setup = answer::setup(&args.length, policy, model)?;
+    let info = describe(args, model, &setup);
+    Ok(if args.output.json { format!("{info:#}\n") } else { text(&info) })
 }
 
 /// A JSON object for people.
 pub(crate) fn text(value: &Value) -> String {
     let mut text = String::new();
     lines(value, 0, &mut text);
-    text
+    cli::safe(&text).into_owned()
 }
 
-fn describe(model: &Model, policy: &Policy) -> Value {
+fn describe(args: &Cli, model: &Model, setup: &Setup) -> Value {
     let engine = &model.engine;
     let (arch, weights) = (engine.arch(), engine.model());
     let dims = arch.dims;
@@ -48,11 +53,12 @@ fn describe(model: &Model, policy: &Policy) -> Value {
         "context": engine.context(),
         "kv": engine.kv().name(),
         "mask_id": engine.mask().ok(),
-        "stop_ids": engine.stop(),
+        "stop_ids": setup.stop_ids,
+        "stop_ids_from": if setup.stop_ids == engine.stop() { engine.stop_origin() } else { "given" },
         "tokenizer": model.tokenizer.is_some(),
         "chat_template": model.template.is_some(),
-        "strategy": arch.policy,
-        "decoding": decoding::describe(policy, engine),
+        "strategy": args.decoding.overrides.strategy.as_deref().unwrap_or(arch.policy),
+        "decoding": decoding::describe(&setup.policy, &setup.stop_ids, engine),
         "level": engine.kernels().level().name(),
         "activations": engine.kernels().activations().name(),
         "cpu": diffulex::kernels::Cpu::detect().to_string(),

@@ -29,6 +29,10 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use trace::Trace;
 
+/// What is said before tokens are spent on answers that cannot end.
+const NO_STOP: &str = "note: no stop id: neither generation_config.json nor config.json names eos_token_id, so every answer runs to \
+                       --max-tokens; --stop-id names one";
+
 fn main() -> ExitCode {
     let args = cli::parse::<Cli>(args::IDLE);
     cli::run(|| run(&args))
@@ -49,18 +53,20 @@ fn run(args: &Cli) -> Result<ExitCode> {
     let batch = args.batch.prepare()?;
     let trace = args.output.trace.as_deref().map(Trace::create).transpose()?;
     let start = Instant::now();
-    let (model, note) = match open(args) {
+    let (model, notes) = match open(args) {
         Err(error) if args.output.info => return broken::report(args, error),
         outcome => outcome?,
     };
     let open_time = start.elapsed();
     if args.output.info {
-        let policy = args.decoding.overrides.policy(&model.engine)?;
-        cli::print(&info::render(&model, &policy, args.output.json))?;
+        cli::print(&info::render(args, &model)?)?;
         return Ok(ExitCode::SUCCESS);
     }
-    if let Some(note) = note.as_ref().filter(|_| !args.output.quiet && !args.output.json) {
-        cli::note(note);
+    if !args.output.quiet && !args.output.json {
+        notes.iter().for_each(|note| cli::note(note));
+        if model.engine.stop().is_empty() && args.length.stop_id.is_empty() && !args.length.ignore_eos {
+            cli::note(NO_STOP);
+        }
     }
     let outcome = match batch {
         Some(batch) => batch.run(args, &model),
@@ -72,8 +78,10 @@ fn run(args: &Cli) -> Result<ExitCode> {
 }
 
 /// The model that the options name, and what the user should know about it.
-fn open(args: &Cli) -> Result<(Model, Option<String>)> {
-    let Some(path) = &args.model.weights else { return Ok((demo::open(&args.model, &args.machine)?, None)) };
+fn open(args: &Cli) -> Result<(Model, Vec<String>)> {
+    let Some(path) = &args.model.weights else {
+        return Ok((demo::open(&args.model, &args.machine)?, Vec::new()));
+    };
     let verb = if args.model.quantize.is_some() { "quantizing" } else { "opening" };
     let words = format!("{verb} {}", path.display());
     let progress = Progress::start(words.as_str(), args.output.quiet);
@@ -98,14 +106,14 @@ fn once(args: &Cli, model: &Model, open_time: Duration, mut trace: Option<Trace>
         None => answer::answer(&mut session, model, &setup, &prompt, &mut *display)?,
         Some(trace) => answer::answer(&mut session, model, &setup, &prompt, &mut trace.watch(&mut *display))?,
     };
-    let json = report::json(&answer, model, &prompt, open_time);
+    let json = report::json(&answer, model, &setup, &prompt, open_time);
     if let Some(trace) = trace {
         trace.finish(model, &setup, &prompt, &answer, &json)?;
     }
     if args.output.json {
         cli::print(&format!("{json:#}\n"))?;
     } else if !args.output.quiet {
-        report::summary(&answer, model, &prompt, open_time, args.output.verbose);
+        report::summary(&answer, model, &setup, &prompt, open_time, args.output.verbose);
     }
     Ok(if cli::interrupted() { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS })
 }

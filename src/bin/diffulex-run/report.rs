@@ -2,7 +2,7 @@
 
 use crate::cli::{self, decoding};
 use diffulex::Model;
-use diffulex::text_model::{Answer, Prompt};
+use diffulex::text_model::{Answer, Prompt, Setup};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -21,7 +21,14 @@ pub(crate) fn seconds(duration: Duration) -> f64 {
 }
 
 /// Prints the summary for people.
-pub(crate) fn summary(answer: &Answer, model: &Model, prompt: &Prompt, open: Duration, verbose: bool) {
+pub(crate) fn summary(
+    answer: &Answer,
+    model: &Model,
+    setup: &Setup,
+    prompt: &Prompt,
+    open: Duration,
+    verbose: bool,
+) {
     let Answer { generation, policy, .. } = answer;
     let timings = generation.timings;
     let approximate = if generation.cache.is_approximate() { " (approximate)" } else { " (exact)" };
@@ -47,12 +54,12 @@ pub(crate) fn summary(answer: &Answer, model: &Model, prompt: &Prompt, open: Dur
         model.engine.threads(),
     ));
     if verbose {
-        cli::note(&format!("decoding: {:#}", decoding::describe(policy, &model.engine)));
+        cli::note(&format!("decoding: {:#}", decoding::describe(policy, &setup.stop_ids, &model.engine)));
     }
 }
 
 /// The same for programs.
-pub(crate) fn json(answer: &Answer, model: &Model, prompt: &Prompt, open: Duration) -> Value {
+pub(crate) fn json(answer: &Answer, model: &Model, setup: &Setup, prompt: &Prompt, open: Duration) -> Value {
     let Answer { generation, policy, .. } = answer;
     let ids = |run: &std::ops::Range<usize>| json!(generation.canvas[run.clone()]);
     json!({
@@ -77,6 +84,6 @@ pub(crate) fn json(answer: &Answer, model: &Model, prompt: &Prompt, open: Durati
                    "kv": model.engine.kv().name() },
         "kernels": kernels(model),
         "threads": model.engine.threads(),
-        "decoding": decoding::describe(policy, &model.engine),
+        "decoding": decoding::describe(policy, &setup.stop_ids, &model.engine),
     })
 }

@@ -55,7 +55,7 @@ fn a_policy_as_text_says_the_same_as_overrides() {
 /// A value that is out of range of each option with a range, and a sampler that uses the option.
 const OUTSIDE: [(&str, &str, &str); 14] = [
     ("temperature", "101", "sdar-static"),
-    ("top-p", "0", "sdar-static"),
+    ("top-p", "1.5", "sdar-static"),
     ("repetition-penalty", "0", "sdar-static"),
     ("steps", "0", "sdar-static"),
     ("steps-per-block", "0", "sdar-static"),

@@ -138,7 +138,8 @@ pub(super) fn llada(config: &Config<'_>) -> Result<Architecture> {
         attention: Attention::Bidirectional,
         commit: CommitRule::AsDenoised,
         alignment: Alignment::Own,
-        tokens: special(config, dims.vocab)?,
+        // The rows of the embedding from vocab_size on are padding.
+        tokens: special(config, config.size("vocab_size", MAX_VOCAB)?)?,
         policy: "llada-low-confidence",
         names: &LLADA,
         dims,

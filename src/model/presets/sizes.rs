@@ -49,10 +49,8 @@ pub(super) fn norm_eps(config: &Config<'_>) -> Result<f32> {
     Ok(config.real("rms_norm_eps", 1e-20..=1.0)? as f32)
 }
 
+/// The ids that inference needs. Files fill others, such as `pad_token_id`, with whatever comes.
 pub(super) fn special(config: &Config<'_>, vocab: usize) -> Result<Special> {
-    // Inference uses neither, but an impossible id means that the file is damaged or belongs to another vocabulary.
-    for key in ["pad_token_id", "bos_token_id"] {
-        config.token(key, vocab)?;
-    }
-    Ok(Special { mask: config.token("mask_token_id", vocab)?, eos: config.tokens("eos_token_id", vocab)? })
+    let mask = config.token("mask_token_id", vocab)?;
+    Ok(Special { mask, eos: config.stop_ids("eos_token_id", vocab)?.unwrap_or_default() })
 }

@@ -27,7 +27,10 @@ fn score_of(p: &[f64], score: Score, token: usize) -> f64 {
 /// `p`, restricted to what `filters` keep.
 fn filtered(filters: &Filters, row: &[f32], temperature: f32) -> Vec<f64> {
     let mut p = vec![0.0; row.len()];
-    filters.apply(row, 1.0 / temperature).iter().for_each(|k| p[k.token as usize] = k.probability);
+    filters
+        .apply(row, (1.0 / temperature).min(f32::MAX))
+        .iter()
+        .for_each(|k| p[k.token as usize] = k.probability);
     p
 }
 
@@ -51,6 +54,35 @@ fn temperature_0_takes_the_first_maximum_and_no_random_number() {
     }
 }
 
+/// Far below the distances of logits only the maxima are drawn, each as often as the others, and only one by its name is sure.
+#[test]
+fn small_temperatures_draw_the_maxima() {
+    let mut row = logits(2500, Kind::Smooth, 1, 5);
+    (row[700], row[2100], row[1]) = (9.5, 9.5, f32::NEG_INFINITY);
+    for kernels in all_kernels() {
+        for temperature in [1e-4, 1e-5, 1e-6, 1e-20, 1e-40, 1e-45] {
+            for kind in [DrawKind::Multinomial, DrawKind::Gumbel] {
+                for filters in [Filters::OFF, Filters { top_p: 0.9, ..Filters::OFF }] {
+                    let draw = Draw { temperature, kind, filters, basis: Basis::Tempered, ..DRAW };
+                    draw.validate().unwrap();
+                    let mut counts = [0; 2];
+                    for seed in 0..40 {
+                        let mut stream = Rng::new(seed).stream(2, 3);
+                        let drawn = draw.draw(&kernels, &row, Score::Probability, &mut stream).unwrap();
+                        assert_eq!(drawn.score, 0.5, "{draw:?}");
+                        counts[[700, 2100].iter().position(|&t| t == drawn.token).expect("a maximum")] += 1;
+                    }
+                    // Gumbel noise of less than the last bit of a logit changes none, as in LLaDA: the first maximum wins.
+                    let noiseless = kind == DrawKind::Gumbel && filters.is_off() && temperature < 1e-18;
+                    let expected =
+                        if noiseless { counts == [40, 0] } else { counts[0] >= 8 && counts[1] >= 8 };
+                    assert!(expected, "{counts:?} {draw:?}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn scores_are_those_of_the_distribution_that_the_basis_names() {
     let filters = Filters { top_k: 40, top_p: 0.8, order: FilterOrder::TopKThenTopP };
@@ -59,7 +91,8 @@ fn scores_are_those_of_the_distribution_that_the_basis_names() {
             for kind in [Kind::Smooth, Kind::Tied, Kind::Flat] {
                 let mut row = logits(vocab, kind, 2, seed);
                 row[vocab / 2] = 0.5;
-                for temperature in [0.0, 0.7, 2.0] {
+                // The smallest is subnormal, and so is not its inverse.
+                for temperature in [0.0, 0.7, 2.0, 1e-3, 1e-5, 1e-8, 1e-30, 1e-45] {
                     for basis in BASES {
                         check_scores(&kernels, &row, &Draw { temperature, basis, filters, ..DRAW });
                     }

@@ -41,7 +41,7 @@ pub(crate) async fn props(State(server): State<Arc<Server>>) -> Result<Json<Valu
         "version": env!("CARGO_PKG_VERSION"), "context": engine.context(), "parallel": config.parallel,
         "waiting": server.queue.waiting(), "threads": engine.threads(), "kv": engine.kv().name(),
         "weights": engine.model().weight_format().to_string(), "chat": server.model.template.is_some(),
-        "decoding": decoding::describe(&policy, engine),
+        "decoding": decoding::describe(&policy, engine.stop(), engine),
     })))
 }
 

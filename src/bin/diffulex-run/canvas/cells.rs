@@ -1,29 +1,11 @@
 //! Text as terminal cells: what a character may do to the cursor, and how many columns it takes.
 
-use std::borrow::Cow;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Columns between tab stops.
 const TAB: usize = 8;
 /// Asks for the coloured, wide form of the character before it.
 const EMOJI_FORM: char = '\u{fe0f}';
-
-/// `text` without anything that a terminal would obey: a model must not be able to move the cursor. Newlines and tabs stay;
-/// carriage returns, which come before newlines, go; other control characters become a picture of themselves.
-pub(crate) fn safe(text: &str) -> Cow<'_, str> {
-    let harmless = |c: char| c == '\n' || c == '\t' || !c.is_control();
-    if text.chars().all(harmless) {
-        return Cow::Borrowed(text);
-    }
-    let picture = |c: char| match c {
-        '\x7f' => '\u{2421}',
-        '\0'..='\x1f' => char::from_u32(0x2400 + u32::from(c)).unwrap_or('\u{fffd}'),
-        _ => '\u{fffd}',
-    };
-    Cow::Owned(
-        text.chars().filter(|&c| c != '\r').map(|c| if harmless(c) { c } else { picture(c) }).collect(),
-    )
-}
 
 /// The characters of a text that share a cell (a base and the marks on it), with the columns they take. A newline and a tab are
 /// cells of their own, without a width.
@@ -71,14 +53,6 @@ pub(crate) fn tab_stop(column: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn nothing_reaches_the_terminal_that_it_would_obey() {
-        assert!(matches!(safe("plain\ttext\n語🙂"), Cow::Borrowed(_)), "not copied");
-        assert_eq!(safe("\x1b[2Ja\r\nb\x07\x7f\u{9b}5A"), "\u{241b}[2Ja\nb\u{2407}\u{2421}\u{fffd}5A");
-        let all: String = (0..=0x10ffff).filter_map(char::from_u32).collect();
-        assert!(safe(&all).chars().all(|c| c == '\n' || c == '\t' || !c.is_control()), "every character");
-    }
 
     #[test]
     fn cells_have_the_columns_that_terminals_give_them() {

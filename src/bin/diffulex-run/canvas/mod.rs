@@ -7,7 +7,6 @@ mod screen;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use cells::safe;
 pub(crate) use region::{Region, Span};
 
 use crate::cli;

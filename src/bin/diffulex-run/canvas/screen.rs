@@ -6,7 +6,8 @@
 //! that keep the column, and draws the live region in rows that never wrap. So no frame needs to know where on the screen it
 //! is, and after a resize or an abrupt end nothing but the live region is in the wrong place.
 
-use super::cells::{cells, column_after, printed_as, safe, tab_stop};
+use super::cells::{cells, column_after, printed_as, tab_stop};
+use crate::cli::safe;
 
 /// Terminals that know it show a frame as a whole; the others ignore it.
 const BEGIN: &str = "\x1b[?2026h";

@@ -322,8 +322,9 @@ impl<'a> Chat<'a> {
             "canvas": format!("{:?}", self.output.canvas).to_lowercase(),
             "context": self.model.engine.context(),
         });
+        let Setup { policy, stop_ids, .. } = &self.setup;
         if let (Some(all), Value::Object(decoding)) =
-            (all.as_object_mut(), decoding::describe(&self.setup.policy, &self.model.engine))
+            (all.as_object_mut(), decoding::describe(policy, stop_ids, &self.model.engine))
         {
             all.extend(decoding);
         }

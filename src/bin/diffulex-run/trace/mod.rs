@@ -153,7 +153,7 @@ fn head(model: &Model, setup: &Setup, prompt: &Prompt, answer: &Answer, words: &
         },
         "level": engine.kernels().level().name(),
         "seed": setup.seed,
-        "decoding": decoding::describe(&answer.policy, engine),
+        "decoding": decoding::describe(&answer.policy, &setup.stop_ids, engine),
         "prompt": { "ids": prompt.ids, "texts": texts, "text": text },
         "length": generation.canvas.len(),
         // Whole blocks are decoded; the answer ends with its last token.

@@ -138,7 +138,7 @@ fn cache(engine: &Engine, context: usize, rows: usize) -> Result<(KvPool, SlotId
         cache.begin(slot, 0..context)?;
         for layer in 0..shape.layers {
             let noise = Rows::new(&noise, width);
-            cache.stage(engine.kernels(), slot, layer, 0, noise, noise);
+            cache.stage(engine.kernels(), slot, layer, 0, noise, noise)?;
         }
         cache.commit(slot, context);
     }

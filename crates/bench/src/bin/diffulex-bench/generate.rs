@@ -30,7 +30,7 @@ pub(crate) fn measure(args: &Cli, subject: &Subject) -> Result<Run> {
     Ok(Run {
         generation,
         prompt_tokens: prompt.len(),
-        policy: decoding::describe(&policy, engine),
+        policy: decoding::describe(&policy, stop, engine),
         is_random: subject.is_random,
         of_tokens: args.generate.prompt.is_none(),
     })
