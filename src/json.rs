@@ -8,7 +8,8 @@
 
 use crate::{Error, Result};
 use std::fmt;
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 mod parser;
 #[cfg(test)]
@@ -148,6 +149,26 @@ pub(crate) fn read_text(path: &Path) -> Result<Vec<u8>> {
         return Err(Error::format(path.display(), what));
     }
     std::fs::read(path).map_err(|e| Error::io(path, e))
+}
+
+/// The file `name` of a checkpoint in `directory`, if anything is there by that name.
+///
+/// # Errors
+/// [`Error::Format`] if it is a link to nothing: taken for absent, it would change what the model is asked without a word.
+/// [`Error::Io`] if the system does not say.
+pub(crate) fn beside(directory: &Path, name: impl AsRef<Path>) -> Result<Option<PathBuf>> {
+    let path = directory.join(name);
+    match std::fs::metadata(&path) {
+        Ok(_) => Ok(Some(path)),
+        Err(error) if error.kind() == ErrorKind::NotFound => match std::fs::read_link(&path) {
+            Ok(target) => {
+                let what = format!("a link to {}, which is not there", target.display());
+                Err(Error::format(path.display(), what))
+            }
+            Err(_) => Ok(None),
+        },
+        Err(error) => Err(Error::io(&path, error)),
+    }
 }
 
 impl From<u64> for Value {

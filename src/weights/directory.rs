@@ -6,6 +6,7 @@
 use super::index::Index;
 use super::{Error, Result, SafeTensors, TensorSource};
 use crate::bytes::{ALIGN, AlignedBuf, Bytes, ask_for};
+use crate::json::beside;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -45,7 +46,7 @@ pub struct Checkpoint {
     pub tokenizer: Option<PathBuf>,
     /// `tokenizer_config.json`
     pub tokenizer_config: Option<PathBuf>,
-    /// `chat_template.jinja`
+    /// `chat_template.jinja`, or `default.jinja` in `additional_chat_templates`
     pub chat_template: Option<PathBuf>,
     /// `generation_config.json`
     pub generation_config: Option<PathBuf>,
@@ -62,7 +63,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Error::Io`] if `path` does not exist; [`Error::Format`] if a directory has no weights, or several files that
-    /// could be them, or if `path` is one shard of several.
+    /// could be them, if `path` is one shard of several, or if a file is a link to nothing.
     pub fn locate(path: &Path) -> Result<Self> {
         let metadata = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
         let weights = if metadata.is_dir() {
@@ -74,15 +75,15 @@ impl Checkpoint {
             Weights::File(path.to_path_buf())
         };
         let directory = if metadata.is_dir() { path } else { parent(path) };
-        let beside = |name: &str| Some(directory.join(name)).filter(|file| file.is_file());
+        let beside = |name: &str| beside(directory, name);
         Ok(Self {
             weights,
-            config: beside("config.json"),
-            tokenizer: beside("tokenizer.json"),
-            tokenizer_config: beside("tokenizer_config.json"),
-            chat_template: beside("chat_template.jinja"),
-            generation_config: beside("generation_config.json"),
-            special_tokens_map: beside("special_tokens_map.json"),
+            config: beside("config.json")?,
+            tokenizer: beside("tokenizer.json")?,
+            tokenizer_config: beside("tokenizer_config.json")?,
+            chat_template: template(directory)?,
+            generation_config: beside("generation_config.json")?,
+            special_tokens_map: beside("special_tokens_map.json")?,
         })
     }
 
@@ -134,20 +135,29 @@ fn parent(path: &Path) -> &Path {
     path.parent().unwrap_or_else(|| Path::new(""))
 }
 
-fn weights_in(directory: &Path) -> Result<Weights> {
-    let (index, single) = (directory.join(INDEX), directory.join(SINGLE));
-    if index.is_file() {
-        let complete = !single.is_file() || Index::read(&index)?.missing(directory).is_empty();
-        return Ok(if complete { Weights::Index(index) } else { Weights::File(single) });
+/// The chat template of a directory: of two that are called default, transformers takes the one in the folder.
+fn template(directory: &Path) -> Result<Option<PathBuf>> {
+    match beside(directory, "additional_chat_templates/default.jinja")? {
+        None => beside(directory, "chat_template.jinja"),
+        found => Ok(found),
     }
-    if single.is_file() {
-        return Ok(Weights::File(single));
+}
+
+fn weights_in(directory: &Path) -> Result<Weights> {
+    match (beside(directory, INDEX)?, beside(directory, SINGLE)?) {
+        (Some(index), Some(single)) => {
+            let complete = Index::read(&index)?.missing(directory).is_empty();
+            return Ok(if complete { Weights::Index(index) } else { Weights::File(single) });
+        }
+        (Some(index), None) => return Ok(Weights::Index(index)),
+        (None, Some(single)) => return Ok(Weights::File(single)),
+        (None, None) => {}
     }
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(|e| Error::io(directory, e))? {
-        let path = entry.map_err(|e| Error::io(directory, e))?.path();
-        if path.extension().is_some_and(|extension| extension == "safetensors") && path.is_file() {
-            found.push(path);
+        let name = entry.map_err(|e| Error::io(directory, e))?.file_name();
+        if Path::new(&name).extension().is_some_and(|extension| extension == "safetensors") {
+            found.extend(beside(directory, name)?.filter(|path| path.is_file()));
         }
     }
     if found.len() == 1 {
@@ -185,6 +195,9 @@ fn open_shards(path: &Path, storage: Storage) -> Result<SafeTensors> {
     let index = Index::read(path)?;
     let file = path.display().to_string();
     let shard_path = |shard: &str| parent(path).join(shard);
+    for shard in &index.shards {
+        beside(parent(path), shard)?;
+    }
     let missing = index.missing(parent(path));
     if !missing.is_empty() {
         let (names, all) = (missing.join("`, `"), index.shards.len());
