@@ -1,5 +1,6 @@
 //! Recorded forward passes: plain, batched, with hidden states, through the cache; and RoPE tables.
 
+use super::passes::{commit, pass};
 use super::recording::{Difference, Recording, padding, text, whole};
 use super::{Options, Outcome};
 use diffulex::cache::{Attention, Visible};
@@ -108,33 +109,6 @@ fn forward(recording: &Recording, engine: &Engine, entry: &Value) -> Check<Diffe
         compare(&mut session, ids, 0, &visible, padding, theirs, &mut difference)?;
     }
     Ok(difference)
-}
-
-/// Runs one pass, if it makes sense after those before it.
-fn pass(session: &mut Session<'_>, ids: &[TokenId], first: usize, visible: &Visible) -> Check<()> {
-    let (committed, filled) = (session.committed(), session.filled());
-    if ids.is_empty() || first < committed || first > filled {
-        let len = ids.len();
-        return Err(format!(
-            "{len} ids from position {first}, at least 1 from {committed} to {filled} expected"
-        ));
-    }
-    let keys = visible.spans().iter().map(|span| span.keys.end).max().unwrap_or(0);
-    let there = filled.max(first + ids.len());
-    if keys > there {
-        return Err(format!("it sees {keys} positions, of which {there} were computed"));
-    }
-    session.forward(ids, first, visible, &mut Probe::none()).map_err(|e| e.to_string())
-}
-
-/// Makes positions final, if they were computed.
-fn commit(session: &mut Session<'_>, rows: usize) -> Check<()> {
-    let (committed, filled) = (session.committed(), session.filled());
-    if committed + rows > filled {
-        return Err(format!("{rows} positions to store from {committed} on, {filled} were computed"));
-    }
-    session.commit(rows);
-    Ok(())
 }
 
 /// Runs one pass and compares the logits of all rows from `skip` on.

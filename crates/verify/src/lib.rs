@@ -6,10 +6,12 @@
 #![forbid(unsafe_code)]
 
 mod forward;
+mod passes;
 mod recorded;
 mod recording;
 mod sampler;
 mod text;
+mod ties;
 mod traces;
 
 pub use recording::Recording;
@@ -65,6 +67,9 @@ pub enum Verdict {
     Passed,
     /// Something did not; what.
     Failed(String),
+    /// Everything agreed but choices between scores that are equal within the rounding of the reference; which, with the scores. The
+    /// comparison went on from the recorded state.
+    Tied(String),
     /// Not compared, for a reason that the format allows.
     Skipped(String),
 }

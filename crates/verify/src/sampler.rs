@@ -81,7 +81,7 @@ impl Vectors {
     fn open(recording: &Recording) -> Check<Self> {
         let (shape, logits) = recording.f32s("logits")?;
         match shape[..] {
-            [1.., vocab @ 1..] => Ok(Self { logits, vocab }),
+            [rows, vocab] if rows > 0 && vocab > 0 => Ok(Self { logits, vocab }),
             _ => Err(format!("logits have shape {shape:?}, at least one row of one number expected")),
         }
     }
