@@ -16,7 +16,6 @@ pub type Result<T> = std::result::Result<T, Error>;
 ///
 /// `Display` is lower case without a full stop and names the file, tensor, key or option.
 #[non_exhaustive]
-#[derive(Debug)]
 pub enum Error {
     /// The operating system refused to open, read or map a file.
     Io {
@@ -178,6 +177,13 @@ impl fmt::Write for Shown<'_, '_> {
     }
 }
 
+/// The same as `Display`: a `main` that returns an error prints it with `Debug`, and that should be the message.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use fmt::Write;
@@ -220,5 +226,16 @@ impl std::error::Error for Error {
             Self::Io { source, .. } => Some(source),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_is_the_message() {
+        let error = Error::config("config.json", "key", "a reason");
+        assert_eq!(format!("{error:?}"), error.to_string());
     }
 }

@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 use crate::{Error, Result};
-use std::io::Read;
-use std::path::Path;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
 
 /// Larger JSON files are refused before they are read, in bytes. The index of a checkpoint with 10 000 tensors has 1 MB.
 pub const MAX_FILE: u64 = 100_000_000;
@@ -41,6 +41,26 @@ pub(crate) fn read_text(path: &Path) -> Result<Vec<u8>> {
     let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
     refuse_pointer(&path.display().to_string(), &bytes)?;
     Ok(bytes)
+}
+
+/// The file `name` of a checkpoint in `directory`, if anything is there by that name.
+///
+/// # Errors
+/// [`Error::Format`] if it is a link to nothing: taken for absent, it would change what the model is asked without a word.
+/// [`Error::Io`] if the system does not say.
+pub(crate) fn beside(directory: &Path, name: impl AsRef<Path>) -> Result<Option<PathBuf>> {
+    let path = directory.join(name);
+    match std::fs::metadata(&path) {
+        Ok(_) => Ok(Some(path)),
+        Err(error) if error.kind() == ErrorKind::NotFound => match std::fs::read_link(&path) {
+            Ok(target) => {
+                let what = format!("a link to {}, which is not there", target.display());
+                Err(Error::format(path.display(), what))
+            }
+            Err(_) => Ok(None),
+        },
+        Err(error) => Err(Error::io(&path, error)),
+    }
 }
 
 /// Refuses the pointer that a clone without Git LFS leaves in the place of a file.

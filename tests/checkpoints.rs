@@ -275,3 +275,39 @@ fn mapping_reads_only_what_is_touched() {
     assert!((hex(start)..hex(end)).contains(&address), "{address:x} is not in {line}");
     assert!(line.contains(" r--"), "the mapping can be written: {line}");
 }
+
+/// A file that is a link to nothing is not absent: a snapshot of a hub cache without its blobs.
+#[cfg(unix)]
+#[test]
+fn links_to_nothing_are_refused_by_name() {
+    let temp = fixture::TempDir::new();
+    let dir = temp.path();
+    let files = [
+        "config.json",
+        "generation_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "chat_template.jinja",
+        "model.safetensors",
+        "model.safetensors.index.json",
+        "other.safetensors",
+    ];
+    for file in files {
+        let link = dir.join(file);
+        std::os::unix::fs::symlink("../../blobs/abc", &link).unwrap();
+        if !file.contains("safetensors") {
+            std::fs::write(dir.join("model.safetensors"), "").unwrap();
+        }
+        let error = Checkpoint::locate(dir).expect_err(file).to_string();
+        assert_eq!(error, format!("{}: a link to ../../blobs/abc, which is not there", link.display()));
+        std::fs::remove_file(link).unwrap();
+        let _ = std::fs::remove_file(dir.join("model.safetensors"));
+    }
+    std::fs::write(dir.join("a.safetensors"), "").unwrap();
+    std::os::unix::fs::symlink("gone", dir.join("b.safetensors")).unwrap();
+    let index = r#"{"weight_map": {"x": "a.safetensors", "y": "b.safetensors"}}"#;
+    std::fs::write(dir.join("model.safetensors.index.json"), index).unwrap();
+    let error = Checkpoint::locate(dir).unwrap().open(Storage::Read).err().unwrap().to_string();
+    assert!(error.ends_with("b.safetensors: a link to gone, which is not there"), "{error}");
+}

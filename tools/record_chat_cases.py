@@ -1,16 +1,18 @@
-"""Records tests/chat/cases.json: chat templates, conversations, and what Jinja2 makes of them.
+"""Records what transformers prints for chat templates: tests/chat/cases.json (whole templates) and tests/chat/snippets.json (one
+construct each, from tools/chat_snippets.py). tests/chat.rs holds the library to both, without Python.
 
-Jinja2 is set up as the transformers library does for chat templates. Run in the repository root:
+Run in the repository root, with transformers 4.53.3 and Jinja2 3.1.6:
     python tools/record_chat_cases.py
 """
 
 import json
 from pathlib import Path
 
+from chat_snippets import snippets
 from transformers.utils.chat_template_utils import render_jinja_template
 
 ROOT = Path("tests/chat")
-SPECIALS = {"bos_token": "<s>", "eos_token": "</s>"}
+SPECIALS = {"bos_token": "<s>", "eos_token": "</s>", "mask_token": "<|MASK|>", "additional_special_tokens": ["<a>", "<b>"]}
 THREE = [("system", 'Be <b>brief</b> & "kind".'), ("user", " Hi "), ("assistant", "<think>\nhm\n</think>\n\nYo\n")]
 TALKS = {
     "user": [("user", "Hello?")],
@@ -19,60 +21,41 @@ TALKS = {
     "tool": THREE[:2] + [("tool", "42"), ("tool", "43"), ("assistant", "It is 42.")],
     "twice": [("system", "s"), ("user", "a"), ("user", "b")],
 }
-SNIPPETS = [
-    "{{ messages | tojson }}",
-    "{{ messages[0] | tojson(indent=2) }}",
-    "{{ ['<', '\\\\u003c', \"it's\", 1.5, none, true] | tojson }}",
-    "{{ messages[0].content | tojson(ensure_ascii=False) }}",
-    "{{ true }} {{ none }} {{ 1 / 2 }} {{ 7 // 2 }} {{ [1, 'a'] }} {{ missing }}|{{ messages[0].missing }}",
-    "{% for m in messages %}\n  {% if not loop.first %}\n  {{ m.role }}\n  {% endif %}\n{% endfor %}\nend\n\n",
-    "{% for m in messages if m.role == 'user' %}{{ loop.index }}/{{ loop.length }} {% else %}none{% endfor %}",
-    "{% for m in messages %}{% if m.role == 'user' %}{% break %}{% endif %}{{ m.role }}{% endfor %}",
-    "{% set ns = namespace(n=0, s='') %}{% for m in messages %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}",
-    "{{ messages | map(attribute='role') | join(', ') }} {{ messages | selectattr('role', 'equalto', 'user') | list | length }}",
-    "{{ (messages | last)['content'].strip().upper() }} {{ messages[-1]['role'].title() }} {{ messages[0].content[:4] }}",
-    "{{ 'a,b,c'.split(',') | reverse | join('-') }} {{ 'a b'.replace(' ', '_') }} {{ 'xax'.strip('x') }} {{ 'ab'[::-1] }}",
-    "{{ messages[0].get('role') }} {{ messages[0].get('x', 'none') }} {{ 'role' in messages[0] }} {{ messages[0].keys() | list }}",
-    "{% for k, v in messages[0].items() %}{{ k }}={{ v | length }};{% endfor %}",
-    "{{ tools is none }} {{ documents is defined }} {{ tools is defined and tools is not none }} {{ pad_token is defined }}",
-    "{{ bos_token }}{{ eos_token }}{{ unk_token }} {{ bos_token + 'x' }} {{ add_generation_prompt }}",
-    "{{ messages[0].content | replace('<b>', '') | trim | length }} {{ 'yes' if messages is iterable and messages is not mapping else 'no' }}",
-    "{{- '\\n' -}} a {#- comment -#} b {{ '%s-%d' | format('x', 3) }} {{ 'é' | length }}",
-    "{{ raise_exception('stop here') }}",
-    "line one\nline two {{ messages.foo.bar }}",
-    "{% if %}",
-    "\n\n{{ unknown_function() }}",
-    "{{ 'a' + 1 }}",
-]
 
 
-def talk(turns):
-    return [{"role": role, "content": content} for role, content in turns]
-
-
-def record(case):
-    template = (ROOT / case["file"]).read_text() if "file" in case else case["template"]
+def render(template, talk, prompt):
+    """What the template prints, or why it does not."""
+    messages = [{"role": role, "content": content} for role, content in TALKS[talk]]
     try:
-        rendered, _ = render_jinja_template(
-            [case["messages"]], chat_template=template, add_generation_prompt=case["add_generation_prompt"], **SPECIALS
-        )
-        case["rendered"] = rendered[0]
+        rendered, _ = render_jinja_template([messages], chat_template=template, add_generation_prompt=prompt, **SPECIALS)
     except Exception as error:
-        case["error"] = f"{type(error).__name__}: {error}"
-    return case
+        return None, f"{type(error).__name__}: {error}"
+    # An address is another one in the next run.
+    if " at 0x" in rendered[0] or len(rendered[0]) > 10_000:
+        return None, "an address, or too long a text"
+    return rendered[0], None
+
+
+def write(path, head, rows):
+    lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    path.write_text(head + lines + "\n]" + ("}" if head.startswith("{") else "") + "\n", newline="")
 
 
 def main():
+    messages = {name: [{"role": role, "content": content} for role, content in turns] for name, turns in TALKS.items()}
+    head = json.dumps({"specials": SPECIALS, "talks": messages}, ensure_ascii=False)[:-1] + ',\n"cases": [\n'
     cases = []
     for path in sorted(ROOT.glob("*.jinja")):
-        for name, turns in TALKS.items():
+        for talk in TALKS:
             for prompt in (False, True):
-                cases.append({"file": path.name, "talk": name, "messages": talk(turns), "add_generation_prompt": prompt})
-    for template in SNIPPETS:
-        for name in ("user", "three"):
-            cases.append({"template": template, "talk": name, "messages": talk(TALKS[name]), "add_generation_prompt": name == "user"})
-    text = json.dumps({"specials": SPECIALS, "cases": [record(case) for case in cases]}, indent=1, ensure_ascii=False)
-    (ROOT / "cases.json").write_text(text + "\n")
+                rendered, error = render(path.read_text(), talk, prompt)
+                cases.append({"file": path.name, "talk": talk, "add_generation_prompt": prompt, "rendered": rendered, "error": error})
+    write(ROOT / "cases.json", head, cases)
+    rows = []
+    for template in dict.fromkeys(snippets()):
+        rendered, error = render(template, "three", True)
+        rows.append([template, rendered] if error is None else [template, None, error])
+    write(ROOT / "snippets.json", "[\n", rows)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Diffusion language models on CPUs: token ids in, token ids out.
 
-    with diffulex.Engine.open("SDAR-1.7B-Chat") as engine:
+    with diffulex.Engine("SDAR-1.7B-Chat") as engine:
         print(engine.generate([151644, 872, 198], max_new=64, temperature=0).tokens)
 
 A thin layer over the C library, which is found by DIFFULEX_LIB, beside this package, or by the system's loader. Engines may be used by
@@ -10,12 +10,14 @@ any number of threads; a session serves one call at a time. Calls release Python
 from __future__ import annotations
 
 import ctypes
+import operator
 import os
 import queue
+import sys
 import threading
 from array import array
 from contextlib import contextmanager
-from typing import Callable, Iterator, Optional, Sequence, Union
+from typing import Callable, Generator, Iterator, Optional, Sequence, Union
 
 from . import _c, _types
 from ._types import DiffulexError, Event, Generation, Info, Token
@@ -47,6 +49,14 @@ def _ids(ids: Sequence[int]) -> ctypes.Array:
     return (ctypes.c_uint32 * (len(ids) + 1))(*ids)
 
 
+def _number(name: str, value: object, type: type = ctypes.c_size_t) -> int:
+    """A whole number that fits its type in C, which would take it modulo a power of two."""
+    number, most = operator.index(value), 2 ** (8 * ctypes.sizeof(type)) - 1
+    if not 0 <= number <= most:
+        raise ValueError(f"{name} is {number}, 0 to {most} expected")
+    return number
+
+
 def _text(value: object) -> bytes | None:
     if value is None:
         return None
@@ -54,6 +64,16 @@ def _text(value: object) -> bytes | None:
     if "\0" in text:  # C would stop reading there.
         raise ValueError(f"{text!r} holds a NUL")
     return text.encode()
+
+
+def _wait(reports: queue.SimpleQueue) -> object:
+    if sys.platform != "win32":
+        return reports.get()
+    while True:  # There a wait without an end hears no signal.
+        try:
+            return reports.get(timeout=0.1)
+        except queue.Empty:
+            pass
 
 
 def _policy(name: str | None, changes: dict[str, Change]) -> bytes | None:
@@ -67,8 +87,18 @@ class _Handle:
 
     _free: str
 
-    def __init__(self, handle: ctypes.c_void_p) -> None:
+    @classmethod
+    def _of(cls, handle: ctypes.c_void_p):
+        """The object of a handle that the library has just given out."""
+        of = cls.__new__(cls)
+        of._take(handle)
+        return of
+
+    def _take(self, handle: ctypes.c_void_p) -> None:
         self._handle, self._lock, self._calls, self._closed = handle, threading.Lock(), 0, False
+
+    def __reduce__(self):  # A copy would free the same thing again.
+        raise TypeError(f"a {type(self).__name__.lower()} can be neither copied nor pickled")
 
     @contextmanager
     def _use(self) -> Iterator[ctypes.c_void_p]:
@@ -101,38 +131,45 @@ class _Handle:
         self.close()
 
     def __del__(self) -> None:
-        if hasattr(self, "_lock"):  # Opening it may have failed.
+        if hasattr(self, "_closed"):  # Opening it may have failed.
             self.close()
 
 
 class Engine(_Handle):
-    """A loaded model. Sessions keep it alive, so it may be closed before they are."""
+    """A loaded model: a checkpoint directory, a .safetensors file, or an index file. Sessions keep it alive, so it may be closed before
+    they are.
+
+    Options, all optional: level, activations, kv, storage, quantize (strings); threads, context, mask, token_limit (numbers); stop (ids).
+    include/diffulex.h describes each.
+    """
 
     _free = "diffulex_engine_free"
 
+    def __init__(self, path: str | os.PathLike, **options: object) -> None:
+        name = os.fsencode(path)
+        if b"\0" in name:  # C would stop reading there.
+            raise ValueError(f"{name!r} holds a NUL")
+        self._take(self._open("engine_open", name, options))
+
     @classmethod
     def open(cls, path: str | os.PathLike, **options: object) -> Engine:
-        """Opens a checkpoint: a directory, a .safetensors file, or an index file.
-
-        Options, all optional: level, activations, kv, storage, quantize (texts); threads, context, mask, token_limit (numbers); stop (ids).
-        include/diffulex.h describes each.
-        """
-        return cls._open("engine_open", _text(path), options)
+        """The same as `Engine(path, ..)`."""
+        return cls(path, **options)
 
     @classmethod
     def from_bytes(cls, config: bytes, weights: bytes, generation_config: bytes = b"", **options: object) -> Engine:
         """Opens a checkpoint from the bytes of config.json and of one safetensors file, which are copied."""
         files = _c.Files(config=config, config_len=len(config), weights=weights, weights_len=len(weights),
                          generation_config=generation_config, generation_config_len=len(generation_config))
-        return cls._open("engine_open_memory", ctypes.byref(files), options)
+        return cls._of(cls._open("engine_open_memory", ctypes.byref(files), options))
 
-    @classmethod
-    def _open(cls, function: str, what: object, options: dict[str, object]) -> Engine:
+    @staticmethod
+    def _open(function: str, what: object, options: dict[str, object]) -> ctypes.c_void_p:
         struct = _c.Options()
         for name in ("level", "activations", "kv", "storage", "quantize"):
             setattr(struct, name, _text(options.pop(name, None)))
         for name in ("threads", "context", "token_limit"):
-            setattr(struct, name, options.pop(name, None) or 0)
+            setattr(struct, name, _number(name, options.pop(name, None) or 0))
         mask, stop = options.pop("mask", None), options.pop("stop", None)
         if mask is not None:
             struct.mask = _ids([mask])
@@ -142,7 +179,7 @@ class Engine(_Handle):
             raise TypeError(f"unknown options: {', '.join(options)}")
         handle = ctypes.c_void_p()
         _call(function, what, ctypes.byref(struct), ctypes.byref(handle))
-        return cls(handle)
+        return handle
 
     @property
     def info(self) -> Info:
@@ -157,7 +194,9 @@ class Engine(_Handle):
         session, vocab = ctypes.c_void_p(), self.info.vocab
         with self._use() as handle:
             _call("session_new", handle, ctypes.byref(session))
-        return Session(session, vocab)
+        of = Session._of(session)
+        of._vocab = vocab
+        return of
 
     def generate(self, ids: Sequence[int], max_new: int, **request: object) -> Generation:
         """`Session.generate` with a session for this call."""
@@ -175,9 +214,10 @@ class Session(_Handle):
 
     _free = "diffulex_session_free"
 
-    def __init__(self, handle: ctypes.c_void_p, vocab: int) -> None:
-        super().__init__(handle)
-        self._vocab = vocab
+    _vocab: int
+
+    def __init__(self, *_: object) -> None:
+        raise TypeError("a session comes from Engine.session()")
 
     def generate(self, ids: Sequence[int], max_new: int, policy: str | None = None, on_event: OnEvent | None = None,
                  stop: Sequence[int] | None = None, seed: int = 0, padding: int = 0, **changes: Change) -> Generation:
@@ -185,84 +225,94 @@ class Session(_Handle):
 
         `policy` names a published policy (default: the model's own), and further keywords change it: `temperature=0.7`, `top_k=20`,
         `threshold=0.9`, .. as in docs/decoding.md. `stop` ids end the text (default: the checkpoint's; `[]`: none). `on_event` is told of
-        every event; if it returns True the generation ends with what there is, and so it does if it raises, which is raised again.
+        every event; if it returns True the generation ends with what there is, and so it does if it raises, which is raised again. What a
+        signal raises, such as KeyboardInterrupt, ends it after the current pass.
         """
-        raised: list[BaseException] = []
+        run = self._run(events=on_event is not None, ids=ids, max_new=max_new, policy=policy, stop=stop, seed=seed, padding=padding,
+                        changes=changes)
+        enough: bool | None = None
+        try:
+            while True:
+                try:
+                    event = run.send(enough)
+                except StopIteration as end:
+                    return end.value
+                enough = bool(on_event(event))
+        finally:
+            run.close()
 
-        def hear(event, _user_data) -> int:
-            try:
-                return int(bool(on_event(_types.event(event.contents))))
-            except BaseException as error:  # An exception cannot pass through C.
-                raised.append(error)
-                return 1
+    def stream(self, ids: Sequence[int], max_new: int, policy: str | None = None, stop: Sequence[int] | None = None, seed: int = 0,
+               padding: int = 0, **changes: Change) -> Iterator[Event]:
+        """The events of `generate`, one by one; the generator's return value is the `Generation`. Closing it ends the generation."""
+        return (yield from self._run(True, ids, max_new, policy, stop, seed, padding, changes))
 
-        request = _c.Request(prompt=_ids(ids), prompt_len=len(ids), max_new=max_new, policy=_policy(policy, changes), seed=seed,
-                             padding=padding)
+    def _run(self, events: bool, ids: Sequence[int], max_new: int, policy: str | None, stop: Sequence[int] | None, seed: int,
+             padding: int, changes: dict[str, Change]) -> Generator[Event, bool | None, Generation]:
+        """Runs the call in a thread of its own and yields its events; what is sent back says whether they are enough. Python's signals
+        come to the main thread, and there only between two instructions of Python: not while it is inside of C."""
+        request = _c.Request(prompt=_ids(ids), prompt_len=len(ids), max_new=_number("max_new", max_new), policy=_policy(policy, changes),
+                             seed=_number("seed", seed, ctypes.c_uint64), padding=_number("padding", padding))
         if stop is not None:
             request.stop, request.stop_len = _ids(stop), len(stop)
-        callback = _c.Callback(hear) if on_event else _c.Callback()
-        struct = _c.Generation()
-        with self._use() as handle:
-            _call("generate", handle, ctypes.byref(request), callback, None, ctypes.byref(struct))
-            if raised:
-                raise raised[0]
-            return _types.generation(struct)
-
-    def stream(self, ids: Sequence[int], max_new: int, **request: object) -> Iterator[Event]:
-        """The events of `generate`, one by one; the generator's return value is the `Generation`. Closing it ends the generation."""
-        events: queue.Queue = queue.Queue()
+        reports: queue.SimpleQueue = queue.SimpleQueue()
         go_on = threading.Semaphore(0)
-        closed = False
+        over = False
 
-        def hear(event: Event) -> bool:
-            events.put(event)
-            go_on.acquire()  # The next pass begins when the last event was looked at, and not if nobody wants it.
-            return closed
+        def hear(event, _user_data) -> int:
+            if events and not over:
+                reports.put(_types.event(event.contents))
+                go_on.acquire()  # The next pass begins when the last event was looked at, and not if nobody wants it.
+            return int(over)
+
+        callback = _c.Callback(hear)
 
         def work() -> None:
+            struct = _c.Generation()
             try:
-                events.put(self.generate(ids, max_new, on_event=hear, **request))
+                with self._use() as handle:
+                    _call("generate", handle, ctypes.byref(request), callback, None, ctypes.byref(struct))
+                    reports.put(_types.generation(struct))
             except BaseException as error:
-                events.put(error)
+                reports.put(error)
 
-        thread = threading.Thread(target=work, name="diffulex-stream", daemon=True)
+        thread = threading.Thread(target=work, name="diffulex-generate", daemon=True)
         thread.start()
         try:
-            while isinstance(event := events.get(), Event):
-                yield event
+            while isinstance(report := _wait(reports), Event):
+                over = bool((yield report))
                 go_on.release()
         finally:
-            closed = True
+            over = True
             go_on.release()
             thread.join()
-        if isinstance(event, BaseException):
-            raise event
-        return event
+        if isinstance(report, BaseException):
+            raise report
+        return report
 
     def forward(self, ids: Sequence[int], first: int = 0, visible: str = "rule") -> None:
         """One pass over `ids` at the positions from `first` on, which sees what the model's rule says ("rule") or everything ("all")."""
         if visible not in _c.VISIBLE:
             raise ValueError(f"visible is {visible!r}, 'rule' or 'all' expected")
         with self._use() as handle:
-            _call("forward", handle, _ids(ids), len(ids), first, _c.VISIBLE[visible])
+            _call("forward", handle, _ids(ids), len(ids), _number("first", first), _c.VISIBLE[visible])
 
     def logits(self, rows: Sequence[int]) -> list[array]:
         """Logits of some rows of the latest `forward`, one for each id of the vocabulary."""
         vocab = self._vocab
         out = (ctypes.c_float * (len(rows) * vocab))()
         with self._use() as handle:
-            _call("logits", handle, (ctypes.c_size_t * len(rows))(*rows), len(rows), out, len(out))
+            _call("logits", handle, (ctypes.c_size_t * len(rows))(*(_number("row", row) for row in rows)), len(rows), out, len(out))
         return [array("f", out[i * vocab : (i + 1) * vocab]) for i in range(len(rows))]
 
     def commit(self, rows: int) -> None:
         """Declares the next `rows` staged positions final."""
         with self._use() as handle:
-            _call("commit", handle, rows)
+            _call("commit", handle, _number("rows", rows))
 
     def rewind(self, length: int) -> None:
         """Forgets everything after the first `length` committed positions."""
         with self._use() as handle:
-            _call("rewind", handle, length)
+            _call("rewind", handle, _number("length", length))
 
     @property
     def committed(self) -> int:

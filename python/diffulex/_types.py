@@ -12,7 +12,11 @@ class DiffulexError(Exception):
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
+        self._code = status
         self.status = _c.library.diffulex_status_name(status).decode().removeprefix("DIFFULEX_")
+
+    def __reduce__(self):  # It is pickled on its way out of another process.
+        return type(self), (self._code, str(self))
 
 
 @dataclass(frozen=True)

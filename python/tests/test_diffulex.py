@@ -1,7 +1,14 @@
 """The package over the library, with the recorded checkpoints of tests/golden. Run: python -m unittest discover -s python/tests"""
 
+import copy
+import os
+import pickle
+import re
+import signal
 import sys
 import threading
+import time
+import types
 import unittest
 from pathlib import Path
 
@@ -56,6 +63,48 @@ class Opening(unittest.TestCase):
             for wrong in (-1, 2**32):
                 with self.assertRaises(ValueError):
                     session.generate([wrong], 4)
+
+    def test_the_constructor_opens(self):
+        with diffulex.Engine(SDAR, context=256) as engine:
+            self.assertEqual(engine.info.context, 256)
+        for wrong in ((), (None,), (5,), (object(),)):
+            with self.subTest(wrong), self.assertRaises(TypeError):
+                diffulex.Engine(*wrong)
+        with self.assertRaises(diffulex.DiffulexError):
+            diffulex.Engine("no/such/directory")
+
+    def test_what_owns_memory_is_neither_made_nor_copied(self):
+        with sdar() as engine:
+            for wrong in ((), (engine,), (engine, 5)):
+                with self.subTest(wrong), self.assertRaises(TypeError):
+                    diffulex.Session(*wrong)
+            with engine.session() as session:
+                for thing in (engine, session):
+                    for copied in (copy.copy, copy.deepcopy, pickle.dumps):
+                        with self.assertRaises(TypeError):
+                            copied(thing)
+            self.assertEqual(engine.info.vocab, 301)
+
+    def test_numbers_that_c_would_cut(self):
+        for options in ({"threads": 2**64 + 1}, {"context": -1}, {"token_limit": 2**64}, {"mask": 2**32}, {"stop": [-1]}):
+            with self.subTest(options), self.assertRaises(ValueError):
+                sdar(**options)
+        with sdar() as engine, engine.session() as session:
+            for request in ({"max_new": 2**64 + 4}, {"seed": 2**64}, {"seed": -1}, {"padding": 2**64}, {"max_new": -1}):
+                with self.subTest(request), self.assertRaises(ValueError):
+                    session.generate([1], **{"max_new": 4, **request})
+            for call in (lambda: session.commit(-1), lambda: session.rewind(2**64), lambda: session.logits([2**64]),
+                         lambda: session.forward([1], first=2**64), lambda: next(session.stream([1], 2**64))):
+                with self.assertRaises(ValueError):
+                    call()
+            with self.assertRaises(TypeError):
+                session.generate([1], 4.5)
+
+    def test_errors_survive_pickling(self):
+        with self.assertRaises(diffulex.DiffulexError) as caught:
+            diffulex.Engine("no/such/directory")
+        again = pickle.loads(pickle.dumps(caught.exception))
+        self.assertEqual((again.status, str(again)), (caught.exception.status, str(caught.exception)))
 
     def test_memory(self):
         config, weights = (SDAR / "config.json").read_bytes(), (SDAR / "model.safetensors").read_bytes()
@@ -158,6 +207,79 @@ class Generating(unittest.TestCase):
         found = self.engine.generate([*PROMPT[:2], 299, PROMPT[3]], 0, **GREEDY)
         self.assertEqual((found.new_tokens, found.tokens), (1, ()))
         self.assertNotEqual(found.canvas[2], 299)
+
+
+class Processes(unittest.TestCase):
+    """Signals and forks."""
+
+    def interrupted(self, call):
+        class Signalled(Exception):
+            pass
+
+        def raises(*_):
+            raise Signalled
+
+        before = signal.signal(signal.SIGALRM, raises)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            with self.assertRaises(Signalled):
+                for _ in range(10_000):  # However fast the machine is.
+                    call()
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+
+    @unittest.skipUnless(hasattr(signal, "setitimer"), "no timer signals here")
+    def test_what_a_signal_raises_is_raised_at_once(self):
+        with sdar(context=4096) as engine, engine.session() as session:
+            # The session is free again afterwards: a generation that goes on would keep it.
+            for on_event in (None, lambda event: False):
+                self.interrupted(lambda: session.generate(PROMPT, 2000, on_event=on_event, stop=[]))
+                self.assertEqual(session.generate(PROMPT, 16, **GREEDY).tokens, TOKENS)
+            self.interrupted(lambda: list(session.stream(PROMPT, 2000, stop=[])))
+            self.assertEqual(session.generate(PROMPT, 16, **GREEDY).tokens, TOKENS)
+
+    @unittest.skipUnless(hasattr(os, "fork"), "no fork here")
+    def test_a_child_generates_and_ends_quietly(self):
+        with sdar() as engine:
+            self.assertEqual(engine.generate(PROMPT, 16, **GREEDY).tokens, TOKENS)
+            read, write = os.pipe()
+            pid = os.fork()
+            if pid == 0:
+                status = 1
+                try:
+                    os.dup2(write, 2)
+                    status = 0 if engine.generate(PROMPT, 16, **GREEDY).tokens == TOKENS else 2
+                    engine.close()
+                finally:
+                    os._exit(status)
+            os.close(write)
+            deadline = time.monotonic() + 30
+            while (ended := os.waitpid(pid, os.WNOHANG))[0] == 0 and time.monotonic() < deadline:
+                time.sleep(0.01)
+            if ended[0] == 0:
+                os.kill(pid, signal.SIGKILL)
+                self.fail("the child hangs")
+            with os.fdopen(read, "rb") as said:
+                self.assertEqual((os.waitstatus_to_exitcode(ended[1]), said.read()), (0, b""))
+
+
+class Documents(unittest.TestCase):
+    def test_the_program_of_the_readme_runs(self):
+        program = re.search("```python\n(.*?)```", (ROOT / "python" / "README.md").read_text(), re.DOTALL).group(1)
+        try:
+            import tokenizers  # noqa: F401
+        except ImportError:  # Any words will do: it is the calls that count.
+            class Tokenizer:
+                from_file = staticmethod(lambda path: Tokenizer())
+                get_vocab_size = staticmethod(lambda: 700)
+                encode = staticmethod(lambda text: types.SimpleNamespace(ids=[byte % 256 for byte in text.encode()]))
+                decode = staticmethod(str)
+
+            sys.modules["tokenizers"] = types.SimpleNamespace(Tokenizer=Tokenizer)
+            self.addCleanup(sys.modules.pop, "tokenizers")
+        self.assertIn('"SDAR-1.7B-Chat"', program)
+        exec(compile(program.replace('"SDAR-1.7B-Chat"', repr(str(ROOT / "demo" / "sdar"))), "python/README.md", "exec"), {})
 
 
 class Streaming(unittest.TestCase):

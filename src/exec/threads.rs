@@ -56,6 +56,8 @@ struct Shared {
 
 /// A pool of `width - 1` helpers and the calling thread.
 ///
+/// In a child of the process, which a fork gives no helpers, tasks run on the calling thread.
+///
 /// Calls from several threads are allowed: they take turns, in the order in which they came, so each of them has all threads. A task
 /// that forks again does so on its own thread if the pool is at work.
 pub struct Threads {
@@ -64,6 +66,8 @@ pub struct Threads {
     threads: Vec<Thread>,
     /// Held during `run`.
     turns: Turns,
+    /// Where the helpers are: a fork leaves them behind.
+    process: u32,
 }
 
 impl Threads {
@@ -88,12 +92,18 @@ impl Threads {
         };
         let helpers: Vec<_> = (0..helpers).map_while(spawn).collect();
         let threads = helpers.iter().map(|helper| helper.thread().clone()).collect();
-        Self { shared, helpers, threads, turns: Turns::default() }
+        Self { shared, helpers, threads, turns: Turns::default(), process: std::process::id() }
     }
 
     /// A pool as wide as the machine: one thread for each physical core.
     pub fn for_machine() -> Self {
         Self::new(super::physical_cores())
+    }
+
+    /// Whether this is a child of the process that has the helpers. Nobody would do their part, and one that was at work when the
+    /// process forked would be waited for without an end.
+    fn forked(&self) -> bool {
+        self.process != std::process::id()
     }
 
     fn publish(&self, job: Job) {
@@ -117,7 +127,7 @@ impl Executor for Threads {
     }
 
     fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
-        if self.helpers.is_empty() || tasks < 2 {
+        if self.helpers.is_empty() || tasks < 2 || self.forked() {
             return (0..tasks).for_each(task);
         }
         // A task must not wait for a pool whose tasks may wait for it.
@@ -148,6 +158,10 @@ impl Executor for Threads {
 
 impl Drop for Threads {
     fn drop(&mut self) {
+        if self.forked() {
+            // There is nobody to join, and the handles are of no use.
+            return std::mem::forget(std::mem::take(&mut self.helpers));
+        }
         self.shared.stop.store(true, Ordering::SeqCst);
         self.shared.epoch.0.fetch_add(1, Ordering::SeqCst);
         for thread in &self.threads {

@@ -5,7 +5,7 @@
 
 use super::{Tokenizer, special_token};
 use crate::error::{Error, Result};
-use crate::files::read_text;
+use crate::files::{beside, read_text};
 use crate::json::Value;
 use crate::tensor::TokenId;
 use std::path::Path;
@@ -54,20 +54,18 @@ impl HfTokenizer {
     /// # Errors
     /// [`Error::Text`] if neither is there or one is malformed, or if an added token cannot have the id that it is listed with.
     pub fn from_dir(dir: &Path) -> Result<Self> {
-        let (json, vocab, merges) =
-            (dir.join("tokenizer.json"), dir.join("vocab.json"), dir.join("merges.txt"));
-        let (file, mut inner) = if json.is_file() {
+        let lists = || Ok((beside(dir, "vocab.json")?, beside(dir, "merges.txt")?));
+        let (file, mut inner) = if let Some(json) = beside(dir, "tokenizer.json")? {
             let file = json.display().to_string();
             let inner = parse(&file, &read_text(&json)?)?;
             (file, inner)
-        } else if vocab.is_file() && merges.is_file() {
+        } else if let (Some(vocab), Some(merges)) = lists()? {
             (vocab.display().to_string(), byte_level_bpe(&vocab, &merges)?)
         } else {
             let what = "no tokenizer.json, and no vocab.json with merges.txt";
             return Err(text_error(&dir.display().to_string(), what));
         };
-        let config = dir.join("tokenizer_config.json");
-        if config.is_file() {
+        if let Some(config) = beside(dir, "tokenizer_config.json")? {
             add_listed(&mut inner, &config)?;
         }
         Self::new(file, inner)

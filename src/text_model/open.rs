@@ -3,10 +3,11 @@
 use super::Model;
 use crate::engine::{Engine, EngineBuilder, ModelFiles};
 use crate::error::Result;
+use crate::files::beside;
 use crate::json::Value;
 use crate::model::Architecture;
 use crate::tensor::TokenId;
-use crate::text::chat::ChatTemplate;
+use crate::text::chat::{ChatTemplate, refuse_without_default};
 use crate::text::hf::HfTokenizer;
 use crate::text::{Template, Tokenizer};
 use crate::weights::{Checkpoint, InUse, Storage, TensorSource};
@@ -43,6 +44,9 @@ impl Parts {
         let special_tokens_map = read(&checkpoint.special_tokens_map)?;
         let tokenizer = tokenizer(checkpoint)?;
         let config = checkpoint.tokenizer_config.as_deref();
+        if checkpoint.chat_template.is_none() {
+            refuse_without_default(checkpoint.directory())?;
+        }
         let template = ChatTemplate::open(checkpoint.chat_template.as_deref(), config)?;
         let files = ModelFiles::read(checkpoint)?;
         Ok(Self { files, tokenizer, template, tokenizer_config, special_tokens_map })
@@ -90,7 +94,7 @@ fn tokenizer(checkpoint: &Checkpoint) -> Result<Option<HfTokenizer>> {
         return HfTokenizer::from_file(path).map(Some);
     }
     let there = checkpoint.tokenizer.is_some()
-        || (dir.join("vocab.json").is_file() && dir.join("merges.txt").is_file());
+        || (beside(dir, "vocab.json")?.is_some() && beside(dir, "merges.txt")?.is_some());
     there.then(|| HfTokenizer::from_dir(dir)).transpose()
 }
 

@@ -6,7 +6,7 @@
 use super::index::Index;
 use super::{Error, Result, SafeTensors, TensorSource};
 use crate::bytes::{ALIGN, AlignedBuf, Bytes, ask_for};
-use crate::files::{self, INSTEAD};
+use crate::files::{self, INSTEAD, beside};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -49,7 +49,7 @@ pub struct Checkpoint {
     pub tokenizer: Option<PathBuf>,
     /// `tokenizer_config.json`
     pub tokenizer_config: Option<PathBuf>,
-    /// `chat_template.jinja`
+    /// `chat_template.jinja`, or `default.jinja` in `additional_chat_templates`
     pub chat_template: Option<PathBuf>,
     /// `generation_config.json`
     pub generation_config: Option<PathBuf>,
@@ -65,7 +65,8 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Error::Io`] if `path` does not exist; [`Error::Format`] if a directory has no weights, or several files that
-    /// could be them, if `path` is one shard of several, or if there is a file of another format instead.
+    /// could be them, if `path` is one shard of several, if there is a file of another format instead, or if a file is a link to
+    /// nothing.
     pub fn locate(path: &Path) -> Result<Self> {
         let metadata = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
         let weights = if metadata.is_dir() {
@@ -85,16 +86,16 @@ impl Checkpoint {
             && weights == Weights::File(path.join(SINGLE))
             && Index::read(&index).is_ok_and(|index| index.missing(path).is_empty());
         let directory = if metadata.is_dir() { path } else { parent(path) };
-        let beside = |name: &str| Some(directory.join(name)).filter(|file| file.is_file());
+        let beside = |name: &str| beside(directory, name);
         Ok(Self {
             weights,
             passed_over: passed_over.then_some(index),
-            config: beside("config.json"),
-            tokenizer: beside("tokenizer.json"),
-            tokenizer_config: beside("tokenizer_config.json"),
-            chat_template: beside("chat_template.jinja"),
-            generation_config: beside("generation_config.json"),
-            special_tokens_map: beside("special_tokens_map.json"),
+            config: beside("config.json")?,
+            tokenizer: beside("tokenizer.json")?,
+            tokenizer_config: beside("tokenizer_config.json")?,
+            chat_template: template(directory)?,
+            generation_config: beside("generation_config.json")?,
+            special_tokens_map: beside("special_tokens_map.json")?,
         })
     }
 
@@ -149,19 +150,30 @@ fn parent(path: &Path) -> &Path {
     path.parent().unwrap_or_else(|| Path::new(""))
 }
 
+/// The chat template of a directory: of two that are called default, transformers takes the one in the folder.
+fn template(directory: &Path) -> Result<Option<PathBuf>> {
+    match beside(directory, "additional_chat_templates/default.jinja")? {
+        None => beside(directory, "chat_template.jinja"),
+        found => Ok(found),
+    }
+}
+
 fn weights_in(directory: &Path) -> Result<Weights> {
-    let (index, single) = (directory.join(INDEX), directory.join(SINGLE));
-    if single.is_file() {
+    let there = |name: &str| Ok::<_, Error>(beside(directory, name)?.filter(|path| path.is_file()));
+    let index = there(INDEX)?;
+    if let Some(single) = there(SINGLE)? {
         return Ok(Weights::File(single));
     }
-    if index.is_file() {
+    if let Some(index) = index {
         return Ok(Weights::Index(index));
     }
     let (mut found, mut others) = (Vec::new(), Vec::new());
     for entry in std::fs::read_dir(directory).map_err(|e| Error::io(directory, e))? {
-        let path = entry.map_err(|e| Error::io(directory, e))?.path();
-        if path.is_file() {
-            let weights = path.extension().is_some_and(|extension| extension == "safetensors");
+        let name = entry.map_err(|e| Error::io(directory, e))?.file_name();
+        let weights = Path::new(&name).extension().is_some_and(|extension| extension == "safetensors");
+        // A link to nothing matters only where it should be weights.
+        let path = if weights { beside(directory, name)? } else { Some(directory.join(name)) };
+        if let Some(path) = path.filter(|path| path.is_file()) {
             if weights { &mut found } else { &mut others }.push(path);
         }
     }
@@ -205,6 +217,9 @@ fn open_shards(path: &Path, storage: Storage) -> Result<SafeTensors> {
     let index = Index::read(path)?;
     let file = path.display().to_string();
     let shard_path = |shard: &str| parent(path).join(shard);
+    for shard in &index.shards {
+        beside(parent(path), shard)?;
+    }
     let missing = index.missing(parent(path));
     if !missing.is_empty() {
         let (names, all) = (missing.join("`, `"), index.shards.len());

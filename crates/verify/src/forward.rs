@@ -1,5 +1,6 @@
 //! Recorded forward passes: plain, batched, with hidden states, through the cache; and RoPE tables.
 
+use super::passes::{commit, pass};
 use super::recording::{Difference, Recording, padding, text, whole};
 use super::{Options, Outcome};
 use diffulex::cache::{Attention, Visible};
@@ -61,6 +62,9 @@ fn sparse_layers(recorded: &Value, engine: &Engine) -> Check<()> {
 /// The attention rule that an entry was recorded with.
 fn attention(recording: &Recording, engine: &Engine, entry: &Value) -> Check<Attention> {
     let recorded_block = recording.manifest().get("forward_block").and_then(Value::as_u64);
+    if recorded_block == Some(0) {
+        return Err("`forward_block` is 0, a block has at least one position".into());
+    }
     let Some(words) = entry.get("attention").and_then(Value::as_str) else {
         return Ok(match (engine.arch().attention, recorded_block) {
             (Attention::BlockCausal { .. }, Some(block)) => Attention::BlockCausal { block: block as usize },
@@ -93,6 +97,9 @@ fn forward(recording: &Recording, engine: &Engine, entry: &Value) -> Check<Diffe
             rows[0].len()
         ));
     }
+    if mask.as_ref().is_some_and(|mask| mask.len() != rows.len() * rows[0].len()) {
+        return Err(format!("tensor `{mask_name}` has another shape than the ids"));
+    }
     let mut difference = Difference::NONE;
     for (b, ids) in rows.iter().enumerate() {
         let padding = mask.as_ref().map_or(Ok(0), |mask| padding(&mask[b * ids.len()..][..ids.len()]))?;
@@ -114,7 +121,7 @@ fn compare(
     theirs: &[f32],
     difference: &mut Difference,
 ) -> Check<()> {
-    session.forward(ids, first, visible, &mut Probe::none()).map_err(|e| e.to_string())?;
+    pass(session, ids, first, visible)?;
     let rows: Vec<usize> = (skip..ids.len()).collect();
     let ours = session.logits(&rows, &mut Probe::none());
     if ours.data().len() != theirs.len() {
@@ -163,8 +170,8 @@ fn expert_weights(recording: &Recording, engine: &Engine, layer: &str) -> Check<
     let experts = engine.arch().mixture.as_ref().ok_or("the model has no experts")?.experts;
     let (shape, ids) = recording.i64s(&format!("hidden.{layer}.expert_ids"))?;
     let (_, weights) = recording.f32s(&format!("hidden.{layer}.expert_weights"))?;
-    let &[_, rows, chosen] = &shape[..] else { return Err("expert ids without rows".into()) };
-    if ids.len() != weights.len() || ids.iter().any(|&id| id < 0 || id as usize >= experts) {
+    let &[1, rows, chosen] = &shape[..] else { return Err("expert ids without rows".into()) };
+    if chosen == 0 || ids.len() != weights.len() || ids.iter().any(|&id| id < 0 || id as usize >= experts) {
         return Err(format!("ids and weights of {experts} experts disagree"));
     }
     let mut dense = vec![0.0; rows * experts];
@@ -222,9 +229,22 @@ fn rope(recording: &Recording, engine: &Engine) -> Check<()> {
     let (_, positions) = recording.i64s("rope.positions")?;
     let (_, cos) = recording.f32s("rope.cos")?;
     let (_, sin) = recording.f32s("rope.sin")?;
+    let (largest, half) = (engine.arch().dims.max_pos, engine.arch().rope.rotated / 2);
+    if let Some(position) =
+        positions.iter().find(|&&position| usize::try_from(position).map_or(true, |at| at >= largest))
+    {
+        return Err(format!("position {position}, 0 to {} expected", largest.saturating_sub(1)));
+    }
+    if cos.len() != positions.len() * 2 * half || sin.len() != cos.len() {
+        let (cos, sin) = (cos.len(), sin.len());
+        return Err(format!(
+            "{cos} cosines and {sin} sines for {} positions of {}",
+            positions.len(),
+            2 * half
+        ));
+    }
     let capacity = positions.iter().max().map_or(0, |&max| max as usize + 1);
     let table = engine.model().rope_table(capacity);
-    let half = engine.arch().rope.rotated / 2;
     for (i, &pos) in positions.iter().enumerate() {
         let allowed = (1.2e-7 * pos as f32).max(1e-6);
         for (ours, theirs, what) in
@@ -240,6 +260,9 @@ fn rope(recording: &Recording, engine: &Engine) -> Check<()> {
     }
     Ok(())
 }
+
+/// Positions that a recording may have: the engine's context while it is compared.
+const MAX_POSITIONS: usize = super::MAX_CONTEXT;
 
 /// One step of a cache script.
 struct Step {
@@ -257,6 +280,9 @@ fn steps(script: &Value) -> Check<Vec<Step>> {
         let (Some(start), Some(end)) = (bound(0), bound(1)) else {
             return Err("`q` is no pair of positions".into());
         };
+        if start >= end || end > MAX_POSITIONS {
+            return Err(format!("`q` is [{start}, {end}], an ascending pair up to {MAX_POSITIONS} expected"));
+        }
         let stores = name.ends_with("store") || name.ends_with("prefill");
         let commits = step.get("store_kv").and_then(Value::as_bool).unwrap_or(stores);
         Ok(Step { name, rows: start..end, commits })
@@ -280,6 +306,7 @@ fn cache_script(
     };
     let results = match (engine.arch().attention, block_causal) {
         (Attention::Bidirectional, _) => bidirectional_script(recording, engine, &steps),
+        (Attention::BlockCausal { .. }, Some(0)) => Err("a block of 0 positions".into()),
         (Attention::BlockCausal { .. }, Some(block)) => block_causal_script(recording, engine, &steps, block),
         _ => Err("a script without a block size".into()),
     };
@@ -318,9 +345,8 @@ fn bidirectional_script(recording: &Recording, engine: &Engine, steps: &[Step]) 
             } else if words.contains(&"prefix") {
                 let ids_of_full = full.as_ref().ok_or("a prefix pass before any full pass")?;
                 let mut session = engine.session().map_err(|e| e.to_string())?;
-                let all = Visible::all(0..total, 0..total);
-                session.forward(ids_of_full, 0, &all, &mut Probe::none()).map_err(|e| e.to_string())?;
-                session.commit(step.rows.start);
+                pass(&mut session, ids_of_full, 0, &Visible::all(0..ids_of_full.len(), 0..total))?;
+                commit(&mut session, step.rows.start)?;
                 compare(&mut session, &ids, step.rows.start, &visible, 0, &logits, &mut difference)?;
             } else if words.contains(&"dual") && full.is_some() {
                 compare(&mut dual, &ids, step.rows.start, &visible, 0, &logits, &mut difference)?;
@@ -349,11 +375,9 @@ fn block_causal_script(recording: &Recording, engine: &Engine, steps: &[Step], b
         };
         let mut difference = Difference::NONE;
         let checked = step_ids(recording, step).and_then(|(ids, logits)| {
-            compare(&mut session, &ids, step.rows.start, &visible, 0, &logits, &mut difference)
+            compare(&mut session, &ids, step.rows.start, &visible, 0, &logits, &mut difference)?;
+            if step.commits { commit(&mut session, step.rows.len()) } else { Ok(()) }
         });
-        if step.commits {
-            session.commit(step.rows.len());
-        }
         results.push((step.name.clone(), checked.map(|()| difference)));
     }
     Ok(results)

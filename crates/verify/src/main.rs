@@ -29,8 +29,8 @@ struct Args {
     /// Element type of cached keys and values
     #[arg(long, value_parser = cli::kv(), default_value = "f32")]
     kv: KvDtype,
-    /// Print one JSON array of {entry, kind, passed, max_abs, top1}; `reason` (why it failed), `skipped` (why) and `directory`
-    /// (if several DIRs are given) are there where they apply
+    /// Print one JSON array of {entry, kind, passed, max_abs, top1}; `reason` (why it failed), `skipped` (why), `near_ties`
+    /// (which, with both scores) and `directory` (if several DIRs are given) are there where they apply
     #[arg(long)]
     json: bool,
     /// Print failures and the summary only
@@ -88,6 +88,7 @@ struct Summary {
     entries: usize,
     failed: usize,
     skipped: usize,
+    tied: usize,
     max_abs: f32,
 }
 
@@ -96,15 +97,20 @@ impl Summary {
         self.entries += 1;
         self.failed += usize::from(!outcome.passed());
         self.skipped += usize::from(matches!(outcome.verdict, Verdict::Skipped(_)));
+        self.tied += usize::from(matches!(outcome.verdict, Verdict::Tied(_)));
         self.max_abs = self.max_abs.max(outcome.max_abs.unwrap_or(0.0));
     }
 }
 
 impl std::fmt::Display for Summary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { entries, failed, skipped, max_abs } = self;
-        let passed = entries - failed - skipped;
-        write!(f, "{passed} passed, {failed} failed, {skipped} skipped, max abs error {max_abs:.2e}")
+        let Self { entries, failed, skipped, tied, max_abs } = self;
+        let passed = entries - failed - skipped - tied;
+        write!(f, "{passed} passed, {failed} failed, {skipped} skipped, ")?;
+        if *tied > 0 {
+            write!(f, "{tied} passed but for near ties, ")?;
+        }
+        write!(f, "max abs error {max_abs:.2e}")
     }
 }
 
@@ -112,6 +118,7 @@ fn line(dir: &Path, outcome: &Outcome) -> String {
     let (word, why) = match &outcome.verdict {
         Verdict::Passed => ("ok", ""),
         Verdict::Failed(why) => ("FAILED", why.as_str()),
+        Verdict::Tied(which) => ("tied", which.as_str()),
         Verdict::Skipped(why) => ("skipped", why.as_str()),
     };
     let name = dir.file_name().unwrap_or(dir.as_os_str()).to_string_lossy();
@@ -140,6 +147,7 @@ fn row(dir: &Path, outcome: &Outcome, name_directory: bool) -> Value {
     match &outcome.verdict {
         Verdict::Passed => {}
         Verdict::Failed(why) => row["reason"] = json!(why),
+        Verdict::Tied(which) => row["near_ties"] = json!(which),
         Verdict::Skipped(why) => row["skipped"] = json!(why),
     }
     if name_directory {

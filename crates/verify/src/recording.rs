@@ -153,8 +153,15 @@ impl Recording {
     /// Rows of token ids of a tensor of shape `[batch, len]`.
     pub(super) fn id_rows(&self, name: &str) -> std::result::Result<Vec<Vec<TokenId>>, String> {
         let (shape, ids) = self.i64s(name)?;
-        let &[_, len] = shape.as_slice() else { return Err(format!("tensor `{name}` has shape {shape:?}")) };
-        ids.chunks(len.max(1)).map(|row| row.iter().map(|&id| token_id(id)).collect()).collect()
+        let len = match shape[..] {
+            [batch, len] if batch > 0 && len > 0 => len,
+            _ => {
+                return Err(format!(
+                    "tensor `{name}` has shape {shape:?}, at least one row and one id expected"
+                ));
+            }
+        };
+        ids.chunks(len).map(|row| row.iter().map(|&id| token_id(id)).collect()).collect()
     }
 }
 

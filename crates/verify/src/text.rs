@@ -104,7 +104,7 @@ impl Text {
         equal("prompt_ids", &prompt, &ids(entry.get("prompt_ids"), "prompt_ids")?)?;
         let params = entry.get("params").ok_or("`params` is missing")?;
         let recorded = recorded::policy(text(entry, "function")?, params, prompt.len())?;
-        let replayed = traces::replay(engine, &recorded, &prompt, 0, None)?;
+        let replayed = traces::replay(engine, &recorded, &prompt, 0, None, None)?;
         let theirs = ids(entry.get("new_ids"), "new_ids")?;
         let same = equal("new_ids", &replayed.returned[prompt.len()..].to_vec(), &theirs)
             .and_then(|()| equal("num_forwards", &replayed.passes, &whole(entry, "num_forwards")?));

@@ -2,6 +2,7 @@
 
 use super::recorded::{self, Recorded, Returns};
 use super::recording::{Recording, ids, padding, text, whole};
+use super::ties::Tape;
 use super::{Outcome, Verdict};
 use diffulex::Error;
 use diffulex::engine::{BlockEnd, Control, Engine, Event, Generation, PassKind, Request, Rules, Step};
@@ -39,8 +40,7 @@ pub(super) fn run(recording: &Recording, engine: &Engine, outcomes: &mut Vec<Out
         let mut agreement = (0, 0);
         let mut outcome = match check(recording, engine, entry, &mut agreement) {
             Err(error) => Outcome::new(name, "trace", Err(error)),
-            Ok(None) => Outcome::new(name, "trace", Ok(())),
-            Ok(Some(why)) => Outcome::skipped(name, "trace", why),
+            Ok(verdict) => Outcome { verdict, ..Outcome::new(name, "trace", Ok(())) },
         };
         if !matches!(outcome.verdict, Verdict::Skipped(_)) && agreement.1 > 0 {
             outcome.top1 = Some(f64::from(agreement.0) / f64::from(agreement.1));
@@ -51,7 +51,7 @@ pub(super) fn run(recording: &Recording, engine: &Engine, outcomes: &mut Vec<Out
 
 /// The rules of recorded loops, where they are not those of this engine: any id may be produced, a step may reveal nothing, and
 /// every block is stored by a pass of its own, the last one too.
-struct Replay<'a> {
+struct Replay<'a, 't> {
     every_step: bool,
     /// Whether the loop looks for its end between the steps of a block, so that a block which ends the text is not stored.
     stops_inside_block: bool,
@@ -61,10 +61,17 @@ struct Replay<'a> {
     steps: AtomicUsize,
     /// More steps than any recorded loop makes.
     limit: usize,
+    /// What near ties are decided by.
+    tape: Option<&'a Tape<'t>>,
 }
 
-impl<'a> Replay<'a> {
-    fn new(recorded: &Recorded, uniforms: Option<&'a [f32]>, limit: usize) -> Self {
+impl<'a, 't> Replay<'a, 't> {
+    fn new(
+        recorded: &Recorded,
+        uniforms: Option<&'a [f32]>,
+        limit: usize,
+        tape: Option<&'a Tape<'t>>,
+    ) -> Self {
         Self {
             every_step: recorded.every_step,
             stops_inside_block: recorded.policy.early_stop != EarlyStop::Never,
@@ -72,17 +79,21 @@ impl<'a> Replay<'a> {
             used: AtomicUsize::new(0),
             steps: AtomicUsize::new(0),
             limit,
+            tape,
         }
     }
 }
 
-impl Rules for Replay<'_> {
+impl Rules for Replay<'_, '_> {
     fn choose(&self, step: &mut Step<'_>, chosen: &mut Vec<usize>) -> Result<(), Error> {
         let mut uniform = || {
             let used = self.used.fetch_add(1, Ordering::Relaxed);
             self.uniforms.get(used).map_or(f64::NAN, |&u| f64::from(u))
         };
         step.policy.unmask.choose(step.candidates, step.want, &mut uniform, chosen);
+        if let Some(tape) = self.tape {
+            tape.settle(step, chosen);
+        }
         match self.steps.fetch_add(1, Ordering::Relaxed) {
             made if made > self.limit => Err(Error::unsupported("a recorded loop that makes no progress")),
             _ => Ok(()),
@@ -109,19 +120,24 @@ pub(super) fn replay(
     prompt: &[TokenId],
     padding: usize,
     uniforms: Option<&[f32]>,
+    tape: Option<&Tape<'_>>,
 ) -> Check<Replayed> {
     let (mut states, mut shapes) = (Vec::new(), Vec::new());
     let (mut revealed, mut edited) = (Vec::new(), Vec::new());
+    let limit = prompt.len().saturating_add(recorded.max_new).saturating_mul(16).saturating_add(1024);
     let request = Request {
         stop: &recorded.stop,
         padding,
-        rules: &Replay::new(recorded, uniforms, 16 * (prompt.len() + recorded.max_new) + 1024),
+        rules: &Replay::new(recorded, uniforms, limit, tape),
         ..Request::new(prompt, recorded.max_new, &recorded.policy)
     };
     let mut watch = |event: Event<'_>| {
         match event {
             Event::Pass { kind, .. } if recorded.uncached && kind != PassKind::Denoise => {}
             Event::Pass { rows, cached, canvas, .. } => {
+                if let Some(tape) = tape {
+                    tape.pass();
+                }
                 states.push(canvas.ids().to_vec());
                 shapes.push(match recorded.uncached {
                     true => Shape { rows: rows.end, cached: 0 },
@@ -166,7 +182,7 @@ fn check(
     engine: &Engine,
     entry: &Value,
     agreement: &mut (u32, u32),
-) -> Check<Option<&'static str>> {
+) -> Check<Verdict> {
     let function = text(entry, "function")?;
     let params = entry.get("params").ok_or("`params` is missing")?;
     let prompts = rows(entry, "prompt_ids")?;
@@ -181,15 +197,19 @@ fn check(
     if batch != prompts.len() || batch != finals.len() {
         return Err(format!("states of {batch} rows for {} prompts", prompts.len()));
     }
+    let mut ties = Vec::new();
     for (b, prompt) in prompts.iter().enumerate() {
         let recorded = recorded::policy(function, params, prompt.len())?;
         if let Some(why) = deviates(function, &recorded, prompt.len()) {
-            return Ok(Some(why));
+            return Ok(Verdict::Skipped(why.to_owned()));
         }
         let padding = masks.map_or(Ok(0), |masks| mask_padding(masks.get(b)))?;
-        let replayed = replay(engine, &recorded, prompt, padding, uniforms.as_deref())?;
-        let state = |k: usize| &states[(k * batch + b) * len..][..len];
         let mask = engine.mask().map_err(|e| e.to_string())?;
+        let state = |k: usize| &states[(k * batch + b) * len..][..len];
+        let known = |k: usize| (k < entries).then(|| state(k));
+        let tape = Tape::new(&known, mask);
+        let replayed = replay(engine, &recorded, prompt, padding, uniforms.as_deref(), Some(&tape))?;
+        ties.extend(tape.ties());
         compare_states(&replayed, entries, state, mask, agreement)?;
         compare_passes(&replayed, entry)?;
         if b == 0 {
@@ -199,7 +219,10 @@ fn check(
             return Err(format!("returned {:?}, {:?} recorded", replayed.returned, finals[b]));
         }
     }
-    Ok(None)
+    if ties.is_empty() {
+        return Ok(Verdict::Passed);
+    }
+    Ok(Verdict::Tied(format!("near ties, position (score): {}", ties.join("; "))))
 }
 
 fn rows(entry: &Value, key: &str) -> Check<Vec<Vec<TokenId>>> {

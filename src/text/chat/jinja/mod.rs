@@ -1,0 +1,130 @@
+//! Jinja2 as the transformers library runs chat templates: a sandbox without mutation, without a loader, without escaping,
+//! with `trim_blocks` and `lstrip_blocks`, the loop controls, `{% generation %}`, `tojson`, `raise_exception` and
+//! `strftime_now`. A template prints here what it prints there, byte for byte, or is refused by what is not supported.
+//!
+//! Engines for Jinja in other languages print other numbers, other lists, other escapes. Values here are Python's: `value.rs`
+//! has truth, equality and order, `print.rs` how they are written, `ops.rs` the arithmetic.
+//!
+//! A template comes from a stranger: steps, text and nesting are bounded (`machine.rs`, `value.rs`, `expressions.rs`), so it ends, in
+//! bounded memory and on a small stack.
+//!
+//! Source: Jinja2 3.1.6 (`lexer.py`, `parser.py`, `compiler.py`, `runtime.py`, `filters.py`, `tests.py`, `sandbox.py`) and
+//! transformers 4.53, `chat_template_utils.py`.
+
+mod access;
+mod arguments;
+mod ast;
+mod call;
+mod checks;
+mod compare;
+mod eval;
+mod expressions;
+mod filters;
+mod format;
+mod functions;
+mod json;
+mod lexer;
+mod literal;
+mod machine;
+mod methods;
+mod numbers;
+mod ops;
+mod parser;
+mod percent;
+mod print;
+mod sequences;
+mod strings;
+mod text;
+mod unicode;
+mod value;
+
+use std::ops::Range;
+
+/// What is wrong with a template or a rendering.
+#[derive(Debug)]
+pub(super) struct Fault {
+    /// Counted from 1.
+    pub(super) line: u32,
+    pub(super) what: String,
+}
+
+/// A variable of a rendering.
+pub(super) enum Variable<'a> {
+    None,
+    Bool(bool),
+    Text(&'a str),
+    Texts(&'a [String]),
+    /// Roles and contents. What is in a content came in through a message.
+    Messages(Vec<[&'a str; 2]>),
+}
+
+/// A parsed template.
+pub(super) struct Program(ast::Body);
+
+/// What a template printed.
+pub(super) struct Printed {
+    pub(super) text: String,
+    /// Byte ranges of `text` that came in through messages.
+    pub(super) foreign: Vec<Range<usize>>,
+}
+
+impl Program {
+    pub(super) fn parse(source: &str) -> Result<Self, Fault> {
+        parser::parse(source).map(Self)
+    }
+
+    /// Runs the template. `now` formats the current time.
+    pub(super) fn render(
+        &self,
+        variables: &[(&str, Variable)],
+        now: &dyn Fn(&str) -> Result<String, String>,
+    ) -> Result<Printed, Fault> {
+        let mut machine = machine::Machine::new(now);
+        let globals = variables.iter().map(|(name, variable)| Ok((*name, value_of(variable)?)));
+        let globals: Result<Vec<_>, String> = globals.collect();
+        let globals = globals.map_err(|what| Fault { line: 1, what })?;
+        Ok(printed(&machine.run(&self.0, globals)?))
+    }
+}
+
+impl std::fmt::Debug for Program {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Program({} statements)", self.0.len())
+    }
+}
+
+fn value_of(variable: &Variable) -> Result<value::Value, String> {
+    use value::Value;
+    Ok(match variable {
+        Variable::None => Value::None,
+        Variable::Bool(value) => Value::Bool(*value),
+        Variable::Text(text) => Value::str(text),
+        Variable::Texts(texts) => Value::list(texts.iter().map(|text| Value::str(text)).collect())?,
+        Variable::Messages(messages) => {
+            let foreign = |words: &str| Value::Text(words.chars().map(text::Ch::foreign).collect());
+            let message = |[role, content]: &[&str; 2]| {
+                Value::dict(vec![
+                    (Value::str("role"), Value::str(role)),
+                    (Value::str("content"), foreign(content)),
+                ])
+            };
+            Value::list(messages.iter().map(message).collect::<Result<_, _>>()?)?
+        }
+    })
+}
+
+fn printed(chars: &[text::Ch]) -> Printed {
+    let (mut text, mut foreign) = (String::with_capacity(chars.len()), Vec::<Range<usize>>::new());
+    for c in chars {
+        let start = text.len();
+        text.push(c.get());
+        if !c.is_foreign() {
+            continue;
+        }
+        match foreign.last_mut().filter(|range| range.end == start) {
+            Some(range) => range.end = text.len(),
+            None => foreign.push(start..text.len()),
+        }
+    }
+    Printed { text, foreign }
+}
