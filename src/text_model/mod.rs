@@ -11,6 +11,7 @@
 mod answer;
 mod batch;
 mod gaps;
+mod messages;
 #[cfg(all(feature = "tokenizers", feature = "chat"))]
 pub mod open;
 mod prompt;
