@@ -1,11 +1,11 @@
 //! Conversations as ids, in which text is text.
 //!
 //! What a template prints itself is control, what came in through a message is not, whatever it says: messages may come from
-//! strangers. Where a control token in the rendered text comes from is found out by rendering once more, with a character that
-//! occurs nowhere else put into the messages. First it is put inside of every control token that a message could begin or end; if
-//! the template prints the same text otherwise, every control token that is still whole is the template's. If it does not (a template
-//! may look for words such as `</think>` in a message), only the control tokens that a message has from its first to its last
-//! character are marked, and the template has to print the same control tokens as for the first marks. If that fails, too, the
+//! strangers. Where a control token in the rendered text comes from is found out by rendering once more, with other characters, which
+//! occur nowhere else, in the messages. First they take the places of all characters that begin or end a control token; if the
+//! template prints the same text otherwise, every control token that is still whole is the template's. If it does not (a template
+//! may look for words such as `</think>` in a message), only the control tokens that a message has from their first to their last
+//! character are changed, and the template has to print the same control tokens as for the first change. If that fails, too, the
 //! conversation is refused.
 
 use super::Model;
@@ -59,25 +59,27 @@ impl Model {
     /// The control tokens in a rendered text that the template printed.
     fn control_of_template(&self, messages: &[Message], text: &str, tokens: &Tokens) -> Result<Vec<Control>> {
         let parts = || messages.iter().flat_map(|message| [&message.role, &message.content]);
-        if !parts().any(|part| tokens.touch(part)) {
+        let edges = tokens.edges();
+        if !parts().any(|part| part.contains(&edges[..])) {
             return Ok(tokens.find(text));
         }
-        let mark = unused(|c| text.contains(c) || parts().any(|part| part.contains(c)));
-        let mark = mark.ok_or_else(|| self.undecided("the messages have every character for private use"))?;
+        let marks = Marks::new(&edges, |c| text.contains(c) || parts().any(|part| part.contains(c)));
+        let marks =
+            marks.ok_or_else(|| self.undecided("the messages have every character for private use"))?;
         let render = |into: &dyn Fn(&str) -> String| {
             let marked =
                 messages.iter().map(|message| Message::new(into(&message.role), into(&message.content)));
             self.render(&marked.collect::<Vec<_>>())
         };
-        let same = |marked: &str| marked.chars().filter(|&c| c != mark).eq(text.chars());
-        let all = render(&|part| tokens.mark_edges(part, mark));
+        let same = |marked: &str| marked.chars().map(|c| marks.back(c)).eq(text.chars());
+        let all = render(&|part| marks.everywhere(part));
         if let Some(marked) = all.as_ref().ok().filter(|marked| same(marked)) {
-            return Ok(unmarked(tokens.find(marked), marked, mark));
+            return Ok(marks.places(tokens.find(marked), marked));
         }
-        let whole = render(&|part| tokens.mark_whole(part, mark))?;
+        let whole = render(&|part| marks.first(part, tokens.find(part)))?;
         let ids = |text: &str| tokens.find(text).into_iter().map(|(_, id)| id).collect::<Vec<_>>();
         if same(&whole) && all.is_ok_and(|all| ids(&all) == ids(&whole)) {
-            return Ok(unmarked(tokens.find(&whole), &whole, mark));
+            return Ok(marks.places(tokens.find(&whole), &whole));
         }
         Err(self.undecided(
             "the chat template prints other things for a message because of a control token in it",
@@ -91,31 +93,20 @@ impl Model {
 }
 
 impl Tokens {
-    /// Whether a token could begin or end in a text.
-    fn touch(&self, text: &str) -> bool {
-        let edges = self.edges();
-        text.contains(|c| edges.0.contains(&c) || edges.1.contains(&c))
-    }
-
     /// The first and the last characters of tokens.
-    fn edges(&self) -> (Vec<char>, Vec<char>) {
-        let (mut first, mut last): (Vec<_>, Vec<_>) = self
-            .0
-            .iter()
-            .filter_map(|(text, _)| Some((text.chars().next()?, text.chars().next_back()?)))
-            .unzip();
-        for edge in [&mut first, &mut last] {
-            edge.sort_unstable();
-            edge.dedup();
-        }
-        (first, last)
+    fn edges(&self) -> Vec<char> {
+        let ends = |(text, _): &(String, TokenId)| [text.chars().next(), text.chars().next_back()];
+        let mut edges: Vec<_> = self.0.iter().flat_map(ends).flatten().collect();
+        edges.sort_unstable();
+        edges.dedup();
+        edges
     }
 
     /// The tokens in a text, from the left, the longest of those that begin at a place.
     fn find(&self, text: &str) -> Vec<Control> {
-        let (first, _) = self.edges();
+        let edges = self.edges();
         let (mut found, mut end) = (Vec::new(), 0);
-        for (at, _) in text.char_indices().filter(|(_, c)| first.contains(c)) {
+        for (at, _) in text.char_indices().filter(|(_, c)| edges.contains(c)) {
             let rest = &text[at..];
             let token = self.0.iter().find(|(token, _)| at >= end && rest.starts_with(token.as_str()));
             if let Some((token, id)) = token {
@@ -125,43 +116,60 @@ impl Tokens {
         }
         found
     }
-
-    /// The text with a mark in every token that it could begin or end.
-    fn mark_edges(&self, text: &str, mark: char) -> String {
-        let (first, last) = self.edges();
-        let mut marked = String::with_capacity(text.len());
-        for c in text.chars() {
-            if last.contains(&c) {
-                marked.push(mark);
-            }
-            marked.push(c);
-            if first.contains(&c) {
-                marked.push(mark);
-            }
-        }
-        marked
-    }
-
-    /// The text with a mark in every token that it has.
-    fn mark_whole(&self, text: &str, mark: char) -> String {
-        let mut marked = text.to_owned();
-        for (range, _) in self.find(text).into_iter().rev() {
-            let first = text[range.start..].chars().next().map_or(0, char::len_utf8);
-            marked.insert(range.start + first, mark);
-        }
-        marked
-    }
 }
 
-/// Places in a text with marks as places in the text without them.
-fn unmarked(found: Vec<Control>, text: &str, mark: char) -> Vec<Control> {
-    let (mut marks, mut from) = (0, 0);
-    let place = |(range, id): Control| {
-        marks += text[from..range.start].matches(mark).count() * mark.len_utf8();
-        from = range.start;
-        (range.start - marks..range.end - marks, id)
-    };
-    found.into_iter().map(place).collect()
+/// Characters, and others that take their places in messages.
+struct Marks(Vec<(char, char)>);
+
+impl Marks {
+    /// Marks that `used` does not know. `None` if there are too few.
+    fn new(edges: &[char], used: impl Fn(char) -> bool) -> Option<Self> {
+        let mut marks: Vec<(char, char)> = Vec::new();
+        for &edge in edges {
+            let taken = |c| used(c) || marks.iter().any(|(_, mark)| *mark == c);
+            marks.push((edge, unused(taken)?));
+        }
+        Some(Self(marks))
+    }
+
+    fn mark(&self, c: char) -> char {
+        self.0.iter().find(|(edge, _)| *edge == c).map_or(c, |(_, mark)| *mark)
+    }
+
+    fn back(&self, c: char) -> char {
+        self.0.iter().find(|(_, mark)| *mark == c).map_or(c, |(edge, _)| *edge)
+    }
+
+    /// The text with a mark in every token that it could begin or end.
+    fn everywhere(&self, text: &str) -> String {
+        text.chars().map(|c| self.mark(c)).collect()
+    }
+
+    /// The text with a mark in each of these tokens.
+    fn first(&self, text: &str, tokens: Vec<Control>) -> String {
+        let mut marked = text.to_owned();
+        for (range, _) in tokens.into_iter().rev() {
+            if let Some(c) = text[range.start..].chars().next() {
+                marked.replace_range(
+                    range.start..range.start + c.len_utf8(),
+                    self.mark(c).encode_utf8(&mut [0; 4]),
+                );
+            }
+        }
+        marked
+    }
+
+    /// Places in a text with marks as places in the text without them.
+    fn places(&self, found: Vec<Control>, text: &str) -> Vec<Control> {
+        let (mut here, mut from) = (0, 0);
+        let place = |(range, id): Control| {
+            here += text[from..range.start].chars().map(|c| self.back(c).len_utf8()).sum::<usize>();
+            from = range.start;
+            // A token that was found has no marks.
+            (here..here + range.len(), id)
+        };
+        found.into_iter().map(place).collect()
+    }
 }
 
 #[cfg(test)]
@@ -176,17 +184,18 @@ mod tests {
     #[test]
     fn the_longest_token_is_found_at_every_place() {
         assert_eq!(tokens().find("é<<|end|>x[M]<|end|>"), [(3..11, 3), (11..14, 2), (14..21, 1)]);
-        assert!(tokens().touch("a>") || !tokens().touch("abc"));
+        assert_eq!(tokens().edges(), ['<', '>', '[', ']', 'x']);
     }
 
     #[test]
     fn marks_break_tokens_and_places_are_those_without_them() {
-        let text = "a<|end|> é < > [M]";
-        for marked in [tokens().mark_edges(text, '#'), tokens().mark_whole(text, '#')] {
-            assert_eq!(marked.replace('#', ""), text);
-            assert!(tokens().find(&marked).is_empty(), "{marked}");
+        let (tokens, text) = (tokens(), "a<|end|> é < > [M]");
+        let marks = Marks::new(&tokens.edges(), |c| c == '\u{f0000}').unwrap();
+        for marked in [marks.everywhere(text), marks.first(text, tokens.find(text))] {
+            assert!(tokens.find(&marked).is_empty() && !marked.contains('\u{f0000}'), "{marked}");
+            assert_eq!(marked.chars().map(|c| marks.back(c)).collect::<String>(), text);
         }
-        let marked = "a#é<|end|>##[M]#";
-        assert_eq!(unmarked(tokens().find(marked), marked, '#'), [(3..10, 1), (10..13, 2)]);
+        let marked = marks.everywhere("<é>") + "<|end|>" + &marks.everywhere("[x") + "[M]";
+        assert_eq!(marks.places(tokens.find(&marked), &marked), [(4..11, 1), (13..16, 2)]);
     }
 }

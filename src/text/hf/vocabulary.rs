@@ -5,7 +5,7 @@ use super::steps::Steps;
 use crate::error::{Error, Result};
 use crate::json::Value;
 use crate::tensor::TokenId;
-use crate::text::Control;
+use crate::text::{Control, unused};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use tokenizers::{AddedToken, AddedVocabulary, Model, ModelWrapper};
@@ -136,8 +136,7 @@ impl Vocabulary {
         if let Some(kept) = kept.as_ref().filter(|kept| kept.tokens == tokens && !text.contains(kept.mark)) {
             return Ok(Arc::clone(kept));
         }
-        let mark = super::super::unused(|c| text.contains(c))
-            .ok_or("the text has every character for private use")?;
+        let mark = unused(|c| text.contains(c)).ok_or("the text has every character for private use")?;
         let plain = self.plain.get_added_tokens_decoder();
         let mut all: Vec<_> = plain.iter().map(|(&id, token)| (id, token.clone())).collect();
         all.sort_by_key(|(id, _)| *id);
