@@ -106,9 +106,14 @@ mod tests {
         pieces.into_iter().filter(|(_, found)| *found).map(|((start, end), _)| &text[start..end]).collect()
     }
 
-    /// Places and texts of `tests/tokenizers/patterns.json`, recorded by `tools/record_tokenizer_cases.py`.
-    fn table() -> Value {
-        Value::read(Path::new("tests/tokenizers/patterns.json")).unwrap()
+    /// `tests/tokenizers/patterns.json`, recorded by `tools/record_tokenizer_cases.py`. The published package does not have it.
+    fn table() -> Option<Value> {
+        let path = Path::new("tests/tokenizers/patterns.json");
+        if !path.is_file() {
+            eprintln!("SKIPPED: {} is not there", path.display());
+            return None;
+        }
+        Some(Value::read(path).unwrap())
     }
 
     fn list<'v>(value: &'v Value, key: &str) -> &'v [Value] {
@@ -117,7 +122,7 @@ mod tests {
 
     #[test]
     fn pieces_are_those_of_the_tokenizers_package() {
-        let table = table();
+        let Some(table) = table() else { return };
         let text = |value: &Value| value.as_str().expect("a text").to_owned();
         let mut failures = Vec::new();
         for pattern in list(&table, "patterns") {
@@ -150,6 +155,7 @@ mod tests {
 
     #[test]
     fn classes_are_those_of_oniguruma() {
+        let Some(table) = table() else { return };
         // The characters of `ASSIGNED` there. The gap of the surrogates would not be counted.
         let assigned = [('\0', '\u{d7ff}'), ('\u{e000}', '\u{323ff}'), ('\u{e0000}', '\u{e01ff}')];
         let part = |class: &ClassUnicode, range| {
@@ -158,7 +164,7 @@ mod tests {
             part.iter().map(|range| (range.start() as u32, range.end() as u32)).collect::<Vec<_>>()
         };
         let mut failures = Vec::new();
-        for entry in list(&table(), "classes") {
+        for entry in list(&table, "classes") {
             let [source, count, hash] = entry.as_array().unwrap() else {
                 panic!("a class, its size and a hash")
             };
