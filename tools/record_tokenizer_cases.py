@@ -201,13 +201,16 @@ def configured():
     yield "config: unknown pad", base, {"pad_token": "<|x|>", "bos_token": None}
     yield "config: list", base, {"additional_special_tokens": ["<s>", "<|x|>"]}
     yield "config: more tokens", base, {"added_tokens_decoder": {"259": entry("</s>", True), "260": entry("[MASK]", False)}, "eos_token": "</s>"}
+    yield "config: special tokens are split", base, {"split_special_tokens": True}
+    yield "config: a first space", base | {"pre_tokenizer": level(True, True)}, {"add_prefix_space": True}
+    yield "config: no first space", base | {"pre_tokenizer": level(True, True)}, {"add_prefix_space": False}
     yield "config: a word of the model", base, {"eos_token": "a"}
 
 
 def reference(path_or_file, config=None):
-    """The tokenizer, and the tokenizers object inside."""
+    """The tokenizer, of transformers if it has a folder or a configuration."""
     if isinstance(path_or_file, str):
-        return AutoTokenizer.from_pretrained(path_or_file)._tokenizer
+        return AutoTokenizer.from_pretrained(path_or_file)
     # What is meant for training does not count.
     content = path_or_file | {"truncation": None, "padding": None}
     if "dropout" in content["model"]:
@@ -217,7 +220,7 @@ def reference(path_or_file, config=None):
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "tokenizer.json").write_text(json.dumps(content))
         Path(folder, "tokenizer_config.json").write_text(json.dumps(config | {"tokenizer_class": "PreTrainedTokenizerFast"}))
-        return AutoTokenizer.from_pretrained(folder)._tokenizer
+        return AutoTokenizer.from_pretrained(folder)
 
 
 def outcome(tokenizer, ids):
@@ -229,11 +232,12 @@ def record(name, tokenizer, chance):
     texts = []
     for text in TEXTS:
         try:
-            texts.append(outcome(tokenizer, tokenizer.encode(text, add_special_tokens=False).ids))
+            ids = tokenizer.encode(text, add_special_tokens=False)
+            texts.append(outcome(tokenizer, ids if isinstance(ids, list) else ids.ids))
         except BaseException as error:  # a panic of the package is no Exception
             print(f"{name}: {text!r}: {error}", file=sys.stderr)
             texts.append(None)
-    size = tokenizer.get_vocab_size(with_added_tokens=True)
+    size = len(tokenizer) if hasattr(tokenizer, "__len__") else tokenizer.get_vocab_size(with_added_tokens=True)
     return {"name": name, "texts": texts, "drawn": outcome(tokenizer, [chance.randrange(size) for _ in range(40)])}
 
 

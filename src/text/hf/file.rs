@@ -74,6 +74,9 @@ impl Parts {
                 listed = true;
             }
             self.vocabulary.add_named(&file, &value, &self.model, &self.steps)?;
+            let flag = |key: &str| value.get(key).and_then(Value::as_bool);
+            self.vocabulary.plain.set_encode_special_tokens(flag("split_special_tokens").unwrap_or(false));
+            flag("add_prefix_space").into_iter().for_each(|space| self.steps.set_first_space(space));
         }
         if map.is_file() && !listed {
             let (file, value) = (map.display().to_string(), Value::read(&map)?);

@@ -43,6 +43,8 @@ fn within(bytes: usize, limit: usize) -> Outcome<()> {
 pub(super) struct Steps {
     normalizers: Vec<Normalize>,
     cuts: Vec<Cut>,
+    /// Whether the pre-tokenizer is one step, in no list.
+    alone: bool,
     /// `None` joins tokens with spaces.
     decoders: Option<Vec<Decode>>,
 }
@@ -70,6 +72,7 @@ impl Steps {
             normalizers: section(name, file, "normalizer", "normalizers", Normalize::read)?
                 .unwrap_or_default(),
             cuts: section(name, file, "pre_tokenizer", "pretokenizers", Cut::read)?.unwrap_or_default(),
+            alone: file.get("pre_tokenizer").is_some_and(|step| step.get("pretokenizers").is_none()),
             decoders: section(name, file, "decoder", "decoders", Decode::read)?,
         };
         let growing = steps.cuts.iter().filter(|cut| cut.grows()).count();
@@ -88,8 +91,18 @@ impl Steps {
         Ok(Self {
             normalizers: vec![Normalize::Other(NormalizerWrapper::NFC(tokenizers::normalizers::NFC))],
             cuts: vec![split, Cut::Bytes { prefix: false, words: None }],
+            alone: false,
             decoders: Some(vec![Decode::Other(DecoderWrapper::ByteLevel(ByteLevel::default()))]),
         })
+    }
+
+    /// Says whether a byte-level pre-tokenizer puts a space before a text, where it is the only one.
+    ///
+    /// Source: transformers, `PreTrainedTokenizerFast.__init__`.
+    pub(super) fn set_first_space(&mut self, first_space: bool) {
+        if let ([Cut::Bytes { prefix, .. }], true) = (&mut self.cuts[..], self.alone) {
+            *prefix = first_space;
+        }
     }
 
     /// What normalizes texts of `bytes` bytes, all together.
