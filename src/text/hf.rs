@@ -3,18 +3,24 @@
 //! Published Dream checkpoints have only the pair, and code for another language that puts it together; what that code builds
 //! is Qwen2's byte-level BPE, written here in `byte_level_bpe`.
 
-use super::{Tokenizer, special_token};
+use super::{Control, Tokenizer, special_token};
 use crate::error::{Error, Result};
 use crate::files::{beside, read_text};
 use crate::json::Value;
 use crate::tensor::TokenId;
+use guard::{Failure, guarded};
+use std::collections::HashMap;
 use std::path::Path;
+use steps::Steps;
 use tokenizers::models::bpe::{BPE, Vocab};
-use tokenizers::normalizers::NFC;
-use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::pre_tokenizers::sequence::Sequence;
-use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::{AddedToken, SplitDelimiterBehavior};
+use tokenizers::{AddedVocabulary, Model, ModelWrapper, OffsetType, PreTokenizedString};
+use vocabulary::Vocabulary;
+
+mod file;
+mod guard;
+mod regex;
+mod steps;
+mod vocabulary;
 
 /// How Qwen2 cuts a text into words before BPE: contractions, words with one character before them, single digits,
 /// punctuation, line ends, spaces.
@@ -24,11 +30,19 @@ pub const QWEN2_WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\
 const MAX_SIZE: usize = 1 << 24;
 
 /// A tokenizer in the Hugging Face format.
+///
+/// It gives the ids and the text that Python's tokenizers package gives. Settings of the file that are meant for training
+/// (truncation, padding, dropout) have no effect, and neither have the tokens that a post-processor adds nor
+/// `clean_up_tokenization_spaces`, which versions of transformers treat differently.
 pub struct HfTokenizer {
     file: String,
-    inner: tokenizers::Tokenizer,
+    model: ModelWrapper,
+    steps: Steps,
+    vocabulary: Vocabulary,
     size: usize,
     holes: Vec<TokenId>,
+    /// Tokens of one byte that are text only together with their neighbours, ascending.
+    bytes: Vec<TokenId>,
 }
 
 impl HfTokenizer {
@@ -45,50 +59,28 @@ impl HfTokenizer {
     /// # Errors
     /// [`Error::Text`] if it is no tokenizer.
     pub fn from_bytes(file: &str, bytes: &[u8]) -> Result<Self> {
-        Self::new(file.to_owned(), parse(file, bytes)?)
+        file::read(file, bytes)?.finish(file)
     }
 
-    /// The tokenizer of a checkpoint directory: `tokenizer.json`, else `vocab.json` with `merges.txt`, and the added tokens of
-    /// `tokenizer_config.json`.
+    /// The tokenizer of a checkpoint directory: `tokenizer.json`, else `vocab.json` with `merges.txt`, with the added tokens of
+    /// `tokenizer_config.json` and the tokens that it, or `special_tokens_map.json`, calls special.
     ///
     /// # Errors
     /// [`Error::Text`] if neither is there or one is malformed, or if an added token cannot have the id that it is listed with.
     pub fn from_dir(dir: &Path) -> Result<Self> {
         let lists = || Ok((beside(dir, "vocab.json")?, beside(dir, "merges.txt")?));
-        let (file, mut inner) = if let Some(json) = beside(dir, "tokenizer.json")? {
+        let (file, mut parts) = if let Some(json) = beside(dir, "tokenizer.json")? {
             let file = json.display().to_string();
-            let inner = parse(&file, &read_text(&json)?)?;
-            (file, inner)
+            let parts = file::read(&file, &read_text(&json)?)?;
+            (file, parts)
         } else if let (Some(vocab), Some(merges)) = lists()? {
             (vocab.display().to_string(), byte_level_bpe(&vocab, &merges)?)
         } else {
             let what = "no tokenizer.json, and no vocab.json with merges.txt";
             return Err(text_error(&dir.display().to_string(), what));
         };
-        if let Some(config) = beside(dir, "tokenizer_config.json")? {
-            add_listed(&mut inner, &config)?;
-        }
-        Self::new(file, inner)
-    }
-
-    fn new(file: String, mut inner: tokenizers::Tokenizer) -> Result<Self> {
-        // A file may ask for cut or padded encodings, which are meant for training.
-        inner.with_truncation(None).map_err(|e| text_error(&file, e))?.with_padding(None);
-        let mut ids: Vec<TokenId> = inner.get_vocab(true).into_values().collect();
-        ids.sort_unstable();
-        let size = ids.last().map_or(0, |&id| id as usize + 1);
-        if size > MAX_SIZE {
-            return Err(text_error(&file, format!("token id {}, expected ids below {MAX_SIZE}", size - 1)));
-        }
-        let mut known = ids.into_iter().peekable();
-        let mut holes = Vec::new();
-        for id in 0..size as TokenId {
-            match known.peek() {
-                Some(&next) if next == id => while known.next_if_eq(&id).is_some() {},
-                _ => holes.push(id),
-            }
-        }
-        Ok(Self { file, inner, size, holes })
+        parts.configure(dir)?;
+        parts.finish(&file)
     }
 
     /// The mask token: what `special_tokens_map.json` names, else what `tokenizer_config.json` names, else the one added token
@@ -107,7 +99,7 @@ impl HfTokenizer {
                 return Ok(Some(id));
             }
         }
-        let added = self.inner.get_added_tokens_decoder();
+        let added = self.vocabulary.plain.get_added_tokens_decoder();
         let mut masks: Vec<_> = added.iter().filter(|(_, token)| is_mask(&token.content)).collect();
         masks.sort_by_key(|(id, _)| **id);
         match masks[..] {
@@ -123,16 +115,33 @@ impl HfTokenizer {
             }
         }
     }
+
+    /// The ids of a text whose added tokens `added` finds.
+    fn ids(&self, added: &AddedVocabulary, text: &str) -> std::result::Result<Vec<TokenId>, Failure> {
+        let normalizer = self.steps.normalizer(text.len());
+        let mut pieces: PreTokenizedString = added.extract_and_normalize(Some(&normalizer), text);
+        normalizer.finish()?;
+        self.steps.cut(&mut pieces)?;
+        pieces.tokenize(|word| self.model.tokenize(word.get()))?;
+        Ok(pieces.into_encoding(None, 0, OffsetType::None)?.get_ids().to_vec())
+    }
+
+    /// What a token is written as, if there is one with this id.
+    fn token(&self, id: TokenId) -> Option<String> {
+        let added = self.vocabulary.plain.get_added_tokens_decoder().get(&id);
+        added.map(|token| token.content.clone()).or_else(|| self.model.id_to_token(id))
+    }
 }
 
 impl Tokenizer for HfTokenizer {
     fn encode(&self, text: &str) -> Result<Vec<TokenId>> {
-        let encoding = self.inner.encode_fast(text, false).map_err(|e| text_error(&self.file, e))?;
-        Ok(encoding.get_ids().to_vec())
+        guarded(&self.file, "", || self.ids(&self.vocabulary.plain, text))
     }
 
     fn decode(&self, ids: &[TokenId], skip_special: bool) -> Result<String> {
-        self.inner.decode(ids, skip_special).map_err(|e| text_error(&self.file, e))
+        let shown = |token: &String| !skip_special || !self.vocabulary.plain.is_special_token(token);
+        let tokens = ids.iter().filter_map(|&id| self.token(id)).filter(shown).collect();
+        guarded(&self.file, "decoder", || self.steps.decode(tokens))
     }
 
     fn size(&self) -> usize {
@@ -144,46 +153,31 @@ impl Tokenizer for HfTokenizer {
     }
 
     fn id_of(&self, token: &str) -> Option<TokenId> {
-        self.inner.token_to_id(token)
+        self.vocabulary.plain.token_to_id(token, &self.model)
+    }
+
+    fn control(&self) -> Vec<(String, TokenId)> {
+        self.vocabulary.control(is_mask)
+    }
+
+    fn encode_apart(&self, text: &str, control: &[Control], tokens: &[TokenId]) -> Result<Vec<TokenId>> {
+        guarded(&self.file, "", || {
+            let find = |added: &AddedVocabulary, text: &str, ids: &HashMap<TokenId, TokenId>| {
+                let found = self.ids(added, text)?;
+                Ok(found.into_iter().map(|id| ids.get(&id).copied().unwrap_or(id)).collect())
+            };
+            self.vocabulary.apart(text, control, tokens, &self.model, &self.steps, find)
+        })
+    }
+
+    fn is_byte(&self, id: TokenId) -> bool {
+        self.bytes.binary_search(&id).is_ok()
     }
 }
 
 impl std::fmt::Debug for HfTokenizer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "HfTokenizer({}, {} ids)", self.file, self.size)
-    }
-}
-
-/// Reads the contents of a `tokenizer.json`.
-fn parse(file: &str, bytes: &[u8]) -> Result<tokenizers::Tokenizer> {
-    // Our own reader first: it says where a malformed text breaks.
-    let json = Value::parse(file, bytes)?;
-    let tokenizer = guarded(file, || tokenizers::Tokenizer::from_bytes(bytes))?;
-    // The tokenizers crate numbers added tokens itself, whatever id is listed, unless the model knows them too.
-    for token in json.get("added_tokens").and_then(Value::as_array).unwrap_or(&[]) {
-        let content = token.get("content").and_then(Value::as_str).unwrap_or("");
-        let (listed, found) = (token.get("id").and_then(Value::as_u64), tokenizer.token_to_id(content));
-        if !content.is_empty() && listed != found.map(u64::from) {
-            let [listed, found] =
-                [listed, found.map(u64::from)].map(|id| id.map_or("none".into(), |id| id.to_string()));
-            let what = format!(
-                "added token `{content}` is listed with id {listed}, but ids without a gap give it {found}"
-            );
-            return Err(text_error(file, what));
-        }
-    }
-    Ok(tokenizer)
-}
-
-/// Runs a loader of the tokenizers crate, which panics on some malformed files (it unwraps parts of them).
-fn guarded(
-    file: &str,
-    load: impl FnOnce() -> tokenizers::Result<tokenizers::Tokenizer>,
-) -> Result<tokenizers::Tokenizer> {
-    // Unwind safe: what a panic leaves half built is dropped with the closure.
-    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(load)) {
-        Ok(loaded) => loaded.map_err(|e| text_error(file, e)),
-        Err(_) => Err(text_error(file, "malformed tokenizer")),
     }
 }
 
@@ -197,8 +191,8 @@ fn is_mask(token: &str) -> bool {
     inner.len() + 2 <= token.len() && inner.split('_').any(|word| word.eq_ignore_ascii_case("mask"))
 }
 
-/// Qwen2's tokenizer from its two files, which may lie at any path.
-fn byte_level_bpe(vocab: &Path, merges: &Path) -> Result<tokenizers::Tokenizer> {
+/// Qwen2's tokenizer from its two files, which may lie at any path: NFC, words by [`QWEN2_WORDS`], BPE on bytes.
+fn byte_level_bpe(vocab: &Path, merges: &Path) -> Result<file::Parts> {
     let file = vocab.display().to_string();
     let json = Value::parse(&file, &read_text(vocab)?)?;
     let id = |(token, id): &(String, Value)| Some((token.clone(), TokenId::try_from(id.as_u64()?).ok()?));
@@ -215,58 +209,10 @@ fn byte_level_bpe(vocab: &Path, merges: &Path) -> Result<tokenizers::Tokenizer> 
         })?;
         pairs.push((first.to_string(), second.to_string()));
     }
-    guarded(&file, || qwen2(tokens, pairs))
-}
-
-/// NFC, words by [`QWEN2_WORDS`], BPE on bytes.
-fn qwen2(vocab: Vocab, merges: Vec<(String, String)>) -> tokenizers::Result<tokenizers::Tokenizer> {
-    let bpe = BPE::builder().vocab_and_merges(vocab, merges).build()?;
-    let mut tokenizer = tokenizers::Tokenizer::new(bpe);
-    let words = Split::new(SplitPattern::Regex(QWEN2_WORDS.into()), SplitDelimiterBehavior::Isolated, false)?;
-    tokenizer.with_normalizer(Some(NFC))?;
-    tokenizer.with_pre_tokenizer(Some(Sequence::new(vec![
-        words.into(),
-        ByteLevel::new(false, true, false).into(),
-    ])));
-    tokenizer.with_decoder(Some(ByteLevel::default()));
-    Ok(tokenizer)
-}
-
-/// Adds the tokens of `added_tokens_decoder` that the tokenizer does not have yet.
-fn add_listed(tokenizer: &mut tokenizers::Tokenizer, config: &Path) -> Result<()> {
-    let (file, value) = (config.display().to_string(), Value::read(config)?);
-    let Some(listed) = value.get("added_tokens_decoder").and_then(Value::entries) else {
-        return Ok(());
-    };
-    let flag = |token: &Value, key: &str| token.get(key).and_then(Value::as_bool).unwrap_or(false);
-    let mut tokens = Vec::new();
-    for (id, token) in listed {
-        let id: TokenId = id
-            .parse()
-            .map_err(|_| Error::config(&file, "added_tokens_decoder", format!("`{id}` is no id")))?;
-        let content = token.get("content").and_then(Value::as_str).unwrap_or("");
-        if tokenizer.token_to_id(content).is_none() {
-            let added = AddedToken::from(content, flag(token, "special"))
-                .single_word(flag(token, "single_word"))
-                .lstrip(flag(token, "lstrip"))
-                .rstrip(flag(token, "rstrip"))
-                .normalized(flag(token, "normalized"));
-            tokens.push((id, added));
-        }
-    }
-    // Ids are given out in the order of addition, so that order must be the listed one, without gaps.
-    tokens.sort_by_key(|(id, _)| *id);
-    for (id, token) in tokens {
-        let content = token.content.clone();
-        tokenizer.add_tokens([token]).map_err(|e| text_error(&file, e))?;
-        let found = tokenizer.token_to_id(&content);
-        if found != Some(id) {
-            let what =
-                format!("added token `{content}` is listed with id {id}, but the next free id is {found:?}");
-            return Err(text_error(&file, what));
-        }
-    }
-    Ok(())
+    guarded(&file, "", || {
+        let model = BPE::builder().vocab_and_merges(tokens, pairs).build()?;
+        Ok(file::Parts::new(model.into(), Steps::byte_level(QWEN2_WORDS)?))
+    })
 }
 
 #[cfg(test)]
@@ -325,7 +271,7 @@ mod tests {
         assert_eq!(with_vocabulary("", &[(3, "<x>")]).unwrap().id_of("<x>"), Some(3));
         let error = with_vocabulary("", &[(6, "<x>")]).unwrap_err().to_string();
         assert!(
-            error.contains("added token `<x>` is listed with id 6, but") && error.ends_with(" 3"),
+            error.contains("added token `<x>` is listed with id 6, but the next free id is 3"),
             "{error}"
         );
     }

@@ -18,11 +18,15 @@ pub use stream::StreamDecoder;
 use crate::error::Result;
 use crate::json::Value;
 use crate::tensor::TokenId;
+use std::ops::Range;
+
+/// A control token in a text: the bytes that it is written as, and its id.
+pub type Control = (Range<usize>, TokenId);
 
 /// One turn of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// Who speaks: `system`, `user` or `assistant`.
+    /// Who speaks: `system`, `user` or `assistant`. Templates make control tokens of it, so it must not come from strangers.
     pub role: String,
     /// What is said.
     pub content: String,
@@ -68,6 +72,40 @@ pub trait Tokenizer: Send + Sync {
 
     /// The id of the token that is written exactly so, special tokens included.
     fn id_of(&self, token: &str) -> Option<TokenId>;
+
+    /// The control tokens: what they are written as, and their ids. Inside of messages their text is text.
+    fn control(&self) -> Vec<(String, TokenId)> {
+        Vec::new()
+    }
+
+    /// The ids of a text in which, of `tokens`, only those in `control` are tokens: other places that are written alike are text.
+    /// The ranges of `control` ascend and do not overlap. Here the parts between them are encoded one by one.
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    fn encode_apart(&self, text: &str, control: &[Control], tokens: &[TokenId]) -> Result<Vec<TokenId>> {
+        let _ = tokens;
+        let (mut ids, mut from) = (Vec::new(), 0);
+        for (range, id) in control {
+            ids.extend(self.encode(&text[from..range.start])?);
+            ids.push(*id);
+            from = range.end;
+        }
+        ids.extend(self.encode(&text[from..])?);
+        Ok(ids)
+    }
+
+    /// Whether the token is a byte whose text depends on the bytes around it: [`Self::decode`] judges a run of such tokens as a
+    /// whole, and makes U+FFFD of all of them if one does not belong to a character.
+    fn is_byte(&self, id: TokenId) -> bool {
+        let _ = id;
+        false
+    }
+}
+
+/// A character for private use that `used` does not know.
+pub(crate) fn unused(used: impl Fn(char) -> bool) -> Option<char> {
+    ('\u{f0000}'..='\u{ffffd}').find(|&c| !used(c))
 }
 
 /// The text of a special token that a tokenizer's configuration names: a string, or an object with `content`.

@@ -18,14 +18,15 @@ const UNSURE: usize = 4;
 
 /// Turns ids into text piece by piece: the pieces together are the text of all ids decoded at once.
 ///
-/// Exact for byte-level decoders. A decoder that judges a whole run of bytes at once (byte fallback) may show an incomplete
-/// character that no later id completes otherwise than the one-shot text does.
+/// A run of byte tokens, which a decoder judges as a whole ([`Tokenizer::is_byte`]), is held back until it ends.
 #[derive(Clone)]
 pub struct StreamDecoder<'a> {
     tokenizer: &'a dyn Tokenizer,
     skip_special: bool,
     /// The last ids.
     window: Vec<TokenId>,
+    /// How many ids at the window's end are a run of byte tokens that may go on.
+    run: usize,
     /// What the caller has of the window's text.
     printed: String,
 }
@@ -33,7 +34,7 @@ pub struct StreamDecoder<'a> {
 impl<'a> StreamDecoder<'a> {
     /// A decoder at the start of a text. `skip_special` leaves out special tokens.
     pub fn new(tokenizer: &'a dyn Tokenizer, skip_special: bool) -> Self {
-        Self { tokenizer, skip_special, window: Vec::new(), printed: String::new() }
+        Self { tokenizer, skip_special, window: Vec::new(), run: 0, printed: String::new() }
     }
 
     /// Takes the next ids and returns the text that is certain by now.
@@ -42,27 +43,48 @@ impl<'a> StreamDecoder<'a> {
     /// As [`Tokenizer::decode`].
     pub fn push(&mut self, ids: &[TokenId]) -> Result<String> {
         let before = self.window.len();
-        self.window.extend_from_slice(ids);
-        let text = self.tokenizer.decode(&self.window, self.skip_special)?;
-        if text == self.printed && !text.is_empty() {
-            // Nothing was open and nothing came: the new ids have no text, and must not push context out of the window. (Before
-            // the first text they stay: a first space without text still is the first token.)
+        for &id in ids {
+            self.take(id)?;
+        }
+        if self.run >= ids.len() {
+            return Ok(String::new());
+        }
+        let text = self.decode_sure()?;
+        if text == self.printed && !text.is_empty() && self.run == 0 && self.textless(ids)? {
+            // Nothing was open and nothing came: the new ids must not push context out of the window. (Before the first text they
+            // stay: a first space without text still is the first token.)
             self.window.truncate(before);
             return Ok(String::new());
         }
-        let sure = sure_len(&text);
-        let piece = match text[..sure].strip_prefix(self.printed.as_str()) {
-            Some(piece) => {
-                let piece = piece.to_owned();
-                self.printed.push_str(&piece);
-                piece
-            }
-            None => String::new(),
-        };
-        if self.window.len() > WINDOW {
+        let piece = after(&self.printed, &text[..sure_len(&text)]).to_owned();
+        self.printed.push_str(&piece);
+        if self.window.len() > WINDOW + self.run {
             self.cut(text.len() - self.printed.len().min(text.len()))?;
         }
         Ok(piece)
+    }
+
+    /// Puts an id into the window. Ids without text do not end a run of bytes.
+    fn take(&mut self, id: TokenId) -> Result<()> {
+        self.window.push(id);
+        let goes_on = self.tokenizer.is_byte(id) || (self.run > 0 && self.textless(&[id])?);
+        self.run = if goes_on { self.run + 1 } else { 0 };
+        Ok(())
+    }
+
+    /// Whether ids have no text wherever they are. Some decoders leave out a part of the last token only, so each is asked twice.
+    fn textless(&self, ids: &[TokenId]) -> Result<bool> {
+        for &id in ids {
+            if !self.tokenizer.decode(&[id, id], self.skip_special)?.is_empty() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The text of the window up to a run of bytes that may go on.
+    fn decode_sure(&self) -> Result<String> {
+        self.tokenizer.decode(&self.window[..self.window.len() - self.run], self.skip_special)
     }
 
     /// The text that was held back, and the end of this text: the decoder starts anew.
@@ -71,21 +93,28 @@ impl<'a> StreamDecoder<'a> {
     /// As [`Tokenizer::decode`].
     pub fn finish(&mut self) -> Result<String> {
         let text = self.tokenizer.decode(&self.window, self.skip_special)?;
-        // A decoder that changed its mind about printed text cannot be satisfied: its incomplete rest is one U+FFFD.
-        let rest = text.strip_prefix(self.printed.as_str()).unwrap_or("\u{fffd}").to_owned();
+        let rest = after(&self.printed, &text).to_owned();
         self.window.clear();
+        self.run = 0;
         self.printed.clear();
         Ok(rest)
     }
 
     /// Drops ids from the window's front. `held` is the number of bytes at the end of its text that are not printed.
     fn cut(&mut self, held: usize) -> Result<()> {
-        self.window.drain(..self.window.len() - CONTEXT);
-        self.printed = self.tokenizer.decode(&self.window, self.skip_special)?;
+        self.window.drain(..self.window.len() - CONTEXT - self.run);
+        self.printed = self.decode_sure()?;
         let keep = self.printed.len().saturating_sub(held);
         self.printed.truncate(self.printed.floor_char_boundary(keep));
         Ok(())
     }
+}
+
+/// What `text` has after `printed`. If a decoder changed its mind about printed text: what it has after the part that stayed, so that
+/// nothing is lost.
+fn after<'t>(printed: &str, text: &'t str) -> &'t str {
+    let same = printed.chars().zip(text.chars()).take_while(|(a, b)| a == b);
+    &text[same.map(|(c, _)| c.len_utf8()).sum()..]
 }
 
 /// Bytes of `text` that no further id can change: all but the last U+FFFD characters.

@@ -20,6 +20,14 @@ pub(super) fn encode(text: &str, tokenizer: &dyn Tokenizer, engine: &Engine) -> 
     Ok(ids)
 }
 
+/// Whether a text has gaps.
+///
+/// # Errors
+/// As [`encode`].
+pub(super) fn any(text: &str, engine: &Engine) -> Result<bool> {
+    Ok(pieces(text, engine.context())?.iter().any(|piece| matches!(piece, Piece::Masks(_))))
+}
+
 /// A run of text, or of masks to fill in.
 #[derive(Debug, PartialEq)]
 enum Piece<'a> {

@@ -1,7 +1,8 @@
 //! From text to text: [`Model`], an engine with the words, the chat template and the defaults of its checkpoint.
 //!
 //! ```text
-//! text -> chat template -> gaps -> tokenizer -> Prompt -> Session -> TextStream -> text
+//! messages -> chat template -+
+//! text with gaps ------------+-> tokenizer -> Prompt -> Session -> TextStream -> text
 //! ```
 //!
 //! [`TextStream`] is a value that is fed with the state of a canvas, so that it serves one session and many sequences of a
@@ -11,6 +12,7 @@
 mod answer;
 mod batch;
 mod gaps;
+mod messages;
 #[cfg(all(feature = "tokenizers", feature = "chat"))]
 pub mod open;
 mod prompt;

@@ -36,7 +36,8 @@ fn empty() -> Error {
 }
 
 impl Model {
-    /// A question, through the chat template if there is one. `<mask:N>` in it is a gap of N tokens to fill in.
+    /// A question, through the chat template if there is one. A text with `<mask:N>` in it is no question: it is taken as it is, and
+    /// each of these is a gap of N tokens to fill in.
     ///
     /// # Errors
     /// An empty text, a gap that makes no sense, no tokenizer, a template that refuses the question.
@@ -47,32 +48,35 @@ impl Model {
     /// As [`Self::prompt`], with the words of the system before it; `raw` leaves the template out.
     ///
     /// # Errors
-    /// As [`Self::prompt`], and `system` without a template to put it into.
+    /// As [`Self::prompt`], and `system` where no template puts it into the prompt.
     pub fn prompt_with(&self, text: &str, system: Option<&str>, raw: bool) -> Result<Prompt> {
         if text.is_empty() {
             return Err(empty());
         }
-        if !raw && self.template.is_some() {
+        let gaps = gaps::any(text, &self.engine)?;
+        if !raw && !gaps && self.template.is_some() {
             let system = system.map(|text| Message::new("system", text));
             let messages: Vec<_> = system.into_iter().chain([Message::new("user", text)]).collect();
             return self.conversation(&messages);
         }
         if system.is_some() {
-            let reason =
-                if raw { "a raw prompt has no" } else { "the checkpoint has no chat template with a" };
+            let reason = match raw {
+                true => "a raw prompt has no",
+                false if gaps => "a prompt with <mask:N> is taken as it is and has no",
+                false => "the checkpoint has no chat template with a",
+            };
             return Err(Error::option("system", format!("{reason} place to put it into")));
         }
         Prompt::new(self.encode_with_gaps(text)?)
     }
 
-    /// A conversation, through the chat template, for an answer to follow. `<mask:N>` in it is a gap of N tokens to fill in.
+    /// A conversation, through the chat template, for an answer to follow. The text of messages is text: control tokens, the mask and
+    /// `<mask:N>` that are written in it have no effect. Only what the template prints itself is control.
     ///
     /// # Errors
-    /// No template, no tokenizer, a template that refuses the conversation, a gap that makes no sense.
+    /// No template, no tokenizer, a template that refuses the conversation or with which it cannot be told what the messages' text is.
     pub fn conversation(&self, messages: &[Message]) -> Result<Prompt> {
-        // Without a tokenizer a template is of no use: that comes first.
-        self.tokenizer()?;
-        Prompt::new(self.encode_with_gaps(&self.render(messages)?)?)
+        Prompt::new(self.encode_messages(messages)?)
     }
 
     /// Raw text before and after a gap of `masks` tokens.

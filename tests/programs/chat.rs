@@ -120,7 +120,6 @@ fn what_is_wrong_with_a_command_is_said_and_changes_nothing() {
         ("/load no/such/file", "no/such/file"),
         ("/save no/such/file", "no/such/file"),
         ("/retry", "/retry: nothing was asked yet"),
-        ("fill <mask:3> in", "option `chat`: a mask given"),
     ] {
         let (output, saved) = saved(&[], &["/temp 0.5", line, "/config"]);
         let errors: Vec<_> = output.stderr.lines().filter(|line| line.starts_with("error: ")).collect();

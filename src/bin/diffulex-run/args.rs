@@ -81,7 +81,7 @@ pub(crate) const IDLE: &[Idle] = &[
 #[derive(Args)]
 #[command(next_help_heading = "Prompt")]
 pub(crate) struct PromptArgs {
-    /// The prompt; `<mask:N>` in it is filled in with N tokens. Without any prompt option it is read from stdin
+    /// The prompt; with `<mask:N>` in it, it is taken as with --raw, and each is filled in with N tokens. Without any prompt option it is read from stdin
     #[arg(long, short, value_name = "TEXT", conflicts_with_all = ["prompt_file", "ids"])]
     pub(crate) prompt: Option<String>,
     /// Read the prompt from a file; the end of its last line is no part of it

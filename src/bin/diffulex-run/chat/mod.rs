@@ -18,7 +18,7 @@ use crate::{info, report};
 use command::Command;
 use conversation::{Conversation, Saved, Turn};
 use diffulex::engine::{Session, StopReason};
-use diffulex::text_model::{Answer, DEFAULT_MAX_TOKENS, Prompt, Setup};
+use diffulex::text_model::{Answer, DEFAULT_MAX_TOKENS, Setup};
 use diffulex::{Error, Model, Result};
 use input::Input;
 use serde_json::{Value, json};
@@ -276,7 +276,7 @@ impl<'a> Chat<'a> {
     }
 
     fn answer(&mut self, turns: usize, question: &str, setup: &Setup) -> Result<Answer> {
-        let prompt = self.prompt(turns, question)?;
+        let prompt = self.model.conversation(&self.conversation.messages(turns, question))?;
         let inner = display::choose(&self.output, self.model, setup, &prompt)?;
         let mut display = Counting { inner, kept: None };
         let answer = answer::answer(&mut self.session, self.model, setup, &prompt, &mut display)?;
@@ -284,17 +284,6 @@ impl<'a> Chat<'a> {
             cli::note(&stats::line(&answer, prompt.ids.len(), display.kept.unwrap_or(0)));
         }
         Ok(answer)
-    }
-
-    /// The conversation up to a question, as ids.
-    fn prompt(&self, turns: usize, question: &str) -> Result<Prompt> {
-        let rendered = self.model.render(&self.conversation.messages(turns, question))?;
-        let ids = self.model.tokenizer()?.encode(&rendered)?;
-        if question.contains("<mask:") || ids.contains(&self.model.engine.mask()?) {
-            let reason = "a mask given: a conversation has no gaps to fill in, --prompt TEXT does that";
-            return Err(Error::option("chat", reason));
-        }
-        Ok(Prompt { ids, as_ids: false, gap: None })
     }
 
     /// What is not as it was `before`, as lines.

@@ -109,7 +109,7 @@ impl Question {
     pub(crate) fn prompt(&self, model: &Model) -> Result<Vec<TokenId>> {
         match &self.ask {
             Ask::Text(text) => model.encode_with_gaps(text),
-            Ask::Chat(messages) => model.tokenizer()?.encode(&model.render(messages)?),
+            Ask::Chat(messages) => Ok(model.conversation(messages)?.ids),
         }
     }
 

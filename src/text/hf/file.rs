@@ -1,0 +1,188 @@
+//! [`Parts`]: a tokenizer's files, read.
+
+use super::guard::guarded;
+use super::steps::Steps;
+use super::vocabulary::Vocabulary;
+use super::{HfTokenizer, MAX_SIZE, text_error};
+use crate::error::{Error, Result};
+use crate::json::Value;
+use crate::tensor::TokenId;
+use std::path::Path;
+use tokenizers::{AddedToken, Model, ModelWrapper};
+
+/// A tokenizer in the making.
+pub(super) struct Parts {
+    model: ModelWrapper,
+    steps: Steps,
+    vocabulary: Vocabulary,
+}
+
+/// The part of a `tokenizer.json` that is read in one go.
+#[derive(serde::Deserialize)]
+struct ModelOnly {
+    model: ModelWrapper,
+}
+
+/// Reads the contents of a `tokenizer.json`.
+pub(super) fn read(file: &str, bytes: &[u8]) -> Result<Parts> {
+    // Our own reader first: it says where a malformed text breaks.
+    let json = Value::parse(file, bytes)?;
+    match json.get("version").map(Value::as_str) {
+        None | Some(Some("1.0")) => {}
+        Some(_) => return Err(text_error(file, "`version` is not \"1.0\"")),
+    }
+    check_merges(file, &json)?;
+    check_post_processor(&json).map_err(|what| text_error(file, format!("post_processor: {what}")))?;
+    let steps = Steps::read(file, &json)?;
+    let model = guarded(file, "", || Ok(serde_json::from_slice::<ModelOnly>(bytes)?.model))?;
+    let mut parts = Parts::new(model, steps);
+    let added = json.get("added_tokens").filter(|value| !value.is_null());
+    let added = added.map_or(Some(&[][..]), Value::as_array);
+    let added = added.ok_or_else(|| text_error(file, "`added_tokens` is not a list"))?;
+    let read = |value: &Value| -> Result<_> {
+        let token =
+            guarded(file, "added_tokens", || Ok(serde_json::from_str::<AddedToken>(&value.to_string())?))?;
+        let id = value.get("id").and_then(Value::as_u64).and_then(|id| TokenId::try_from(id).ok());
+        let id = id.ok_or_else(|| text_error(file, format!("added token `{}` has no id", token.content)))?;
+        Ok((id, token))
+    };
+    let listed: Vec<_> = added.iter().map(read).collect::<Result<_>>()?;
+    parts.vocabulary.add(file, listed, &parts.model, &parts.steps)?;
+    Ok(parts)
+}
+
+impl Parts {
+    pub(super) fn new(mut model: ModelWrapper, steps: Steps) -> Self {
+        // Chance is meant for training.
+        if let ModelWrapper::BPE(model) = &mut model {
+            model.dropout = None;
+        }
+        Self { model, steps, vocabulary: Vocabulary::new() }
+    }
+
+    /// Takes what the files beside `tokenizer.json` say about its tokens: added ones with their flags, and special ones. A token
+    /// stays special if one of the files calls it so.
+    ///
+    /// Source: transformers, `PreTrainedTokenizerFast.__init__`.
+    pub(super) fn configure(&mut self, dir: &Path) -> Result<()> {
+        let (config, map) = (dir.join("tokenizer_config.json"), dir.join("special_tokens_map.json"));
+        let mut listed = false;
+        if config.is_file() {
+            let (file, value) = (config.display().to_string(), Value::read(&config)?);
+            if let Some(tokens) = value.get("added_tokens_decoder").and_then(Value::entries) {
+                self.add_listed(&file, tokens)?;
+                listed = true;
+            }
+            self.vocabulary.add_named(&file, &value, &self.model, &self.steps)?;
+            let flag = |key: &str| value.get(key).and_then(Value::as_bool);
+            self.vocabulary.plain.set_encode_special_tokens(flag("split_special_tokens").unwrap_or(false));
+            flag("add_prefix_space").into_iter().for_each(|space| self.steps.set_first_space(space));
+        }
+        if map.is_file() && !listed {
+            let (file, value) = (map.display().to_string(), Value::read(&map)?);
+            self.vocabulary.add_named(&file, &value, &self.model, &self.steps)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the tokens of `added_tokens_decoder`, whose flags count.
+    fn add_listed(&mut self, file: &str, listed: &[(String, Value)]) -> Result<()> {
+        let mut tokens = Vec::new();
+        for (id, token) in listed {
+            let id: TokenId = id
+                .parse()
+                .map_err(|_| Error::config(file, "added_tokens_decoder", format!("`{id}` is no id")))?;
+            let flag = |key: &str| token.get(key).and_then(Value::as_bool);
+            let content = token.get("content").and_then(Value::as_str).unwrap_or("");
+            let special = flag("special").unwrap_or(false);
+            let added = AddedToken::from(content, special)
+                .single_word(flag("single_word").unwrap_or(false))
+                .lstrip(flag("lstrip").unwrap_or(false))
+                .rstrip(flag("rstrip").unwrap_or(false))
+                .normalized(flag("normalized").unwrap_or(!special));
+            tokens.push((id, added));
+        }
+        // Ids are given out in the order of addition, so that order must be the listed one, without gaps.
+        tokens.sort_by_key(|(id, _)| *id);
+        self.vocabulary.add(file, tokens, &self.model, &self.steps)
+    }
+
+    pub(super) fn finish(self, file: &str) -> Result<HfTokenizer> {
+        let Self { model, steps, vocabulary } = self;
+        let mut tokens: Vec<_> = model.get_vocab().into_iter().collect();
+        tokens.extend(vocabulary.plain.get_vocab().iter().map(|(token, id)| (token.clone(), *id)));
+        tokens.sort_unstable_by_key(|(_, id)| *id);
+        let size = tokens.last().map_or(0, |(_, id)| *id as usize + 1);
+        if size > MAX_SIZE {
+            return Err(text_error(file, format!("token id {}, expected ids below {MAX_SIZE}", size - 1)));
+        }
+        let mut bytes = Vec::new();
+        if steps.joins_bytes() {
+            bytes = tokens.iter().filter(|(token, _)| is_byte(token)).map(|(_, id)| *id).collect();
+        }
+        let mut known = tokens.into_iter().map(|(_, id)| id).peekable();
+        let mut holes = Vec::new();
+        for id in 0..size as TokenId {
+            match known.peek() {
+                Some(&next) if next == id => while known.next_if_eq(&id).is_some() {},
+                _ => holes.push(id),
+            }
+        }
+        Ok(HfTokenizer { file: file.to_owned(), model, steps, vocabulary, size, holes, bytes })
+    }
+}
+
+/// Whether a token is written as one byte, such as `<0x0A>`.
+fn is_byte(token: &str) -> bool {
+    let digits = token.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
+    digits.is_some_and(|digits| digits.len() == 2 && u8::from_str_radix(digits, 16).is_ok())
+}
+
+/// Refuses merges whose second part does not hold the prefix that is cut off it: the tokenizers crate cuts bytes, whatever they are.
+fn check_merges(file: &str, json: &Value) -> Result<()> {
+    let Some(model) = json.get("model") else { return Ok(()) };
+    let prefix = model.get("continuing_subword_prefix").and_then(Value::as_str).unwrap_or("");
+    let merges = model.get("merges").and_then(Value::as_array).unwrap_or(&[]);
+    for merge in merges.iter().filter(|_| !prefix.is_empty()) {
+        let second = match merge.as_array() {
+            Some(pair) => pair.get(1).and_then(Value::as_str),
+            None => merge.as_str().and_then(|pair| pair.split_once(' ')).map(|(_, second)| second),
+        };
+        // Others are the reader's to refuse.
+        let Some(second) = second else { continue };
+        if second.len() < prefix.len() || !second.is_char_boundary(prefix.len()) {
+            let what = format!(
+                "model: the merge {merge} has a second part without the continuing_subword_prefix `{prefix}`"
+            );
+            return Err(text_error(file, what));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a post-processor that does more than to add tokens, which ours leaves out: one that drops or repeats the text.
+fn check_post_processor(json: &Value) -> std::result::Result<(), String> {
+    fn check(value: &Value) -> std::result::Result<(), String> {
+        match value.get("type").and_then(Value::as_str) {
+            Some("Sequence") => {
+                let steps = value.get("processors").and_then(Value::as_array);
+                steps.ok_or("a sequence without `processors`")?.iter().try_for_each(check)
+            }
+            Some("TemplateProcessing") => {
+                let pieces =
+                    value.get("single").and_then(Value::as_array).ok_or("a template without `single`")?;
+                let texts: Vec<_> =
+                    pieces.iter().filter_map(|piece| piece.get("Sequence")?.get("id")?.as_str()).collect();
+                if texts == ["A"] {
+                    Ok(())
+                } else {
+                    Err(format!("the template holds the text {} times", texts.len()))
+                }
+            }
+            Some("BertProcessing" | "RobertaProcessing" | "ByteLevel") => Ok(()),
+            Some(other) => Err(format!("the type `{other}` is not supported")),
+            None => Err("it has no type".into()),
+        }
+    }
+    json.get("post_processor").filter(|value| !value.is_null()).map_or(Ok(()), check)
+}
