@@ -7,8 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The programs of all packages. Each package tests the commands of its own.
-const ALL: [&str; 5] =
-    ["diffulex-run", "diffulex-quantize", "diffulex-bench", "diffulex-synth", "diffulex-verify"];
+const ALL: [&str; 6] = [
+    "diffulex-run",
+    "diffulex-quantize",
+    "diffulex-bench",
+    "diffulex-synth",
+    "diffulex-verify",
+    "diffulex-server",
+];
 
 /// The name of a program.
 fn name(path: &str) -> String {

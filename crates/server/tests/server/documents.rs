@@ -3,6 +3,22 @@
 use crate::Server;
 use std::process::Command;
 
+/// Options of the server alone; those of models, machines and decoding are in the guide and docs/decoding.md.
+#[test]
+fn every_option_is_in_a_document() {
+    let help = Command::new(env!("CARGO_BIN_EXE_diffulex-server")).arg("--help").output().unwrap().stdout;
+    let help = String::from_utf8(help).unwrap();
+    let documents = concat!(
+        include_str!("../../../../docs/server.md"),
+        include_str!("../../../../docs/guide.md"),
+        include_str!("../../../../docs/decoding.md"),
+    );
+    let words = help.split_whitespace().filter(|word| word.starts_with("--") && word.len() > 2);
+    let options = words.map(|word| word.trim_end_matches(|c: char| !c.is_alphanumeric()));
+    let missing: Vec<_> = options.filter(|option| !documents.contains(&format!("`{option}"))).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
 #[test]
 fn the_lines_of_the_document_are_answered() {
     if Command::new("curl").arg("--version").output().is_err() {
