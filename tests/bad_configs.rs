@@ -186,7 +186,7 @@ fn values_that_contradict_each_other() {
         let fragments = [&[key.as_str()], fragments].concat();
         table.row(&format!("{family}: {edits:?}"), read(family, edits), "Config", &fragments);
     }
-    table.finish(36);
+    table.finish(38);
 }
 
 #[test]

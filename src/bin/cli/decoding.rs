@@ -36,6 +36,8 @@ fn arg(option: &'static DecodeOption) -> Arg {
     };
     let others = OPTIONS.iter().filter(|other| other.name != option.name && !option.group.is_empty());
     let others = others.filter(|other| other.group == option.group).map(|other| other.name);
+    // clap does not know -1e-9 for a number.
+    let arg = arg.allow_hyphen_values(matches!(option.kind(), Kind::Real32 | Kind::Real64));
     arg.value_name(option.value).value_parser(parser).conflicts_with_all(others)
 }
 

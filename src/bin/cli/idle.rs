@@ -4,7 +4,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, CommandFactory, Error};
 
-/// A row of the table. Options are named by their ids (`max_tokens`), several together by the struct that declares them (`ModelArgs`).
+/// A row of the table. Options are named by their ids (`max_tokens`), several together by the struct that declares
+/// them (`ModelArgs`), unless that takes in another struct, of which clap makes no group.
 #[derive(Clone, Copy, Debug)]
 pub enum Idle {
     /// With the first option, nothing but these has an effect.
@@ -132,7 +133,8 @@ mod tests {
 
     #[test]
     fn what_has_no_effect_is_refused_by_name() {
-        let command = Cli::command();
+        let mut command = Cli::command();
+        command.build();
         assert_eq!(unknown::<Cli>(ROWS), Vec::<&str>::new());
         assert_eq!(unknown::<Cli>(&[Idle::With("no", &["Shared", "nor"])]), ["no", "nor"]);
         let outcome = |arguments: &[&str]| {

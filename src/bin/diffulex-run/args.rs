@@ -36,13 +36,17 @@ pub(crate) const IDLE: &[Idle] = &[
     Idle::AllBut("list_strategies", &[]),
     Idle::AllBut("doctor", &["threads", "level", "activations", "json"]),
     Idle::With("info", &["no_memory_check"]),
-    Idle::AllBut("info", &["ModelArgs", "MachineArgs", "CpuArgs", "DecodingArgs", "json", "quiet"]),
+    Idle::AllBut(
+        "info",
+        &["ModelArgs", "activations", "no_memory_check", "CpuArgs", "DecodingArgs", "json", "quiet"],
+    ),
     Idle::AllBut(
         "prompts",
         &[
             "BatchArgs",
             "ModelArgs",
-            "MachineArgs",
+            "activations",
+            "no_memory_check",
             "CpuArgs",
             "DecodingArgs",
             "LengthArgs",
@@ -56,7 +60,8 @@ pub(crate) const IDLE: &[Idle] = &[
         "chat",
         &[
             "ModelArgs",
-            "MachineArgs",
+            "activations",
+            "no_memory_check",
             "CpuArgs",
             "DecodingArgs",
             "LengthArgs",

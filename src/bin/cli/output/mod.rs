@@ -104,8 +104,8 @@ fn stream(metadata: &fs::Metadata) -> io::Result<()> {
 
 /// The system's own error: a temporary name means nothing to anybody.
 fn plain(error: io::Error) -> io::Error {
-    let inner = error.get_ref().and_then(|inner| inner.source()?.downcast_ref::<io::Error>());
-    inner.and_then(io::Error::raw_os_error).map_or(error, io::Error::from_raw_os_error)
+    let text = error.to_string();
+    text.split_once(" at path ").map_or(error, |(words, _)| io::Error::other(words.to_owned()))
 }
 
 /// A new file in the directory of the one that it becomes. It goes when the value is dropped, and when Ctrl-C ends the program.
