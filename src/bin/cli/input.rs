@@ -1,10 +1,13 @@
 //! Text that programs read: UTF-8, a byte order mark at its start or not, lines that end as on any system.
 
 use diffulex::error::{Error, Result};
-use serde::de::DeserializeOwned;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::error::Category;
+use std::fmt;
 use std::io::Read;
+use std::marker::PhantomData;
 use std::path::Path;
 
 /// What messages call standard input.
@@ -76,7 +79,30 @@ pub fn without_line_end(text: &str) -> &str {
     line.strip_suffix('\r').unwrap_or(line)
 }
 
-/// A line of JSON as a value whose keys are known, such as a struct that denies unknown fields.
+/// A struct from an object only: by itself it would take a list of its values, too.
+pub struct Object<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct OfKeys<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for OfKeys<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> std::result::Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+
+        deserializer.deserialize_map(OfKeys(PhantomData))
+    }
+}
+
+/// A line of JSON, an object, as a value whose keys are known, such as a struct that denies unknown fields.
 ///
 /// # Errors
 /// What is wrong, and with which key or at which column: whoever knows them adds file and line.
@@ -89,7 +115,7 @@ pub fn json_line<T: DeserializeOwned>(line: &[u8]) -> std::result::Result<T, Str
     };
     let malformed =
         |error: &serde_json::Error| format!("malformed JSON: {} (column {})", words(error), error.column());
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+    let Object(value) = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let (path, inner) = (error.path().to_string(), error.inner());
         match inner.classify() {
             Category::Data if path == "." => words(inner),

@@ -17,6 +17,8 @@ fn bench_options() {
     row(&["-w", &sdar, "--format", "int4"], &["--weights", "--format"]);
     row(&["-w", "nowhere"], &["nowhere"]);
     row(&["-w", &sdar, "--quality"], &["quality.jsonl: No such file"]);
+    row(&["--roofline", "--rows", "4"], &["--roofline", "--rows"]);
+    row(&["--roofline", "--kv", "f32"], &["--roofline", "--kv"]);
     let with = |more: &[&'static str]| [&["--preset", "tiny-sdar"], more].concat();
     for (arguments, fragments) in [
         (&["--format", "int5"][..], &["int5", "--format"][..]),
@@ -51,9 +53,8 @@ fn bench_options() {
         (&["--mask-id", "1024"], &["option `mask-id`: 1024 given", "0 to 1023 expected"]),
         (&["--generate", "--rows", "4"], &["--generate", "--rows"]),
         (&["--max-tokens", "4"], &["--generate"]),
-        (&["--temperature", "1"], &["--temperature", "no effect without '--generate' or '--quality'"]),
-        (&["--roofline", "--rows", "4"], &["--roofline", "--rows"]),
-        (&["--roofline", "--kv", "f32"], &["--roofline", "--kv"]),
+        (&["--temperature", "1"], &["--temperature", "no effect without '--generate' or '--quality"]),
+        (&["--roofline"], &["--roofline", "--preset"]),
         (&["--generate", "--prompt", "a"], &["--preset", "--prompt"]),
         (&["--generate", "--prompt", "a", "--prompt-tokens", "3"], &["--prompt"]),
         (&["--generate", "--prompt-tokens", "0"], &["option `prompt-tokens`: 0 given, at least 1 expected"]),
@@ -84,5 +85,5 @@ fn bench_options() {
         let file = dir.write("questions.jsonl", line).display().to_string();
         row(&["-w", &sdar, "--quality", "--questions", &file], &[&file, reason]);
     }
-    table.finish(49);
+    table.finish(50);
 }

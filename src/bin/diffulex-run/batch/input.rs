@@ -1,6 +1,6 @@
 //! The prompts of a batch: a JSON object a line, whose keys are those of [`Record`].
 
-use crate::cli::input::{self, some};
+use crate::cli::input::{self, Object, some};
 use diffulex::text::chat::Message;
 use diffulex::{Error, Result};
 use serde::{Deserialize, Deserializer};
@@ -38,14 +38,14 @@ pub(super) enum Words {
 
 /// The keys of a line. `prompt` or `messages` is there.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object")]
+#[serde(deny_unknown_fields)]
 struct Record {
     #[serde(default, deserialize_with = "id")]
     id: Option<Value>,
     #[serde(default, deserialize_with = "some")]
     prompt: Option<String>,
     #[serde(default, deserialize_with = "some")]
-    messages: Option<Vec<Turn>>,
+    messages: Option<Vec<Object<Turn>>>,
     #[serde(default, deserialize_with = "some")]
     system: Option<String>,
     #[serde(default, deserialize_with = "some")]
@@ -57,7 +57,7 @@ struct Record {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object with role and content")]
+#[serde(deny_unknown_fields)]
 struct Turn {
     role: String,
     content: String,
@@ -93,7 +93,7 @@ impl Record {
                 return Err("key `messages`: at least one message expected".to_owned());
             }
             (None, Some(messages)) => Words::Messages(
-                messages.into_iter().map(|turn| Message::new(turn.role, turn.content)).collect(),
+                messages.into_iter().map(|Object(turn)| Message::new(turn.role, turn.content)).collect(),
             ),
             (None, None) => return Err("no key `prompt` or `messages`".to_owned()),
             (Some(_), Some(_)) => {
@@ -216,6 +216,11 @@ mod tests {
             (r#"{"prompt": "a", "max_tokens": 1.5}"#, "key `max_tokens`: invalid type: floating point `1.5`"),
             (r#"{"prompt": "a", "stop": 1}"#, "key `stop`: a string or a list of strings expected"),
             (r#"{"messages": []}"#, "at least one message"),
+            (r#"["id", "a prompt"]"#, "invalid type: sequence, expected an object"),
+            (
+                r#"{"messages": [["user", "a"]]}"#,
+                "key `messages[0]`: invalid type: sequence, expected an object",
+            ),
             (r#"{"messages": [{"role": "user"}]}"#, "key `messages[0]`: missing field `content`"),
             (r#"{"messages": [{"role": "user", "content": "a", "name": "b"}]}"#, "unknown field `name`"),
         ] {

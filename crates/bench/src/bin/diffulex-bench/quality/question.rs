@@ -4,7 +4,10 @@
 use diffulex::tensor::TokenId;
 use diffulex::text::Message;
 use diffulex::{Error, Model, Result};
-use diffulex_cli::{self as cli, input::some};
+use diffulex_cli::{
+    self as cli,
+    input::{Object, some},
+};
 use serde::Deserialize;
 use std::path::Path;
 
@@ -31,11 +34,11 @@ enum Check {
 
 /// The keys of a line. `messages` or `text` is there, and `expect` or `must`.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object")]
+#[serde(deny_unknown_fields)]
 struct Record {
     task: String,
     #[serde(default, deserialize_with = "some")]
-    messages: Option<Vec<Turn>>,
+    messages: Option<Vec<Object<Turn>>>,
     #[serde(default, deserialize_with = "some")]
     text: Option<String>,
     #[serde(default, deserialize_with = "some")]
@@ -49,7 +52,7 @@ struct Record {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object with role and content")]
+#[serde(deny_unknown_fields)]
 struct Turn {
     role: String,
     content: String,
@@ -85,9 +88,9 @@ impl Question {
             (Some(messages), None) if messages.is_empty() => {
                 return Err("key `messages`: at least one message expected".into());
             }
-            (Some(messages), None) => {
-                Ask::Chat(messages.into_iter().map(|turn| Message::new(turn.role, turn.content)).collect())
-            }
+            (Some(messages), None) => Ask::Chat(
+                messages.into_iter().map(|Object(turn)| Message::new(turn.role, turn.content)).collect(),
+            ),
             (None, Some(text)) => Ask::Text(text),
             _ => return Err("either `messages` or `text` expected".into()),
         };
@@ -176,6 +179,7 @@ mod tests {
             (r#"{"task": "a", "text": "b", "expect": "c", "max_tokens": -1}"#, "`max_tokens`: invalid value"),
             (r#"{"task": "a", "text": "b", "must": "c"}"#, "key `must`: invalid type"),
             (r#"{"task": "a", "text": "b", "expect": "c", "must_not": ["d"]}"#, "`must_not`"),
+            (r#"["a", [], "b"]"#, "invalid type: sequence, expected an object"),
             ("{", "malformed JSON"),
         ] {
             let error = parse(line).err().unwrap_or_default();
