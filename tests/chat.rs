@@ -53,14 +53,26 @@ fn templates_render_as_jinja2_renders_them() {
 #[test]
 fn constructs_print_what_jinja2_prints() {
     let (record, dir) = (record("snippets.json"), specials("chat-snippets"));
-    let messages = messages(&self::record("cases.json")["talks"]["three"]);
+    let cases = self::record("cases.json");
+    let messages = messages(&cases["talks"]["three"]);
+    let strings = cases["specials"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .filter_map(|(name, token)| Some((name.clone(), token.as_str()?.to_owned())));
+    let pairs: Vec<_> = strings.collect();
     let (mut failures, mut refused) = (Vec::new(), Vec::new());
     let cases = record.as_array().unwrap();
     for case in cases {
         let source = text(&case[0]);
-        let path = dir.write("case.jinja", source);
-        let got = ChatTemplate::open(Some(&path), Some(&dir.0.join("tokenizer_config.json")))
-            .and_then(|t| t.unwrap().render(&messages, true));
+        // Files are read where there is something that only they say.
+        let got = if source.contains("additional_special_tokens") {
+            let path = dir.write("case.jinja", source);
+            ChatTemplate::open(Some(&path), Some(&dir.0.join("tokenizer_config.json"))).map(Option::unwrap)
+        } else {
+            ChatTemplate::from_source("case.jinja", source, pairs.clone())
+        };
+        let got = got.and_then(|template| template.render(&messages, true));
         match (got, case[1].as_str()) {
             (Ok(got), Some(want)) if got == want => {}
             (Err(_), None) => {}
@@ -139,7 +151,6 @@ fn what_takes_much_memory_or_stack_is_refused() {
         "{% set ns = namespace(a=[1]) %}{% for i in range(99999) %}{% set ns.a = [ns.a] %}{% endfor %}",
         "{% set ns = namespace(a=[1]) %}{% for i in range(99) %}{% set ns.a = [ns.a, ns.a] %}{% endfor %}{{ ns.a }}",
         "{% set ns = namespace(a=[1]) %}{% for i in range(999) %}{% for x in ns.a %}{% set ns.a = [loop] %}{% endfor %}{% endfor %}",
-        "{% set ns = namespace(a='x') %}{% for i in range(99) %}{% set ns.a = ns.a ~ ns.a %}{% endfor %}",
         "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
         "{% for a in [1] recursive %}{{ loop([1]) }}{% endfor %}",
         "{% for a in range(9999) %}{{ range(9999)|unique|list }}{% endfor %}",
@@ -192,8 +203,8 @@ fn what_takes_much_memory_or_stack_is_refused() {
 #[test]
 fn what_is_no_template_is_refused() {
     for (text, why) in [
-        ("", "it is empty"),
-        ("\n \n", "it is empty"),
+        ("", "the template is empty"),
+        ("\n \n", "the template is empty"),
         ("Entry not found", "no tag of a template"),
         ("{\"error\": \"Repository not found\"}", "no tag of a template"),
         ("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1234\n", "Git LFS"),

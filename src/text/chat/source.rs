@@ -97,7 +97,7 @@ pub(super) fn check(origin: &str, template: &str) -> Result<()> {
     let start = template.trim_start_matches(['\u{feff}', ' ', '\n', '\r', '\t']);
     let begins = |word: &str| start.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word));
     let what = if start.is_empty() {
-        "it is empty"
+        "the template is empty"
     } else if begins("version https://git-lfs") {
         "a Git LFS pointer, not the template itself: `git lfs pull` fetches it"
     } else if begins("<!doctype") || begins("<html") || begins("<?xml") {

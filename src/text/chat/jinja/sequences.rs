@@ -137,8 +137,10 @@ fn sorted(machine: &mut Machine, mut items: Vec<(Value, Value)>, reverse: bool) 
 fn join(machine: &mut Machine, value: &Value, arguments: &Arguments) -> Or<Value> {
     let separator = arguments.get(0).map_or_else(|| Ok(Text::from([])), print::str)?;
     let paths = arguments.some(1).map_or(Ok(vec![Vec::new()]), |attribute| paths(attribute, false))?;
+    let items = value.items()?;
+    machine.check_text(separator.len().saturating_mul(items.len().saturating_sub(1)))?;
     let mut out = Vec::new();
-    for (i, item) in value.items()?.iter().enumerate() {
+    for (i, item) in items.iter().enumerate() {
         if i > 0 {
             out.extend_from_slice(&separator);
         }

@@ -81,8 +81,10 @@ pub(super) fn partition(text: &[Ch], separator: &[Ch], last: bool) -> Or<Value> 
 }
 
 pub(super) fn join(machine: &mut Machine, separator: &[Ch], items: &Value) -> Or<Value> {
+    let items = items.items()?;
+    machine.check_text(separator.len().saturating_mul(items.len().saturating_sub(1)))?;
     let mut out = Vec::new();
-    for (i, item) in items.items()?.iter().enumerate() {
+    for (i, item) in items.iter().enumerate() {
         let Some(text) = item.as_text() else {
             return Err(format!("sequence item {i}: expected str instance, {} found", item.type_name()));
         };
