@@ -12,7 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// All but fastdllm2-stop, which has traces only.
-const WITH_TEXTS: usize = 9;
+const WITH_TEXTS: usize = 12;
 
 /// The golden checkpoints that have recorded texts, with their manifests.
 fn goldens() -> Vec<(PathBuf, Value)> {

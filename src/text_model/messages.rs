@@ -24,9 +24,22 @@ impl Model {
     pub(super) fn encode_messages(&self, messages: &[Message]) -> Result<Vec<TokenId>> {
         // Without a tokenizer a template is of no use: that comes first.
         let tokenizer = self.tokenizer()?;
-        let text = self.render(messages)?;
         let tokens = self.control_tokens()?;
-        let control = self.control_of_template(messages, &text, &tokens)?;
+        let mut text = self.render(messages)?;
+        let mut control = self.control_of_template(messages, &text, &tokens);
+        // A template may print the time, and another one for the marked messages.
+        for _ in 0..3 {
+            if control.is_ok() {
+                break;
+            }
+            let again = self.render(messages)?;
+            if again == text {
+                break;
+            }
+            control = self.control_of_template(messages, &again, &tokens);
+            text = again;
+        }
+        let control = control?;
         let ids = tokenizer.encode(&text)?;
         let known =
             |ids: &[TokenId]| ids.iter().filter(|id| tokens.0.iter().any(|(_, known)| known == *id)).count();

@@ -159,19 +159,21 @@ fn template(directory: &Path) -> Result<Option<PathBuf>> {
 }
 
 fn weights_in(directory: &Path) -> Result<Weights> {
-    let there = |name: &str| Ok::<_, Error>(beside(directory, name)?.filter(|path| path.is_file()));
-    let index = there(INDEX)?;
-    if let Some(single) = there(SINGLE)? {
+    let (index, single) = (directory.join(INDEX), directory.join(SINGLE));
+    if single.is_file() {
         return Ok(Weights::File(single));
     }
-    if let Some(index) = index {
+    if index.is_file() {
         return Ok(Weights::Index(index));
+    }
+    // A link to nothing matters where nothing else is to be read.
+    for name in [SINGLE, INDEX] {
+        beside(directory, name)?;
     }
     let (mut found, mut others) = (Vec::new(), Vec::new());
     for entry in std::fs::read_dir(directory).map_err(|e| Error::io(directory, e))? {
         let name = entry.map_err(|e| Error::io(directory, e))?.file_name();
         let weights = Path::new(&name).extension().is_some_and(|extension| extension == "safetensors");
-        // A link to nothing matters only where it should be weights.
         let path = if weights { beside(directory, name)? } else { Some(directory.join(name)) };
         if let Some(path) = path.filter(|path| path.is_file()) {
             if weights { &mut found } else { &mut others }.push(path);

@@ -106,7 +106,7 @@ fn what_is_wrong_with_a_command_is_said_and_changes_nothing() {
     for (line, message) in [
         ("/warm 1", "`/warm` given, a command expected"),
         ("/temp", "/temp: nothing given, a number or `default` expected"),
-        ("/temp -1", "option `temperature`: -1 given, a number of 0 or from 0.001 to 100 expected"),
+        ("/temp -1", "option `temperature`: -1 given, a number from 0 to 100 expected"),
         ("/temp nan", "option `temperature`: NaN given"),
         ("/topp 0", "option `top-p`: 0 given, a number above 0 and at most 1 expected"),
         ("/conf 2", "option `threshold`: 2 given, a number from 0 to 1 expected"),

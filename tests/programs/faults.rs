@@ -214,7 +214,7 @@ fn files_that_are_none_or_may_not_be_read_are_named() {
         fs::rename(&file, &kept).unwrap();
         if name == WEIGHTS {
             symlink(dir.file("nowhere"), &file).unwrap();
-            expect("a dangling link", [&weights, "no weights"]);
+            expect("a dangling link", [&shown, "which is not there"]);
             fs::remove_file(&file).unwrap();
         }
         fs::create_dir(&file).unwrap();

@@ -38,7 +38,17 @@ pub(crate) const IDLE: &[Idle] = &[
     Idle::With("info", &["no_memory_check"]),
     Idle::AllBut(
         "info",
-        &["ModelArgs", "activations", "no_memory_check", "CpuArgs", "DecodingArgs", "json", "quiet"],
+        &[
+            "ModelArgs",
+            "activations",
+            "no_memory_check",
+            "CpuArgs",
+            "DecodingArgs",
+            "stop_id",
+            "ignore_eos",
+            "json",
+            "quiet",
+        ],
     ),
     Idle::AllBut(
         "prompts",

@@ -25,6 +25,9 @@ const GROWTH: (usize, usize) = (1 << 20, 32);
 /// Pre-tokenizers that make a text longer. Each makes at most 4 bytes of one; published files have one.
 const MAX_GROWING: usize = 3;
 
+/// Steps that a section may list.
+const MAX_STEPS: usize = 256;
+
 /// How the words of GPT-2 are cut, which `ByteLevel` does unless the file says otherwise.
 const GPT2_WORDS: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
@@ -315,7 +318,13 @@ fn section<T>(
     read: impl Fn(&Value) -> Outcome<T>,
 ) -> Result<Option<Vec<T>>> {
     let Some(value) = file.get(key).filter(|value| !value.is_null()) else { return Ok(None) };
-    guarded(name, key, || leaves(value, list)?.into_iter().map(read).collect::<Outcome<_>>().map(Some))
+    guarded(name, key, || {
+        let steps = leaves(value, list)?;
+        if steps.len() > MAX_STEPS {
+            return Err(format!("{} steps, at most {MAX_STEPS} expected", steps.len()).into());
+        }
+        steps.into_iter().map(read).collect::<Outcome<_>>().map(Some)
+    })
 }
 
 /// A step as the tokenizers crate reads it.

@@ -115,7 +115,7 @@ fn nonsense_disturbs_nobody() {
 
 #[test]
 fn a_request_that_takes_too_long_is_cut() {
-    let server = Server::start(&["--timeout", "1", "--threads", "1"]);
+    let server = Server::start(&["--timeout", "1"]);
     let mut slow = question("Tell a story about Mia the fox.");
     // More work than a second holds on any machine: answers of many sequences of guidance.
     slow["n"] = 32.into();

@@ -43,8 +43,8 @@ fn gaps_are_filled_where_they_are() {
     let (status, filled) = server.post("/v1/infill", &json!({ "text": "Mia found a <mask:1> kite." }));
     assert_eq!(status, 200, "{filled}");
     let gap = filled["gaps"][0].as_str().unwrap();
-    assert_eq!(filled["text"], format!("Mia found a{gap} kite."), "{filled}");
-    let around = json!({ "prefix": "Mia found a", "masks": 1, "suffix": " kite." });
+    assert_eq!(filled["text"], format!("Mia found a {gap} kite."), "{filled}");
+    let around = json!({ "prefix": "Mia found a ", "masks": 1, "suffix": " kite." });
     let (status, between) = server.post("/v1/infill", &around);
     assert_eq!((status, &between["text"]), (200, &json!(gap)), "{between}");
     for body in [json!({ "text": "no gap" }), json!({ "prefix": "x" }), json!({ "text": "<mask:0>" })] {

@@ -37,7 +37,7 @@ fn what_front_ends_ask_first_is_answered() {
     assert_eq!(get("/api/ps")["models"][0]["model"], "demo:latest");
     assert!(get("/api/version")["version"].is_string());
     let (status, shown) = server.post("/api/show", &json!({ "model": "demo" }));
-    assert_eq!((status, &shown["details"]["family"]), (200, &json!("sdar")), "{shown}");
+    assert_eq!((status, &shown["details"]["family"]), (200, &json!("SDAR")), "{shown}");
     let (status, error) = server.post("/api/chat", &json!({ "model": "llama3", "messages": [] }));
     assert_eq!(status, 404);
     assert!(error["error"].as_str().unwrap().contains("llama3"), "{error}");

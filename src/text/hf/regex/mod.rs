@@ -19,6 +19,9 @@ use std::fmt;
 const STEPS: u64 = 100_000_000;
 const STEPS_PER_BYTE: u64 = 1000;
 
+/// An expression may have this many bytes. Published ones have up to 1000.
+const MAX_SOURCE: usize = 1 << 14;
+
 /// Byte ranges that cover a text, and whether each is a match.
 pub(super) type Pieces = Vec<((usize, usize), bool)>;
 
@@ -34,6 +37,12 @@ impl Regex {
     /// # Errors
     /// What is malformed or not supported, with the expression.
     pub(super) fn new(source: &str) -> Result<Self, String> {
+        if source.len() > MAX_SOURCE {
+            return Err(format!(
+                "a regular expression of {} bytes, at most {MAX_SOURCE} expected",
+                source.len()
+            ));
+        }
         let program = parse::parse(source).and_then(|node| run::compile(&node));
         let program = program.map_err(|what| format!("regular expression `{source}`: {what}"))?;
         Ok(Self { source: source.to_owned(), program })
@@ -244,11 +253,13 @@ mod tests {
             (r"\xff", r"\xff"),
             ("(((a{1000}){1000}){1000}", "parenthesis"),
             ("(?:(?:aa){1000}){1000}", "too large"),
+            (&r"\p{L}".repeat(200), "too large"),
+            (&"a".repeat(20_000), "a regular expression of 20000 bytes"),
         ] {
             let error = Regex::new(source).unwrap_err();
             assert!(error.contains(part), "{source}: {error}");
         }
-        assert!(Regex::new(&"(".repeat(100_000)).unwrap_err().ends_with("nested too deep"));
+        assert!(Regex::new(&"(".repeat(10_000)).unwrap_err().ends_with("nested too deep"));
     }
 
     #[test]

@@ -2,9 +2,14 @@
 
 use super::class::Set;
 use super::parse::{Assert, Greed, Node};
+use regex_syntax::hir::ClassUnicode;
+use std::collections::HashMap;
 
 /// A program may have this many instructions.
 const MAX_PROGRAM: usize = 1 << 16;
+
+/// The sets of a program may have this many ranges together. `\p{L}` has 700.
+const MAX_RANGES: usize = 1 << 16;
 
 enum Inst {
     /// One character of a set.
@@ -58,30 +63,47 @@ pub(super) struct Program {
 /// If the program gets too large, or a look-behind has no greatest length.
 pub(super) fn compile(node: &Node) -> Result<Program, String> {
     let word = Set::new(&super::class::word());
-    let mut program = Program { insts: Vec::new(), sets: Vec::new(), word, slots: 0 };
-    program.emit(node)?;
-    program.insts.push(Inst::Accept);
-    Ok(program)
+    let program = Program { insts: Vec::new(), sets: Vec::new(), word, slots: 0 };
+    let mut compiler = Compiler { program, known: HashMap::new(), ranges: 0 };
+    compiler.emit(node)?;
+    compiler.program.insts.push(Inst::Accept);
+    Ok(compiler.program)
 }
 
-impl Program {
+/// A program in the making.
+struct Compiler {
+    program: Program,
+    /// The sets of nodes, by where these are: a repeated node is emitted several times.
+    known: HashMap<*const ClassUnicode, usize>,
+    ranges: usize,
+}
+
+impl Compiler {
     fn push(&mut self, inst: Inst) -> Result<usize, String> {
-        if self.insts.len() >= MAX_PROGRAM {
+        if self.program.insts.len() >= MAX_PROGRAM {
             return Err(format!("too large: more than {MAX_PROGRAM} instructions"));
         }
-        self.insts.push(inst);
-        Ok(self.insts.len() - 1)
+        self.program.insts.push(inst);
+        Ok(self.program.insts.len() - 1)
     }
 
-    fn set(&mut self, class: &regex_syntax::hir::ClassUnicode) -> usize {
-        self.sets.push(Set::new(class));
-        self.sets.len() - 1
+    fn set(&mut self, class: &ClassUnicode) -> Result<usize, String> {
+        if let Some(&set) = self.known.get(&std::ptr::from_ref(class)) {
+            return Ok(set);
+        }
+        self.ranges += class.ranges().len();
+        if self.ranges > MAX_RANGES {
+            return Err(format!("too large: its classes have more than {MAX_RANGES} ranges"));
+        }
+        self.program.sets.push(Set::new(class));
+        self.known.insert(class, self.program.sets.len() - 1);
+        Ok(self.program.sets.len() - 1)
     }
 
     fn emit(&mut self, node: &Node) -> Result<(), String> {
         match node {
             Node::Set(class) => {
-                let set = self.set(class);
+                let set = self.set(class)?;
                 self.push(Inst::One(set))?;
             }
             Node::Concat(nodes) => return nodes.iter().try_for_each(|node| self.emit(node)),
@@ -91,15 +113,15 @@ impl Program {
                 let at = self.push(Inst::Accept)?;
                 self.emit(node)?;
                 self.push(Inst::Accept)?;
-                let (end, not) = (self.insts.len(), *not);
-                self.insts[at] = if *behind {
+                let (end, not) = (self.program.insts.len(), *not);
+                self.program.insts[at] = if *behind {
                     let (min, max) = node.width().ok_or("a look-behind of any length is not supported")?;
                     Inst::Behind { not, end, min, max }
                 } else {
                     Inst::Ahead { not, end }
                 };
             }
-            Node::Atomic(node) => self.atomic(|program| program.emit(node))?,
+            Node::Atomic(node) => self.atomic(|compiler| compiler.emit(node))?,
             Node::Assert(assert) => {
                 self.push(Inst::Assert(*assert))?;
             }
@@ -111,7 +133,7 @@ impl Program {
         let at = self.push(Inst::Accept)?;
         body(self)?;
         self.push(Inst::Accept)?;
-        self.insts[at] = Inst::Atomic { end: self.insts.len() };
+        self.program.insts[at] = Inst::Atomic { end: self.program.insts.len() };
         Ok(())
     }
 
@@ -125,21 +147,21 @@ impl Program {
             let split = self.push(Inst::Accept)?;
             self.emit(node)?;
             jumps.push(self.push(Inst::Accept)?);
-            self.insts[split] = Inst::Split(split + 1, self.insts.len());
+            self.program.insts[split] = Inst::Split(split + 1, self.program.insts.len());
         }
-        let end = self.insts.len();
-        jumps.into_iter().for_each(|at| self.insts[at] = Inst::Jump(end));
+        let end = self.program.insts.len();
+        jumps.into_iter().for_each(|at| self.program.insts[at] = Inst::Jump(end));
         Ok(())
     }
 
     fn repeat(&mut self, node: &Node, min: usize, max: Option<usize>, greed: Greed) -> Result<(), String> {
         if let (Node::Set(class), false) = (node, greed == Greed::Lazy) {
-            let (set, max) = (self.set(class), max.unwrap_or(usize::MAX));
+            let (set, max) = (self.set(class)?, max.unwrap_or(usize::MAX));
             self.push(Inst::Run { set, min, max, keep: greed == Greed::Possessive })?;
             return Ok(());
         }
         if greed == Greed::Possessive {
-            return self.atomic(|program| program.repeat(node, min, max, Greed::Greedy));
+            return self.atomic(|compiler| compiler.repeat(node, min, max, Greed::Greedy));
         }
         for _ in 0..min {
             self.emit(node)?;
@@ -149,14 +171,14 @@ impl Program {
             _ => Inst::Split(body, end),
         };
         let Some(max) = max else {
-            let slot = self.slots;
-            self.slots += 1;
+            let slot = self.program.slots;
+            self.program.slots += 1;
             let at = self.push(Inst::Accept)?;
             self.push(Inst::Mark(slot))?;
             self.emit(node)?;
             self.push(Inst::Turn(slot))?;
             self.push(Inst::Jump(at))?;
-            self.insts[at] = split(at + 1, self.insts.len());
+            self.program.insts[at] = split(at + 1, self.program.insts.len());
             return Ok(());
         };
         let mut splits = Vec::new();
@@ -164,8 +186,8 @@ impl Program {
             splits.push(self.push(Inst::Accept)?);
             self.emit(node)?;
         }
-        let end = self.insts.len();
-        splits.into_iter().for_each(|at| self.insts[at] = split(at + 1, end));
+        let end = self.program.insts.len();
+        splits.into_iter().for_each(|at| self.program.insts[at] = split(at + 1, end));
         Ok(())
     }
 }
