@@ -197,7 +197,7 @@ typedef struct diffulex_event {
     const uint32_t *canvas;  /* the whole sequence, prompt included */
     size_t canvas_len;
     size_t prompt_len;
-    const diffulex_token *tokens; /* REVEALED: what was revealed */
+    const diffulex_token *tokens; /* REVEALED: what was revealed, then tokens that replaced others */
     size_t tokens_len;
     const diffulex_token *candidates; /* REVEALED: all that was drawn in this step, what stays masked included */
     size_t candidates_len;

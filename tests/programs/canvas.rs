@@ -75,6 +75,19 @@ fn the_screen_ends_with_exactly_the_answer() {
 }
 
 #[test]
+fn tokens_that_change_end_as_the_answer() {
+    let model = model("llada2-f32");
+    let editing =
+        ["--strategy", "llada2-editing", "--block", "8", "--threshold", "0.2", "--edit-threshold", "0.6"];
+    let arguments = [&["-w", &model, "--prompt", QUESTION, "--max-tokens", "40"][..], &editing].concat();
+    let plain = run(&arguments);
+    for size in [(20, 24), (80, 24)] {
+        let live = drawn(&arguments, size, false);
+        assert_eq!(shown(live.text(), size), shown(&harmless(plain.text()), size), "{size:?}");
+    }
+}
+
+#[test]
 fn gaps_are_filled_in_place() {
     for name in ["dream-f32", "llada-f32"] {
         let model = model(name);

@@ -28,6 +28,8 @@ fn every_strategy_runs_on_a_family_that_fits() {
         ("sdar-sequential", "sdar-hd128-sharded", "left to right", "block"),
         ("sdar-entropy", "sdar-f32", "entropy budget", "block"),
         ("fast-dllm-v2", "fastdllm2-f32", "threshold", "block"),
+        ("llada2-threshold", "llada2-f32", "threshold", "block"),
+        ("llada2-editing", "llada2-f32", "threshold", "block"),
         ("llada-low-confidence", "llada-f32", "top-k", "none"),
         ("llada-random", "llada-f16", "top-k", "none"),
         ("llada-threshold", "llada-f32", "threshold", "none"),

@@ -85,12 +85,35 @@ fn options(function: &str, params: &Value, prompt: usize) -> Option<Vec<String>>
             let (block, new) = (count(params, "block_size"), count(params, "max_new_tokens"));
             options.set("max-tokens", (prompt / block + new / block) * block - prompt);
         }
+        "llada2.generate (LLaDA2.0)" | "llada2.generate (LLaDA2.1)" => {
+            llada2(&mut options, function, params)?
+        }
         _ => panic!("{function} is not known here"),
     }
     if !options.0.contains(&"--stop-id".to_string()) {
         options.0.push("--ignore-eos".to_string());
     }
     Some(options.0)
+}
+
+fn llada2(options: &mut Options, function: &str, params: &Value) -> Option<()> {
+    for (key, name) in [("block_length", "block"), ("threshold", "threshold"), ("gen_length", "max-tokens")] {
+        options.take(params, key, name);
+    }
+    if params["eos_early_stop"] == true {
+        options.take(params, "eos_id", "stop-id");
+    }
+    if function.contains("2.1") {
+        options.set("strategy", "llada2-editing");
+        options.take(params, "editing_threshold", "edit-threshold");
+        options.take(params, "max_post_steps", "edit-passes");
+        // The only number of tokens that every pass reveals at least.
+        return params["num_to_transfer"].as_u64().is_none_or(|least| least == 1).then_some(());
+    }
+    options.set("strategy", "llada2-threshold");
+    let least = params["minimal_topk"].as_u64().unwrap_or(1) as usize;
+    options.set("steps", count(params, "steps").min(count(params, "gen_length") / least));
+    Some(())
 }
 
 /// The schedules of Dream, or nothing for what the options cannot express.
@@ -159,13 +182,20 @@ fn questions_get_the_recorded_answers() {
             compared += 1;
         }
     }
-    assert_eq!(compared, 10, "two questions to five models");
+    assert_eq!(compared, 16, "two questions to eight models");
 }
 
 /// Runs a recorded call through the program and compares ids and passes. Returns whether its options can express the call.
 fn reproduces(name: &str, dir: &TempDir, entry: &Value, prompt: &[u64], recorded: &[u64]) -> bool {
     let (function, params) = (entry["function"].as_str().unwrap(), &entry["params"]);
     let Some(options) = options(function, params, prompt.len()) else { return false };
+    // There, a text is cut that was generated on.
+    if function.starts_with("llada2") && params["eos_early_stop"] != true {
+        let eos = params["eos_id"].as_u64().unwrap();
+        if recorded.contains(&eos) {
+            return false;
+        }
+    }
     let (weights, prompt, mask) = (dir.argument(), list(prompt), manifest(name)["mask_token_id"].to_string());
     let mut arguments = vec!["-w", &weights, "--ids", &prompt, "--mask-id", &mask];
     arguments.extend(options.iter().map(String::as_str));
@@ -181,6 +211,9 @@ fn reproduces(name: &str, dir: &TempDir, entry: &Value, prompt: &[u64], recorded
     // The last block is not committed here, as nothing comes after it.
     let commits_last = function.starts_with("sdar") || function.starts_with("fast_dllm_v2");
     let passes = json["nfe"].as_u64().unwrap() + u64::from(commits_last);
+    // The reference of LLaDA2 has no cache to fill.
+    let prefill = json["prefill_passes"].as_u64().unwrap();
+    let passes = passes - if function.starts_with("llada2") { prefill } else { 0 };
     let theirs = entry["num_forwards"].as_u64().unwrap();
     // Of a block that a stop id ends, Fast-dLLM v2 does not compute the rest, and so there is nothing to commit.
     assert!(

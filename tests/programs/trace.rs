@@ -40,12 +40,20 @@ fn replay(trace: &Value) -> Vec<u64> {
         assert!(["prefill", "denoise", "commit"].contains(&kind), "{kind}");
         assert!(rows.0 < rows.1 && rows.1 <= length && at(pass, "cached") <= length, "{pass}");
         assert!(pass["ms"].as_f64().unwrap() > 0.0, "{pass}");
-        assert!(kind != "denoise" || !list(pass, "revealed").is_empty(), "a step without progress: {pass}");
+        let edits = !trace["decoding"]["editing"].is_null();
+        let progress = !list(pass, "revealed").is_empty() || (edits && list(pass, "candidates").is_empty());
+        assert!(kind != "denoise" || progress, "a step without progress: {pass}");
         for token in list(pass, "revealed") {
             let slot = &mut canvas[at(token, "pos")];
             assert_eq!(*slot, mask, "revealed twice: {token}");
             *slot = token["token"].as_u64().unwrap();
             assert!(token["text"].is_string() && token["score"].is_number(), "{token}");
+        }
+        for edit in pass["edits"].as_array().into_iter().flatten() {
+            let slot = &mut canvas[at(edit, "pos")];
+            assert_eq!(*slot, edit["before"], "another token was there: {edit}");
+            *slot = edit["token"].as_u64().unwrap();
+            assert!(edits && edit["text"].is_string() && edit["score"].is_number(), "{edit}");
         }
         assert!(list(pass, "candidates").len() <= limit, "more than {limit} candidates");
         for candidate in list(pass, "candidates") {
@@ -84,6 +92,26 @@ fn a_trace_replays_to_the_answer() {
         );
         assert_eq!(dir.names(), ["run.json"], "{name}: nothing else is left");
     }
+}
+
+#[test]
+fn tokens_that_change_are_traced() {
+    let dir = TempDir::new();
+    let file = dir.file("run.json");
+    let path = file.display().to_string();
+    let model = model("llada2-f32");
+    let arguments =
+        ["-w", &model, "--ids", "43,154,39,271,199,160,19,58,240", "--max-tokens", "16", "--kv", "f32"];
+    let editing =
+        ["--strategy", "llada2-editing", "--block", "8", "--threshold", "0.2", "--edit-threshold", "0.6"];
+    let printed = run(&[&arguments[..], &editing, &["--json", "--trace", &path]].concat()).json();
+    let trace = read(&file);
+    let canvas = replay(&trace);
+    assert_eq!(canvas[9..25], ids(&printed["ids"]));
+    let edits = list(&trace, "passes").iter().filter_map(|pass| pass["edits"].as_array());
+    assert_eq!(edits.map(Vec::len).sum::<usize>(), at(&printed, "edited"));
+    assert!(at(&printed, "edited") > 5, "{printed}");
+    assert_eq!(trace["decoding"]["editing"], serde_json::json!({ "threshold": 0.6, "passes": 16 }));
 }
 
 #[test]

@@ -219,7 +219,7 @@ pub struct Event {
     pub canvas_len: usize,
     /// Positions of the prompt.
     pub prompt_len: usize,
-    /// What was revealed.
+    /// What was revealed, and after that tokens that took the place of others (policies that edit).
     pub tokens: *const Token,
     /// How many.
     pub tokens_len: usize,

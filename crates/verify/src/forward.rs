@@ -1,7 +1,7 @@
 //! Recorded forward passes: plain, batched, with hidden states, through the cache; and RoPE tables.
 
 use super::passes::{commit, pass};
-use super::recording::{Difference, Recording, padding, text, whole};
+use super::recording::{Difference, Recording, text, unpadded, whole};
 use super::{Options, Outcome};
 use diffulex::cache::{Attention, Visible};
 use diffulex::engine::{Engine, Session};
@@ -102,11 +102,14 @@ fn forward(recording: &Recording, engine: &Engine, entry: &Value) -> Check<Diffe
     }
     let mut difference = Difference::NONE;
     for (b, ids) in rows.iter().enumerate() {
-        let padding = mask.as_ref().map_or(Ok(0), |mask| padding(&mask[b * ids.len()..][..ids.len()]))?;
-        let visible = Visible::by_rule(rule, 0..ids.len(), padding, ids.len());
+        let len = ids.len();
+        let seen = mask.as_ref().map_or(Ok(0..len), |mask| unpadded(&mask[b * len..][..len]))?;
+        // What stands after the last id that anybody sees changes nothing.
+        let ids = &ids[..seen.end];
+        let visible = Visible::by_rule(rule, 0..seen.end, seen.start, seen.end);
         let mut session = engine.session().map_err(|e| e.to_string())?;
-        let theirs = &logits[(b * ids.len() + padding) * vocab..(b + 1) * ids.len() * vocab];
-        compare(&mut session, ids, 0, &visible, padding, theirs, &mut difference)?;
+        let theirs = &logits[(b * len + seen.start) * vocab..(b * len + seen.end) * vocab];
+        compare(&mut session, ids, 0, &visible, seen.start, theirs, &mut difference)?;
     }
     Ok(difference)
 }

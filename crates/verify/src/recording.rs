@@ -7,6 +7,7 @@ use diffulex::tensor::{TensorView, TokenId};
 use diffulex::weights::{Checkpoint, SafeTensors, Storage, TensorSource};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::Path;
 
 /// Largest difference and agreement of two sets of numbers.
@@ -187,11 +188,20 @@ pub(super) fn ids(value: Option<&Value>, what: &str) -> std::result::Result<Vec<
     items.iter().map(|item| id(item).and_then(token_id)).collect()
 }
 
+/// The positions of the ones of an attention mask of the form 0..0 1..1 0..0.
+pub(super) fn unpadded(mask: &[i64]) -> std::result::Result<Range<usize>, String> {
+    let start = mask.iter().take_while(|&&bit| bit == 0).count();
+    let end = start + mask[start..].iter().take_while(|&&bit| bit == 1).count();
+    if start == end || mask[end..].iter().any(|&bit| bit != 0) {
+        return Err("an attention mask that is not padding on the left or on the right".into());
+    }
+    Ok(start..end)
+}
+
 /// The position of the first 1 of an attention mask of the form 0..0 1..1.
 pub(super) fn padding(mask: &[i64]) -> std::result::Result<usize, String> {
-    let padding = mask.iter().take_while(|&&bit| bit == 0).count();
-    if mask[padding..].iter().any(|&bit| bit != 1) {
-        return Err("an attention mask that is not left padding".into());
+    match unpadded(mask)? {
+        ones if ones.end == mask.len() => Ok(ones.start),
+        _ => Err("an attention mask that is not left padding".into()),
     }
-    Ok(padding)
 }

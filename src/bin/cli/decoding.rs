@@ -6,7 +6,7 @@ use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Args, Command, FromArgMatches, 
 use diffulex::cache::Attention;
 use diffulex::engine::options::{DecodeOption, Kind, OPTIONS};
 use diffulex::engine::{Engine, Overrides};
-use diffulex::sampler::{FilterOrder, Floor, Pace, Policy, Steps, Unmask};
+use diffulex::sampler::{Editing, FilterOrder, Floor, Pace, Policy, Steps, Unmask};
 use diffulex::tensor::TokenId;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::ser::SerializeMap;
@@ -148,7 +148,7 @@ pub fn describe(policy: &Policy, stop_ids: &[TokenId], engine: &Engine) -> Value
         Attention::BlockCausal { block } => Some(schedule.block.unwrap_or(block)),
         Attention::Bidirectional => schedule.block,
     };
-    json!({
+    let mut settings = json!({
         "block": block,
         "sub_block": schedule.sub_block,
         "steps": steps,
@@ -163,12 +163,15 @@ pub fn describe(policy: &Policy, stop_ids: &[TokenId], engine: &Engine) -> Value
         "repetition_penalty": decimal(draw.repetition_penalty),
         "confidence": score.name(),
         "unmask": unmask_name(unmask),
-        "editing": editing.map(|editing| json!({ "threshold": editing.tau, "passes": editing.passes })),
         "cache": cache.name(),
         "cfg": decimal(*guidance),
         "stop_ids": stop_ids,
         "mask_id": engine.mask().ok(),
-    })
+    });
+    if let Some(Editing { tau, passes }) = editing {
+        settings["editing"] = json!({ "threshold": tau, "passes": passes });
+    }
+    settings
 }
 
 /// A number as a person would write it: 0.7, not the digits of the nearest f32.

@@ -62,7 +62,7 @@ pub(crate) fn summary(
 pub(crate) fn json(answer: &Answer, model: &Model, setup: &Setup, prompt: &Prompt, open: Duration) -> Value {
     let Answer { generation, policy, .. } = answer;
     let ids = |run: &std::ops::Range<usize>| json!(generation.canvas[run.clone()]);
-    json!({
+    let mut report = json!({
         "text": answer.text,
         "ids": generation.tokens[..answer.counted.min(generation.tokens.len())],
         "filled": generation.filled.iter().map(ids).collect::<Vec<_>>(),
@@ -85,5 +85,9 @@ pub(crate) fn json(answer: &Answer, model: &Model, setup: &Setup, prompt: &Promp
         "kernels": kernels(model),
         "threads": model.engine.threads(),
         "decoding": decoding::describe(policy, &setup.stop_ids, &model.engine),
-    })
+    });
+    if policy.editing.is_some() {
+        report["edited"] = generation.edited.into();
+    }
+    report
 }
