@@ -108,7 +108,7 @@ fn what_is_wrong_with_a_command_is_said_and_changes_nothing() {
         ("/temp", "/temp: nothing given, a number or `default` expected"),
         ("/temp -1", "option `temperature`: -1 given, a number from 0 to 100 expected"),
         ("/temp nan", "option `temperature`: NaN given"),
-        ("/topp 0", "option `top-p`: 0 given, a number above 0 and at most 1 expected"),
+        ("/topp 2", "option `top-p`: 2 given, a number from 0 to 1 expected"),
         ("/conf 2", "option `threshold`: 2 given, a number from 0 to 1 expected"),
         ("/block 0", "option `block`: 0 given, at least 1 expected"),
         ("/iter 0", "option `steps`: 0 given, at least 1 expected"),

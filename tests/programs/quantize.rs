@@ -53,14 +53,16 @@ fn the_output_is_the_model_that_quantizing_on_loading_makes() {
             assert_eq!(stored.model().weight_format().name(), format, "{name}");
             assert_eq!(stored.model().formats(), loaded.model().formats(), "{name} {option}");
             assert!(logits(&stored) == logits(&loaded), "{name} {option}: logits differ");
-            let after: u64 = report["tensors"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|t| t["bytes_after"].as_u64().unwrap())
-                .sum();
+            let tensors = report["tensors"].as_array().unwrap();
+            let bytes = |tensor: &Value| tensor["bytes_after"].as_u64().unwrap();
+            let after: u64 = tensors.iter().map(bytes).sum();
             assert_eq!(report["bytes_after"], after, "{name} {option}");
-            assert!(after >= stored.model().weight_bytes() as u64, "{name} {option}");
+            // Routers of 16 bits are held as f32: twice what they have in the file.
+            let is_router = |tensor: &&Value| {
+                tensor["name"].as_str().is_some_and(|name| name.ends_with("mlp.gate.weight"))
+            };
+            let routers: u64 = tensors.iter().filter(is_router).map(bytes).sum();
+            assert!(after + routers >= stored.model().weight_bytes() as u64, "{name} {option}");
         }
     }
 }
