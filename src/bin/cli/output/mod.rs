@@ -102,10 +102,13 @@ fn stream(metadata: &fs::Metadata) -> io::Result<()> {
     Ok(())
 }
 
-/// The system's own error: a temporary name means nothing to anybody.
+/// The system's own words: a temporary name, which `tempfile` puts after them, means nothing to anybody.
 fn plain(error: io::Error) -> io::Error {
-    let text = error.to_string();
-    text.split_once(" at path ").map_or(error, |(words, _)| io::Error::other(words.to_owned()))
+    let words = error.to_string();
+    match words.split_once(" at path \"") {
+        Some((words, _)) if error.raw_os_error().is_none() => io::Error::new(error.kind(), words),
+        _ => error,
+    }
 }
 
 /// A new file in the directory of the one that it becomes. It goes when the value is dropped, and when Ctrl-C ends the program.
