@@ -16,7 +16,7 @@ use diffulex::{Engine, EngineBuilder, Error};
 use std::sync::{Arc, Mutex};
 
 /// One of every family, tied and untied, f32 and 16 bits.
-const MODELS: [&str; 9] = [
+const MODELS: [&str; 7] = [
     "sdar-f32",
     "sdar-hd128-sharded",
     "sdar-moe-f32",
@@ -24,8 +24,6 @@ const MODELS: [&str; 9] = [
     "fastdllm2-untied",
     "dream-bf16",
     "llada-f16",
-    "llada-moe-f32",
-    "llada2-bf16",
 ];
 
 fn formats() -> [Format; 4] {
