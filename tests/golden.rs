@@ -58,7 +58,7 @@ fn check(exec: Arc<dyn Executor + Send + Sync>, level: Level) {
                 Verdict::Failed(why) => failures.push(format!("{name} {}: {why}", outcome.entry)),
                 // Random weights have no near ties.
                 Verdict::Tied(which) if name != "llada" => {
-                    failures.push(format!("{name} {}: {which}", outcome.entry))
+                    failures.push(format!("{name} {}: {which}", outcome.entry));
                 }
                 // Texts need a build that reads tokenizers.
                 Verdict::Skipped(_)

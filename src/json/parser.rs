@@ -207,10 +207,11 @@ impl Parser<'_> {
             return Ok(Some(c));
         }
         let behind = self.pos;
-        if (0xd800..0xdc00).contains(&high) && self.take_word("\\u") {
-            if let low @ 0xdc00..0xe000 = self.hex4()? {
-                return Ok(char::from_u32(0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00)));
-            }
+        if (0xd800..0xdc00).contains(&high)
+            && self.take_word("\\u")
+            && let low @ 0xdc00..0xe000 = self.hex4()?
+        {
+            return Ok(char::from_u32(0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00)));
         }
         if self.dialect == Dialect::Python {
             self.pos = behind;

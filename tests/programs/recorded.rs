@@ -86,7 +86,7 @@ fn options(function: &str, params: &Value, prompt: usize) -> Option<Vec<String>>
             options.set("max-tokens", (prompt / block + new / block) * block - prompt);
         }
         "llada2.generate (LLaDA2.0)" | "llada2.generate (LLaDA2.1)" => {
-            llada2(&mut options, function, params)?
+            llada2(&mut options, function, params)?;
         }
         _ => panic!("{function} is not known here"),
     }

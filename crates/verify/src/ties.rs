@@ -55,7 +55,8 @@ impl<'a> Tape<'a> {
         let (low, high) =
             (scores().fold(f64::INFINITY, f64::min), scores().fold(f64::NEG_INFINITY, f64::max));
         // A NaN is no tie.
-        if !(high - low <= TIE) {
+        let distance = high - low;
+        if distance.is_nan() || distance > TIE {
             return;
         }
         let said = |all: &[usize]| {

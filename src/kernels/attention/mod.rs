@@ -18,15 +18,6 @@
 mod mix;
 mod tile;
 
-/// Where a kernel changes what it does: sizes for tests.
-#[cfg(test)]
-pub(super) mod edges {
-    use super::tile;
-
-    pub(crate) const KEYS: [usize; 2] = [tile::KEY_STEP, tile::KEYS];
-    pub(crate) const QUERIES: usize = tile::QUERIES;
-}
-
 use super::level::Level;
 use crate::dtype::F16;
 use crate::exec::Executor;
@@ -265,4 +256,13 @@ mod tests {
         assert_eq!(pairs_per_task(8, 1, 7, &span(1)), 1, "more threads than pairs");
         assert_eq!(pairs_per_task(2, 8, 2, &[]), QUERIES, "nothing to cut");
     }
+}
+
+/// Where a kernel changes what it does: sizes for tests.
+#[cfg(test)]
+pub(super) mod edges {
+    use super::tile;
+
+    pub(crate) const KEYS: [usize; 2] = [tile::KEY_STEP, tile::KEYS];
+    pub(crate) const QUERIES: usize = tile::QUERIES;
 }

@@ -33,16 +33,6 @@ use float::FloatGemm;
 use pack::Form;
 use quant::PanelGemm;
 
-/// Where a kernel changes what it does: sizes for tests.
-#[cfg(test)]
-pub(super) mod edges {
-    use super::{PANEL_ROWS, float, quant};
-
-    pub(crate) const ROWS: [usize; 4] =
-        [float::direct_rows(false), float::direct_rows(true), float::MC, quant::MC];
-    pub(crate) const DEPTHS: [usize; 2] = [float::KC, quant::UNPACKED_BYTES / PANEL_ROWS];
-}
-
 /// Tasks a thread: enough to even out threads that started late or run slower, few enough to stay in long streams.
 const TASKS_PER_THREAD: usize = 4;
 /// Columns of a task are a multiple of this: whole panels of float rows (12) and of codes (16), so that no two tasks share one.
@@ -157,4 +147,14 @@ impl Choice<'_> {
             (_, unit) => unreachable!("{} does not multiply weights of this format", unit.name()),
         }
     }
+}
+
+/// Where a kernel changes what it does: sizes for tests.
+#[cfg(test)]
+pub(super) mod edges {
+    use super::{PANEL_ROWS, float, quant};
+
+    pub(crate) const ROWS: [usize; 4] =
+        [float::direct_rows(false), float::direct_rows(true), float::MC, quant::MC];
+    pub(crate) const DEPTHS: [usize; 2] = [float::KC, quant::UNPACKED_BYTES / PANEL_ROWS];
 }

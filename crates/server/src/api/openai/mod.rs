@@ -80,10 +80,10 @@ async fn answer(
 }
 
 /// All answers, in their order.
-async fn all(choices: Vec<Updates>) -> Result<Vec<Box<Outcome>>, ApiError> {
+async fn all(choices: Vec<Updates>) -> Result<Vec<Outcome>, ApiError> {
     let mut outcomes = Vec::new();
     for choice in choices {
-        outcomes.push(choice.whole().await?);
+        outcomes.push(*choice.whole().await?);
     }
     Ok(outcomes)
 }

@@ -54,7 +54,7 @@ impl Head {
     pub(crate) fn whole(
         &self,
         server: &Server,
-        outcomes: &[Box<Outcome>],
+        outcomes: &[Outcome],
         prompt_tokens: usize,
     ) -> Result<Value, ApiError> {
         let mut choices = Vec::new();
@@ -74,7 +74,7 @@ impl Head {
         }
         let object = if self.shape == Shape::Chat { "chat.completion" } else { "text_completion" };
         let mut whole = self.envelope(object, Value::from(choices));
-        whole["usage"] = usage(outcomes.iter().map(|outcome| &**outcome), prompt_tokens);
+        whole["usage"] = usage(outcomes.iter(), prompt_tokens);
         Ok(whole)
     }
 
@@ -106,10 +106,10 @@ impl Head {
     }
 
     /// The last part, if tokens are wanted.
-    pub(crate) fn usage_chunk(&self, outcomes: &[Box<Outcome>]) -> Value {
+    pub(crate) fn usage_chunk(&self, outcomes: &[Outcome]) -> Value {
         let mut chunk = self.envelope(self.chunk_object(), json!([]));
         let prompt_tokens = outcomes.first().map_or(0, |outcome| outcome.prompt_tokens);
-        chunk["usage"] = usage(outcomes.iter().map(|outcome| &**outcome), prompt_tokens);
+        chunk["usage"] = usage(outcomes.iter(), prompt_tokens);
         chunk
     }
 

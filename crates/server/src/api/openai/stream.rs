@@ -16,7 +16,7 @@ struct Answers {
     head: Head,
     /// Those that are not finished, with their places.
     open: Vec<(usize, Updates)>,
-    finished: Vec<Box<Outcome>>,
+    finished: Vec<Outcome>,
 }
 
 /// A response that sends every piece of text as it becomes final. `usage`: whether a chunk about tokens is the last one.
@@ -62,7 +62,7 @@ impl Answers {
                 let logprobs = self.head.logprobs(&self.server, &outcome)?;
                 let reason = Some(finish_reason(&outcome.answer));
                 chunks.push(self.head.chunk(index, None, reason, &logprobs));
-                self.finished.push(outcome);
+                self.finished.push(*outcome);
                 self.open.remove(at);
                 Ok(chunks)
             }
