@@ -25,7 +25,7 @@ fn hash(words: impl IntoIterator<Item = u32>) -> u64 {
 }
 
 /// The checkpoints of tests/golden, in order.
-pub fn checkpoints() -> Vec<PathBuf> {
+pub(crate) fn checkpoints() -> Vec<PathBuf> {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let entries = std::fs::read_dir(golden).expect("tests/golden is part of the repository");
     let mut dirs: Vec<_> = entries.map(|entry| entry.expect("a readable directory").path()).collect();
