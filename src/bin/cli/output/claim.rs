@@ -125,6 +125,8 @@ impl Drop for Claim {
         if self.new.is_some() && self.is_there() && self.file.metadata().is_ok_and(|file| file.len() == 0) {
             let _ = fs::remove_file(&self.at);
         }
+        // Closing is not enough: a child process on its way to another program still has the file, and the lock with it.
+        let _ = self.file.unlock();
     }
 }
 

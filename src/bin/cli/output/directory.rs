@@ -22,7 +22,7 @@ pub struct OutputDirectory {
     /// What makes room for the new files.
     replaced: Vec<PathBuf>,
     /// Locked as long as it is open; absent where directories cannot be locked.
-    _lock: Option<File>,
+    lock: Option<File>,
 }
 
 impl OutputDirectory {
@@ -39,14 +39,14 @@ impl OutputDirectory {
         }
         let made = (!at.exists()).then(|| Temporary::if_empty(&at));
         fs::create_dir_all(&at).map_err(io)?;
-        let mut output = Self { made, staging: None, replaced: Vec::new(), _lock: None, dir: at };
+        let mut output = Self { made, staging: None, replaced: Vec::new(), lock: None, dir: at };
         // Only some systems open a directory as a file.
         if let Ok(lock) = File::open(&output.dir) {
             if let Err(TryLockError::WouldBlock) = lock.try_lock() {
                 output.made = None;
                 return Err(Error::format(dir.display(), "another run writes to this directory"));
             }
-            output._lock = Some(lock);
+            output.lock = Some(lock);
         }
         let entries =
             fs::read_dir(&output.dir).and_then(Iterator::collect::<io::Result<Vec<_>>>).map_err(io)?;
@@ -54,7 +54,7 @@ impl OutputDirectory {
         entries.sort();
         for path in entries {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if output._lock.is_some() && name.starts_with(STAGING[0]) && name.ends_with(STAGING[1]) {
+            if output.lock.is_some() && name.starts_with(STAGING[0]) && name.ends_with(STAGING[1]) {
                 // Whoever is at work holds the lock.
                 fs::remove_dir_all(&path).map_err(|error| Error::io(&path, error))?;
             } else {
@@ -109,6 +109,10 @@ impl Drop for OutputDirectory {
         drop(self.staging.take());
         if self.made.is_some() {
             let _ = fs::remove_dir(&self.dir);
+        }
+        // Closing is not enough: a child process on its way to another program still has the file, and the lock with it.
+        if let Some(lock) = &self.lock {
+            let _ = lock.unlock();
         }
     }
 }
