@@ -1,10 +1,11 @@
 /*
- * diffulex: SIMD inference for diffusion language models (SDAR, Fast-dLLM v2, Dream, LLaDA) on ordinary CPUs.
+ * diffulex: SIMD inference for diffusion language models on ordinary CPUs.
  *
- * Token ids in, token ids out. Text is not part of this interface: the library has no dependencies, and a tokenizer is one.
+ * Two ways in: a model takes and gives text (diffulex_model_open, diffulex_ask), an engine takes and gives token ids
+ * (diffulex_engine_open, diffulex_generate). A library that was built without `text` has no dependencies and only the second.
  *
- * Ownership  What a function ending in _open, _open_memory or _new hands out is freed with the _free function of its type. A
- *            session keeps its engine alive, so both may be freed in any order. Every other pointer that the library hands out
+ * Ownership  What a function ending in _open, _open_memory, _engine or _new hands out is freed with the _free function of its
+ *            type. A session keeps its engine alive, so both may be freed in any order. Every other pointer that the library hands out
  *            is borrowed; its comment says for how long. The library keeps no pointer of the caller's after a call, with the
  *            one exception of diffulex_files.borrow.
  * Errors     A call that can fail returns a diffulex_status and, if `error` is not NULL, writes the status and a message to
@@ -12,7 +13,7 @@
  *            allocated, nothing has to be freed, and the message cannot be overwritten by a call elsewhere. NULL where an
  *            argument is needed is a status, not a crash. A call that fails leaves its session usable, unless the status
  *            is DIFFULEX_PANIC.
- * Threads    An engine may be used by any number of threads at once. A session serves one call at a time: a second one, from
+ * Threads    An engine or a model may be used by any number of threads at once. A session serves one call at a time: a second one, from
  *            another thread or from inside a callback, is refused with DIFFULEX_BUSY. Results do not depend on threads.
  *            A handle must not be freed while another thread makes a call with it; inside its own callback it may be.
  * Structs    Structs that the caller fills begin with struct_size. Zero the whole struct and set it (DIFFULEX_INIT does both):
@@ -208,7 +209,12 @@ typedef struct diffulex_event {
  * exception and no longjmp may leave it. */
 typedef int (*diffulex_callback)(const diffulex_event *event, void *user_data);
 
-enum { DIFFULEX_STOP_LENGTH = 0, DIFFULEX_STOP_TOKEN = 1, DIFFULEX_STOP_CANCELLED = 2 };
+enum {
+    DIFFULEX_STOP_LENGTH = 0,
+    DIFFULEX_STOP_TOKEN = 1,
+    DIFFULEX_STOP_CANCELLED = 2,
+    DIFFULEX_STOP_STRING = 3 /* one of diffulex_question.stop; only diffulex_ask knows strings */
+};
 
 /* A finished generation. The arrays belong to the session and are valid until its next diffulex_generate or its end. */
 typedef struct diffulex_generation {
@@ -231,6 +237,75 @@ typedef struct diffulex_generation {
  * fails. Wrong requests are refused before any work. */
 diffulex_status diffulex_generate(diffulex_session *session, const diffulex_request *request, diffulex_callback callback, void *user_data,
                                   diffulex_generation *generation, diffulex_error *error);
+
+/* ---- Text ---- */
+
+/* An engine with the tokenizer, the chat template and the defaults of its checkpoint. It decodes as diffulex-run does. */
+typedef struct diffulex_model diffulex_model;
+
+/* Opens a checkpoint with everything that lies beside its weights: path as diffulex_engine_open takes it. What the tokenizer
+ * knows (its size, the mask) does not have to be in `options`. *model is NULL if the call fails; DIFFULEX_UNSUPPORTED if the
+ * library was built without `text`. */
+diffulex_status diffulex_model_open(const char *path, const diffulex_options *options, diffulex_model **model, diffulex_error *error);
+
+/* Frees a model. Engines and sessions that came from it stay. NULL is fine. */
+void diffulex_model_free(diffulex_model *model);
+
+/* The engine of a model, for sessions, diffulex_engine_info, and ids: a handle of its own, which diffulex_engine_free frees. */
+diffulex_status diffulex_model_engine(const diffulex_model *model, diffulex_engine **engine, diffulex_error *error);
+
+/* The ids of a text, nothing added at its ends; `<mask:N>` in it is N masks. Writes at most `capacity` ids to `ids`, which may be
+ * NULL if that is 0, and to *ids_len how many there are. `text_len` bytes, which may hold NUL. */
+diffulex_status diffulex_encode(const diffulex_model *model, const char *text, size_t text_len, uint32_t *ids, size_t capacity,
+                                size_t *ids_len, diffulex_error *error);
+
+/* The text of ids; special tokens are left out if skip_special is not 0. Writes at most `capacity` bytes to `text`, which may be
+ * NULL if that is 0, and to *text_len how many bytes there are. No NUL is added. */
+diffulex_status diffulex_decode(const diffulex_model *model, const uint32_t *ids, size_t ids_len, int32_t skip_special, char *text,
+                                size_t capacity, size_t *text_len, diffulex_error *error);
+
+/* A turn of a conversation. Its content is text: control tokens and masks that are written in it have no effect. */
+typedef struct diffulex_message {
+    const char *role; /* "system", "user", "assistant", or what else the template knows */
+    const char *content;
+} diffulex_message;
+
+/* What to answer: either `text` or `messages`. */
+typedef struct diffulex_question {
+    size_t struct_size;
+    const char *text; /* a question, through the chat template if there is one; with `<mask:N>` in it, gaps to fill in */
+    const diffulex_message *messages; /* a conversation, through the chat template */
+    size_t messages_len;
+    const char *policy;      /* as in diffulex_request */
+    const char *const *stop; /* strings that end the text and are not part of it */
+    size_t stop_len;
+    size_t max_new; /* new tokens at most; 0: 128, or only what fills the gaps */
+    uint64_t seed;
+    int32_t raw; /* not 0: `text` is taken as it is, without the chat template */
+} diffulex_question;
+
+/* Told of text as it becomes final: `text_len` bytes, which never change again, and a NUL. Returns 0 to go on, anything else to
+ * end the answer with what there is. As for diffulex_callback, it must return. */
+typedef int (*diffulex_text_callback)(const char *text, size_t text_len, void *user_data);
+
+/* A finished answer. The text belongs to the session and is valid until its next diffulex_ask or its end. */
+typedef struct diffulex_answer {
+    size_t struct_size;
+    const char *text; /* all of it, ends with NUL; with the prompt around it if gaps were filled in */
+    size_t text_len;  /* in bytes, without that NUL */
+    size_t tokens;    /* new ones, up to the end of the text, after every stop */
+    size_t nfe;       /* forward passes, prefill included */
+    size_t prefill_passes;
+    double prefill_seconds;
+    double decode_seconds;
+    int32_t stop_reason; /* DIFFULEX_STOP_* */
+    uint32_t stop_id;    /* with DIFFULEX_STOP_TOKEN */
+} diffulex_answer;
+
+/* Answers a question in a session of the model's engine. `callback` and `answer` may be NULL; answer->struct_size must be set, and
+ * all else in it is 0 if the call fails. */
+diffulex_status diffulex_ask(const diffulex_model *model, diffulex_session *session, const diffulex_question *question,
+                             diffulex_text_callback callback, void *user_data, diffulex_answer *answer, diffulex_error *error);
 
 /* ---- For a decoding loop of one's own ---- */
 

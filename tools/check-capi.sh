@@ -15,7 +15,7 @@ if [ "${1:-}" != --no-tests ]; then
     cargo test --release -p diffulex-capi
 fi
 # Itself and the engine.
-[ "$(cargo tree -p diffulex-capi -e normal | wc -l)" -eq 2 ] || fail "the C interface has dependencies"
+[ "$(cargo tree -p diffulex-capi --no-default-features -e normal | wc -l)" -eq 2 ] || fail "the C interface has dependencies"
 
 prefix=$PWD/target/capi/prefix
 tools/install-capi.sh --prefix "$prefix"
@@ -24,16 +24,24 @@ prompt='159 189 224 95 202 125 79 251 134 236'
 # Recorded there as eval_threshold; the Rust tests and Python compare more.
 expected='237 237 258 258 258 258 157 157 157 210 250 237 173 43 56 22'
 
-# Runs both programs, each after the words that are given.
+# A question of the demo model's kind.
+question='What is 27 + 45?' answer='27 + 45 = 72.'
+
+# Runs the programs, each after the words that are given.
 run_programs() {
     local found
+    # The library that AddressSanitizer instruments is built without text.
+    if [ "${text:-yes}" = yes ]; then
+        found=$("$@" target/capi/chat demo/sdar "$question" 2>/dev/null)
+        [ "$found" = "$answer" ] || fail "chat printed: $found"
+    fi
     found=$("$@" target/capi/memory "$model")
     [ "$found" = "$expected" ] || fail "memory printed: $found"
     # shellcheck disable=SC2086
     found=$("$@" target/capi/generate "$model" 16 'sdar-dynamic temperature=0 threshold=0.2' $prompt 2>target/capi/generate.log) ||
         { cat target/capi/generate.log >&2; fail "generate"; }
     [ "$found" = "$expected" ] || fail "generate printed: $found"
-    printf 'both programs: %s\n' "${*:-alone}"
+    printf 'the programs: %s\n' "${*:-alone}"
 }
 
 if have cc && have pkg-config && have make; then
@@ -55,9 +63,12 @@ if have cc && have pkg-config && have make; then
         # are inlined as in a release take a quarter of an hour to compile.
         CARGO_PROFILE_RELEASE_OPT_LEVEL=1 RUSTC_BOOTSTRAP=1 \
             RUSTFLAGS='-Zsanitizer=address -Zexternal-clangrt' CARGO_BUILD_TARGET=x86_64-unknown-linux-gnu \
-            tools/install-capi.sh --prefix "$prefix-asan" --target-dir target/capi-asan
+            tools/install-capi.sh --prefix "$prefix-asan" --target-dir target/capi-asan --features mmap
         PKG_CONFIG_PATH=$prefix-asan/lib/pkgconfig build CFLAGS='-O1 -g -fsanitize=address,undefined -fno-sanitize-recover'
-        run_programs env ASAN_OPTIONS=detect_leaks=1
+        text=no run_programs env ASAN_OPTIONS=detect_leaks=1
+        # A library without text has the functions, and says what it lacks.
+        target/capi/chat demo/sdar "$question" 2>target/capi/chat.log && fail "chat without a tokenizer"
+        grep -q 'DIFFULEX_UNSUPPORTED.*built without' target/capi/chat.log || fail "chat said: $(cat target/capi/chat.log)"
     else
         skip "AddressSanitizer: no C compiler that has it, or not Linux on x86-64"
     fi

@@ -55,6 +55,8 @@ def passes(engine, manifest, tensors):
 def request(trace):
     """Arguments of Session.generate for a recorded run, or None if it is not one that a family is published with."""
     p, function = trace["params"], trace["function"].split(" (")[0]
+    if len(trace["prompt_ids"]) != 1:
+        return None
     if function == "llada.generate":
         return {"max_new": p["gen_length"], "policy": "llada-low-confidence", "steps": p["steps"], "block": p["block_length"],
                 "cfg": p.get("cfg_scale", 0)}
@@ -62,7 +64,7 @@ def request(trace):
         return {"max_new": p["gen_length"], "policy": "sdar-dynamic", "steps": p["denoising_steps"], "block": p["block_length"],
                 "threshold": p["threshold"], "stop": p.get("stopping_criteria_idx", [])}
     names = {"maskgit_plus": "dream-maskgit", "topk_margin": "dream-margin", "entropy": "dream-entropy"}
-    if function == "dream.diffusion_generate" and p["alg"] in names and p["top_p"] is None and len(trace["prompt_ids"]) == 1:
+    if function == "dream.diffusion_generate" and p["alg"] in names and p["top_p"] is None:
         return {"max_new": p["max_new_tokens"], "policy": names[p["alg"]], "steps": p["steps"]}
     # The reference does not read a prompt of exactly one block (tests/golden/README.md).
     if function == "fast_dllm_v2.generate" and "use_block_cache" not in p and len(trace["prompt_ids"][0]) != p["block_size"]:

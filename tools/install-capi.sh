@@ -3,11 +3,11 @@
 #
 #   tools/install-capi.sh [--prefix DIR] [--features LIST] [--target-dir DIR]
 #
-# Default: /usr/local, `mmap` (an empty list has no dependencies), target/capi. RUSTFLAGS and CARGO_BUILD_TARGET are respected.
+# Default: /usr/local, `mmap,text` (an empty list has no dependencies), target/capi. RUSTFLAGS and CARGO_BUILD_TARGET are respected.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-prefix=/usr/local features=mmap target=target/capi
+prefix=/usr/local features=mmap,text target=target/capi
 while [ $# -gt 0 ]; do
     case "$1" in
         --prefix | --features | --target-dir)

@@ -13,7 +13,7 @@ ABI_VERSION = 0
 OK, ARGUMENT = 0, 8
 EVENT_KINDS = ("pass", "revealed", "block")
 PASS_KINDS = ("prefill", "denoise", "commit")
-STOP_REASONS = ("length", "token", "cancelled")
+STOP_REASONS = ("length", "token", "cancelled", "string")
 ALIGNMENTS = ("own", "before")
 VISIBLE = {"rule": 0, "all": 1}
 
@@ -83,6 +83,26 @@ class Generation(Versioned):
     ]
 
 
+class Message(ctypes.Structure):
+    _fields_ = [("role", c_char_p), ("content", c_char_p)]
+
+
+class Question(Versioned):
+    _fields_ = [
+        ("struct_size", c_size_t), ("text", c_char_p), ("messages", POINTER(Message)), ("messages_len", c_size_t), ("policy", c_char_p),
+        ("stop", POINTER(c_char_p)), ("stop_len", c_size_t), ("max_new", c_size_t), ("seed", c_uint64), ("raw", c_int32),
+    ]
+
+
+class Answer(Versioned):
+    _fields_ = [
+        ("struct_size", c_size_t), ("text", c_void_p), ("text_len", c_size_t), ("tokens", c_size_t), ("nfe", c_size_t),
+        ("prefill_passes", c_size_t), ("prefill_seconds", c_double), ("decode_seconds", c_double), ("stop_reason", c_int32),
+        ("stop_id", c_uint32),
+    ]
+
+
+TextCallback = ctypes.CFUNCTYPE(c_int, c_void_p, c_size_t, c_void_p)
 Callback = ctypes.CFUNCTYPE(c_int, POINTER(Event), c_void_p)
 error_p = POINTER(Error)
 
@@ -98,6 +118,12 @@ FUNCTIONS = {
     "session_new": (c_int32, [c_void_p, POINTER(c_void_p), error_p]),
     "session_free": (None, [c_void_p]),
     "generate": (c_int32, [c_void_p, POINTER(Request), Callback, c_void_p, POINTER(Generation), error_p]),
+    "model_open": (c_int32, [c_char_p, POINTER(Options), POINTER(c_void_p), error_p]),
+    "model_free": (None, [c_void_p]),
+    "model_engine": (c_int32, [c_void_p, POINTER(c_void_p), error_p]),
+    "encode": (c_int32, [c_void_p, c_char_p, c_size_t, ids_p, c_size_t, POINTER(c_size_t), error_p]),
+    "decode": (c_int32, [c_void_p, ids_p, c_size_t, c_int32, c_char_p, c_size_t, POINTER(c_size_t), error_p]),
+    "ask": (c_int32, [c_void_p, c_void_p, POINTER(Question), TextCallback, c_void_p, POINTER(Answer), error_p]),
     "forward": (c_int32, [c_void_p, ids_p, c_size_t, c_size_t, c_int32, error_p]),
     "logits": (c_int32, [c_void_p, POINTER(c_size_t), c_size_t, POINTER(c_float), c_size_t, error_p]),
     "commit": (c_int32, [c_void_p, c_size_t, error_p]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import dataclass
 
 from . import _c
@@ -88,6 +89,23 @@ class Generation:
     stop_id: int | None
 
 
+@dataclass(frozen=True)
+class Answer:
+    """A finished answer."""
+
+    text: str
+    """All of it; with the prompt around it if gaps were filled in."""
+    tokens: int
+    """New ones, up to the end of the text, after every stop."""
+    nfe: int
+    prefill_passes: int
+    prefill_seconds: float
+    decode_seconds: float
+    stop_reason: str
+    """ "length", "token", "string" or "cancelled"."""
+    stop_id: int | None
+
+
 def array(pointer, length: int) -> tuple:
     """A copy of an array of the library; its pointer may be NULL if it is empty."""
     return tuple(pointer[:length]) if length else ()
@@ -119,4 +137,17 @@ def info(of: _c.Info) -> Info:
         *(getattr(of, name).decode() for name in ("family", "policy", "level", "activations", "kv", "weights")),
         of.vocab, of.context, of.threads, of.block, of.layers, of.parameters, of.weight_bytes,
         of.mask if of.mask >= 0 else None, array(of.stop, of.stop_len), _c.ALIGNMENTS[of.alignment],
+    )
+
+
+def text(pointer, length: int) -> str:
+    """A copy of a text of the library, which may hold NUL."""
+    return ctypes.string_at(pointer, length).decode()
+
+
+def answer(of: _c.Answer) -> Answer:
+    reason = _c.STOP_REASONS[of.stop_reason]
+    return Answer(
+        text(of.text, of.text_len), of.tokens, of.nfe, of.prefill_passes, of.prefill_seconds, of.decode_seconds, reason,
+        of.stop_id if reason == "token" else None,
     )

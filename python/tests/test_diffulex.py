@@ -1,6 +1,7 @@
 """The package over the library, with the recorded checkpoints of tests/golden. Run: python -m unittest discover -s python/tests"""
 
 import copy
+import dataclasses
 import os
 import pickle
 import re
@@ -265,8 +266,9 @@ class Processes(unittest.TestCase):
 
 
 class Documents(unittest.TestCase):
-    def test_the_program_of_the_readme_runs(self):
-        program = re.search("```python\n(.*?)```", (ROOT / "python" / "README.md").read_text(), re.DOTALL).group(1)
+    def test_the_programs_of_the_readme_run(self):
+        programs = re.findall("```python\n(.*?)```", (ROOT / "python" / "README.md").read_text(), re.DOTALL)
+        self.assertEqual(len(programs), 2)
         try:
             import tokenizers  # noqa: F401
         except ImportError:  # Any words will do: it is the calls that count.
@@ -278,8 +280,76 @@ class Documents(unittest.TestCase):
 
             sys.modules["tokenizers"] = types.SimpleNamespace(Tokenizer=Tokenizer)
             self.addCleanup(sys.modules.pop, "tokenizers")
-        self.assertIn('"SDAR-1.7B-Chat"', program)
-        exec(compile(program.replace('"SDAR-1.7B-Chat"', repr(str(ROOT / "demo" / "sdar"))), "python/README.md", "exec"), {})
+        for program in programs:
+            self.assertIn('"SDAR-1.7B-Chat"', program)
+            exec(compile(program.replace('"SDAR-1.7B-Chat"', repr(str(ROOT / "demo" / "sdar"))), "python/README.md", "exec"), {})
+
+
+class Text(unittest.TestCase):
+    """The demo model, which adds and sorts."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.model = diffulex.Model.open(ROOT / "demo" / "sdar", threads=2, context=256)
+        cls.addClassCleanup(cls.model.close)
+
+    def test_a_question(self):
+        answer = self.model.ask("What is 27 + 45?")
+        self.assertEqual((answer.text, answer.stop_reason), ("27 + 45 = 72.", "token"))
+        self.assertEqual(answer.tokens, len(self.model.encode(answer.text)))
+        self.assertEqual(answer, self.again(answer, [{"role": "user", "content": "What is 27 + 45?"}]))
+
+    def again(self, before, question, **options):
+        """The answer again, with the times of the first, which differ."""
+        after = self.model.ask(question, **options)
+        times = {"prefill_seconds": before.prefill_seconds, "decode_seconds": before.decode_seconds}
+        return dataclasses.replace(after, **times)
+
+    def test_control_tokens_of_a_message_are_text(self):
+        with self.model.session() as session:
+            question = [{"role": "user", "content": "<|im_end|><mask:3>"}]
+            self.assertTrue(self.model.ask(question, session=session, max_new=8).tokens <= 8)
+
+    def test_text_comes_as_it_becomes_final(self):
+        pieces = []
+        answer = self.model.ask("What is 27 + 45?", on_text=pieces.append)
+        self.assertEqual("".join(pieces), answer.text)
+        self.assertGreater(len(pieces), 1)
+        stream = self.model.stream("What is 27 + 45?")
+        self.assertEqual("".join(stream), answer.text)
+        first = self.model.ask("What is 27 + 45?", on_text=lambda piece: True)
+        self.assertEqual((first.text, first.stop_reason), (pieces[0], "cancelled"))
+
+    def test_stop_strings_gaps_and_policies(self):
+        answer = self.model.ask("What is 27 + 45?", stop=["nowhere", " = "])
+        self.assertEqual((answer.text, answer.stop_reason), ("27 + 45", "string"))
+        filled = self.model.ask("27 + 45 =<mask:3>")
+        self.assertTrue(filled.text.startswith("27 + 45 ="), filled.text)
+        warm = [self.model.ask("What is 27 + 45?", policy="sdar-static", temperature=5.0, seed=7).text for _ in range(2)]
+        self.assertEqual(*warm)
+
+    def test_ids_and_back(self):
+        ids = self.model.encode("27 + 45<mask:40>")
+        self.assertEqual(ids[-40:], [self.model.info.mask] * 40)
+        self.assertEqual(self.model.decode(ids[:-40]), "27 + 45")
+        self.assertEqual(self.model.engine.generate(ids[:-40], 4, seed=1).canvas[: len(ids) - 40], tuple(ids[:-40]))
+
+    def test_wrong_questions(self):
+        for question, options, error in [
+            ("", {}, diffulex.DiffulexError), ("a", {"max_new": 0}, ValueError), ("a", {"stop": "b"}, TypeError),
+            ("a", {"temperature": -1}, diffulex.DiffulexError), ([{"role": "user"}], {}, KeyError), ([], {}, diffulex.DiffulexError),
+            ("a", {"stop": [""]}, diffulex.DiffulexError), ([{"role": "user", "content": "a"}], {"raw": True}, diffulex.DiffulexError),
+        ]:
+            with self.subTest(question, **options), self.assertRaises(error):
+                self.model.ask(question, **options)
+
+    def test_an_engine_outlives_its_model(self):
+        model = diffulex.Model(ROOT / "demo" / "sdar", threads=1, context=256)
+        ids, session = model.encode("27"), model.session()
+        model.close()
+        self.assertEqual(len(session.generate(ids, 4, stop=[]).tokens), 4)
+        with self.assertRaises(diffulex.DiffulexError):
+            model.ask("27")
 
 
 class Streaming(unittest.TestCase):

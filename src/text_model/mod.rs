@@ -28,11 +28,12 @@ use crate::error::{Error, Result};
 use crate::tensor::TokenId;
 use crate::text::{Template, Tokenizer};
 use crate::weights::InUse;
+use std::sync::Arc;
 
 /// A model that reads and writes text.
 pub struct Model {
-    /// The engine.
-    pub engine: Engine,
+    /// The engine, which sessions may share.
+    pub engine: Arc<Engine>,
     /// Absent if the checkpoint has none: ids in, ids out.
     pub tokenizer: Option<Box<dyn Tokenizer>>,
     /// Absent if the checkpoint has none: prompts are taken as they are.
@@ -48,12 +49,12 @@ impl Model {
     /// [`EngineBuilder::tokens`](crate::engine::EngineBuilder::tokens) and
     /// [`EngineBuilder::tokenizer_mask`](crate::engine::EngineBuilder::tokenizer_mask).
     pub fn new(
-        engine: Engine,
+        engine: impl Into<Arc<Engine>>,
         tokenizer: Option<Box<dyn Tokenizer>>,
         template: Option<Box<dyn Template>>,
         origin: impl Into<String>,
     ) -> Self {
-        Self { engine, tokenizer, template, origin: origin.into(), in_use: InUse::default() }
+        Self { engine: engine.into(), tokenizer, template, origin: origin.into(), in_use: InUse::default() }
     }
 
     /// The tokenizer.

@@ -27,7 +27,8 @@ pub struct EngineHandle {
 }
 
 impl EngineHandle {
-    pub(super) fn new(engine: Engine) -> Self {
+    pub(super) fn new(engine: impl Into<Arc<Engine>>) -> Self {
+        let engine = engine.into();
         let format = engine.model().weight_format().name();
         let (arch, kernels) = (engine.arch(), engine.kernels());
         let texts = [
@@ -39,14 +40,14 @@ impl EngineHandle {
             &format,
         ];
         let texts = texts.map(|text| CString::new(text).expect("no name holds a NUL"));
-        Self { engine: Arc::new(engine), texts }
+        Self { engine, texts }
     }
 
     /// What an opening function hands out.
     ///
     /// # Safety
     /// `to` is writable.
-    unsafe fn hand_out(self, to: *mut *mut Self) {
+    pub(super) unsafe fn hand_out(self, to: *mut *mut Self) {
         // SAFETY: by the contract. `diffulex_engine_free` takes this share back.
         unsafe { to.write(Arc::into_raw(Arc::new(self)).cast_mut()) };
     }
@@ -100,7 +101,7 @@ pub(super) unsafe fn share<T>(name: &str, handle: *const T) -> Outcome<Arc<T>> {
 ///
 /// # Safety
 /// Members as the header says.
-unsafe fn builder(options: *const Options) -> Outcome<EngineBuilder> {
+pub(super) unsafe fn builder(options: *const Options) -> Outcome<EngineBuilder> {
     let mut builder = Engine::builder();
     if options.is_null() {
         return Ok(builder);

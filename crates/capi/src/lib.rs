@@ -1,13 +1,16 @@
 //! The C interface: what `include/diffulex.h` declares, which documents every function, who owns what, and threads.
 //!
 //! A thin layer: pointers become slices and texts (`pointers.rs`), an [`Error`](diffulex::Error) or a panic becomes a status and a
-//! message (`error.rs`), and everything else is [`Engine`](diffulex::Engine) and [`Session`](diffulex::Session). Handles are shared
+//! message (`error.rs`), and everything else is [`Engine`](diffulex::Engine), [`Session`](diffulex::Session) and
+//! [`Model`](diffulex::Model). Handles are shared
 //! pointers, so that a session keeps its engine alive and may be freed inside its own callback.
 //!
 //! The names of Rust's side are those of the header without the prefix: [`Options`] is `diffulex_options`.
 
+mod ask;
 mod engine;
 mod error;
+mod model;
 mod passes;
 mod pointers;
 mod session;
@@ -15,11 +18,16 @@ mod structs;
 #[cfg(test)]
 mod tests;
 
+pub use ask::{Answer, Message, Question, TextCallback, diffulex_ask};
 pub use engine::{
     EngineHandle, diffulex_engine_free, diffulex_engine_info, diffulex_engine_open,
     diffulex_engine_open_memory,
 };
 pub use error::{ErrorText, Status, diffulex_status_name};
+pub use model::{
+    ModelHandle, diffulex_decode, diffulex_encode, diffulex_model_engine, diffulex_model_free,
+    diffulex_model_open,
+};
 pub use passes::{diffulex_commit, diffulex_committed, diffulex_forward, diffulex_logits, diffulex_rewind};
 pub use session::{SessionHandle, diffulex_generate, diffulex_session_free, diffulex_session_new};
 pub use structs::*;

@@ -17,11 +17,13 @@ pub struct SessionHandle(Mutex<State>);
 /// A session and what its calls leave behind.
 pub(super) struct State {
     pub(super) session: Session<'static>,
-    engine: Arc<EngineHandle>,
+    pub(super) engine: Arc<EngineHandle>,
     /// Rows of the latest pass of the caller's own, whose logits may be asked for.
     pub(super) rows: usize,
     /// Owns the arrays that the caller was shown.
     generation: Option<engine::Generation>,
+    /// The text of the latest answer and a NUL: owned here, shown to the caller.
+    pub(super) answer: String,
 }
 
 impl SessionHandle {
@@ -56,7 +58,13 @@ pub unsafe extern "C" fn diffulex_session_new(
         unsafe { clear("session", session) }?;
         // SAFETY: as above.
         let engine = unsafe { share("engine", engine) }?;
-        let state = State { session: engine.engine.shared_session()?, engine, rows: 0, generation: None };
+        let state = State {
+            session: engine.engine.shared_session()?,
+            engine,
+            rows: 0,
+            generation: None,
+            answer: String::new(),
+        };
         let handle = Arc::into_raw(Arc::new(SessionHandle(Mutex::new(state)))).cast_mut();
         // SAFETY: `clear` has written there. `diffulex_session_free` takes this share back.
         unsafe { session.write(handle) };
@@ -244,11 +252,7 @@ impl Generation {
 
     /// Points into `done`.
     fn of(done: &engine::Generation) -> Self {
-        let (stop_reason, stop_id) = match done.stop {
-            StopReason::Length => (structs::STOP_LENGTH, 0),
-            StopReason::Stop(id) => (structs::STOP_TOKEN, id),
-            StopReason::Cancelled => (structs::STOP_CANCELLED, 0),
-        };
+        let (stop_reason, stop_id) = stop_reason(done.stop);
         Self {
             struct_size: size_of::<Self>(),
             tokens: done.tokens.as_ptr(),
@@ -264,6 +268,15 @@ impl Generation {
             stop_reason,
             stop_id,
         }
+    }
+}
+
+/// `DIFFULEX_STOP_*`, and the id that stopped.
+pub(super) fn stop_reason(stop: StopReason) -> (i32, u32) {
+    match stop {
+        StopReason::Length => (structs::STOP_LENGTH, 0),
+        StopReason::Stop(id) => (structs::STOP_TOKEN, id),
+        StopReason::Cancelled => (structs::STOP_CANCELLED, 0),
     }
 }
 

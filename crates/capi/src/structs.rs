@@ -36,6 +36,8 @@ pub const STOP_LENGTH: i32 = 0;
 pub const STOP_TOKEN: i32 = 1;
 /// The callback asked for it.
 pub const STOP_CANCELLED: i32 = 2;
+/// A stop string ended the text.
+pub const STOP_STRING: i32 = 3;
 /// `DIFFULEX_VISIBLE_*`: the model's own rule.
 pub const VISIBLE_RULE: i32 = 0;
 /// Everything up to the end of the pass.

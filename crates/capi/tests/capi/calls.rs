@@ -9,18 +9,8 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::{Path, PathBuf};
 use std::ptr::{null, null_mut};
 
-fn golden(name: &str) -> PathBuf {
+pub(crate) fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(name)
-}
-
-/// A C struct with everything 0, as `DIFFULEX_INIT` leaves it.
-macro_rules! zeroed {
-    ($type:ident) => {{
-        // SAFETY: the structs of the interface are numbers and pointers.
-        let mut value: $type = unsafe { std::mem::zeroed() };
-        value.struct_size = size_of::<$type>();
-        value
-    }};
 }
 
 /// What a call left in its error.
@@ -31,14 +21,14 @@ fn message(error: &ErrorText) -> String {
 
 /// A call that succeeds; returns nothing.
 #[track_caller]
-fn done(call: impl FnOnce(*mut ErrorText) -> Status) {
+pub(crate) fn done(call: impl FnOnce(*mut ErrorText) -> Status) {
     let mut error = ErrorText::EMPTY;
     assert_eq!(call(&raw mut error), Status::Ok, "{}", message(&error));
 }
 
 /// A call that fails; returns its message.
 #[track_caller]
-fn refused(status: Status, call: impl FnOnce(*mut ErrorText) -> Status) -> String {
+pub(crate) fn refused(status: Status, call: impl FnOnce(*mut ErrorText) -> Status) -> String {
     let mut error = ErrorText::EMPTY;
     assert_eq!(call(&raw mut error), status, "{}", message(&error));
     assert_eq!(error.status, status, "the struct says what the call returns");
@@ -48,8 +38,8 @@ fn refused(status: Status, call: impl FnOnce(*mut ErrorText) -> Status) -> Strin
 }
 
 /// Frees at the end of a test.
-struct Engines(*mut EngineHandle);
-struct Sessions(*mut SessionHandle);
+pub(crate) struct Engines(pub(crate) *mut EngineHandle);
+pub(crate) struct Sessions(pub(crate) *mut SessionHandle);
 
 impl Drop for Engines {
     fn drop(&mut self) {
@@ -76,7 +66,7 @@ fn open(name: &str) -> Engines {
     Engines(engine)
 }
 
-fn session(engine: &Engines) -> Sessions {
+pub(crate) fn session(engine: &Engines) -> Sessions {
     let mut session = null_mut();
     // SAFETY: a live handle, a local.
     done(|error| unsafe { diffulex_session_new(engine.0, &raw mut session, error) });

@@ -77,6 +77,7 @@ fn every_number_is_the_same() {
         ("STOP_LENGTH", STOP_LENGTH),
         ("STOP_TOKEN", STOP_TOKEN),
         ("STOP_CANCELLED", STOP_CANCELLED),
+        ("STOP_STRING", STOP_STRING),
         ("VISIBLE_RULE", VISIBLE_RULE),
         ("VISIBLE_ALL", VISIBLE_ALL),
     ] {
@@ -122,6 +123,15 @@ fn layouts() -> BTreeMap<&'static str, Layout> {
             layout!(Request: struct_size prompt prompt_len max_new policy stop stop_len seed padding),
         ),
         ("diffulex_token", layout!(Token: position score id)),
+        ("diffulex_message", layout!(Message: role content)),
+        (
+            "diffulex_question",
+            layout!(Question: struct_size text messages messages_len policy stop stop_len max_new seed raw),
+        ),
+        (
+            "diffulex_answer",
+            layout!(Answer: struct_size text text_len tokens nfe prefill_passes prefill_seconds decode_seconds stop_reason stop_id),
+        ),
         (
             "diffulex_event",
             layout!(Event: struct_size kind pass pass_index begin end cached canvas canvas_len prompt_len tokens tokens_len

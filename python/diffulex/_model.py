@@ -1,0 +1,119 @@
+"""`Model`: text in, text out."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from typing import Callable, Generator, Iterable, Iterator, Mapping, Optional, Sequence, Union
+
+from . import _c, _types
+from ._base import Change, _call, _Handle, _ids, _number, _policy, _text, tell, watch
+from ._engine import Engine, Session
+from ._types import Answer, Info
+
+Messages = Iterable[Mapping[str, str]]
+Question = Union[str, Messages]
+OnText = Callable[[str], Optional[bool]]
+
+
+class Model(_Handle):
+    """An engine with the tokenizer, the chat template and the defaults of its checkpoint. It decodes as diffulex-run does.
+
+    Options as for `Engine`, all optional.
+    """
+
+    _free = "diffulex_model_free"
+
+    def __init__(self, path: str | os.PathLike, **options: object) -> None:
+        name = os.fsencode(path)
+        if b"\0" in name:  # C would stop reading there.
+            raise ValueError(f"{name!r} holds a NUL")
+        self._take(Engine._open("model_open", name, options))
+        engine = ctypes.c_void_p()
+        _call("model_engine", self._handle, ctypes.byref(engine))
+        self._engine = Engine._of(engine)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike, **options: object) -> Model:
+        """The same as `Model(path, ..)`."""
+        return cls(path, **options)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine, for ids, passes and logits."""
+        return self._engine
+
+    @property
+    def info(self) -> Info:
+        """What was opened."""
+        return self._engine.info
+
+    def session(self) -> Session:
+        """A new session. Kept for a chat, it does not compute again what the next question has in common with the last."""
+        return self._engine.session()
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text, nothing added at its ends; `<mask:N>` in it is N masks."""
+        data, count = text.encode(), ctypes.c_size_t()
+        ids = (ctypes.c_uint32 * (len(data) + 1))()
+        with self._use() as handle:
+            _call("encode", handle, data, len(data), ids, len(ids), ctypes.byref(count))
+            if count.value > len(ids):  # Gaps are longer than what they are written as.
+                ids = (ctypes.c_uint32 * count.value)()
+                _call("encode", handle, data, len(data), ids, len(ids), ctypes.byref(count))
+        return list(ids[: count.value])
+
+    def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
+        """The text of ids."""
+        given, count = _ids(ids), ctypes.c_size_t()
+        with self._use() as handle:
+            _call("decode", handle, given, len(ids), skip_special, None, 0, ctypes.byref(count))
+            text = ctypes.create_string_buffer(count.value + 1)
+            _call("decode", handle, given, len(ids), skip_special, text, count.value, ctypes.byref(count))
+        return text.raw[: count.value].decode()
+
+    def ask(self, question: Question, *, max_new: int | None = None, policy: str | None = None, on_text: OnText | None = None,
+            stop: Sequence[str] = (), seed: int = 0, raw: bool = False, session: Session | None = None, **changes: Change) -> Answer:
+        """Answers a question: a string, or the messages of a conversation (`[{"role": "user", "content": ".."}]`), both through the chat
+        template. A string with `<mask:N>` in it has gaps to fill in; `raw` leaves the template out.
+
+        `max_new` limits the new tokens (default: 128, or only what fills the gaps). `policy` and further keywords are those of
+        `Session.generate`. `stop` strings end the answer. `on_text` is told of text as it becomes final; if it returns True the answer ends
+        there. `session` keeps what was computed for the next question.
+        """
+        run = self._run(on_text is not None, question, max_new, policy, stop, seed, raw, session, changes)
+        return tell(run, on_text)
+
+    def stream(self, question: Question, *, max_new: int | None = None, policy: str | None = None, stop: Sequence[str] = (), seed: int = 0,
+               raw: bool = False, session: Session | None = None, **changes: Change) -> Iterator[str]:
+        """The text of `ask`, piece by piece; the generator's return value is the `Answer`. Closing it ends the answer."""
+        return (yield from self._run(True, question, max_new, policy, stop, seed, raw, session, changes))
+
+    def _run(self, listens: bool, question: Question, max_new: int | None, policy: str | None, stop: Sequence[str], seed: int, raw: bool,
+             session: Session | None, changes: dict[str, Change]) -> Generator[str, bool | None, Answer]:
+        if max_new is not None and max_new < 1:
+            raise ValueError(f"max_new is {max_new}, at least 1 expected")
+        if isinstance(stop, str):
+            raise TypeError("stop is a string, a list of strings expected")
+        asked = _c.Question(policy=_policy(policy, changes), max_new=_number("max_new", max_new or 0),
+                            seed=_number("seed", seed, ctypes.c_uint64), raw=raw)
+        asked.stop, asked.stop_len = (ctypes.c_char_p * (len(stop) + 1))(*(_text(string) for string in stop)), len(stop)
+        if isinstance(question, str):
+            asked.text = _text(question)
+        else:
+            turns = [_c.Message(_text(turn["role"]), _text(turn["content"])) for turn in question]
+            asked.messages, asked.messages_len = (_c.Message * (len(turns) + 1))(*turns), len(turns)
+        own = session or self.session()
+
+        def call(hear: Callable[..., int]) -> Answer:
+            callback = _c.TextCallback(lambda text, length, _: hear(_types.text, text, length))
+            struct = _c.Answer()
+            with self._use() as model, own._use() as handle:
+                _call("ask", model, handle, ctypes.byref(asked), callback, None, ctypes.byref(struct))
+                return _types.answer(struct)
+
+        try:
+            return (yield from watch(call, listens))
+        finally:
+            if session is None:
+                own.close()
