@@ -183,14 +183,12 @@ impl<'e, 'r> Scheduler<'e, 'r> {
     }
 
     /// Makes one forward pass for sequences that are ready, and returns those that are finished. `on_event` is told what
-    /// happens to each, and may end it; an error of its own fails that sequence alone.
-    ///
-    /// # Errors
-    /// None today: what goes wrong in a pass fails the sequences concerned, [`Error::Memory`] included.
+    /// happens to each, and may end it; an error of its own fails that sequence alone. What goes wrong in a pass fails the sequences
+    /// concerned, [`Error::Memory`] included.
     pub fn step(
         &mut self,
         on_event: &mut dyn FnMut(SequenceId, Event<'_>) -> Result<Control>,
-    ) -> Result<Vec<Finished>> {
+    ) -> Vec<Finished> {
         let mut finished = Vec::new();
         loop {
             self.admit();
@@ -213,7 +211,7 @@ impl<'e, 'r> Scheduler<'e, 'r> {
             member.sequence.spent(time, prefill);
         }
         self.collect(&mut finished);
-        Ok(finished)
+        finished
     }
 
     /// Gives memory to those that wait, in their order.

@@ -67,20 +67,17 @@ impl<'m> Batch<'m> {
 
     /// Makes one forward pass for all that are ready, and returns those that are answered. `on_event` is told of every event of an
     /// answer with the text that became final by it, may end that answer with what there is, and may fail it.
-    ///
-    /// # Errors
-    /// As [`Scheduler::step`].
     pub fn step(
         &mut self,
         on_event: &mut dyn FnMut(SequenceId, &Event<'_>, &str) -> Result<Control>,
-    ) -> Result<Vec<Answered>> {
+    ) -> Vec<Answered> {
         let Self { model, scheduler, open } = self;
         let finished = scheduler.step(&mut |id, event| {
             let own = open.iter_mut().find(|own| own.id == id).expect("every sequence is an open answer");
             let settled = own.reply.push(&event)?;
             let control = on_event(id, &event, &settled)?;
             Ok(if own.reply.stopped() { Control::Stop } else { control })
-        })?;
+        });
         let answered = finished.into_iter().map(|finished| {
             let at = open.iter().position(|own| own.id == finished.id);
             let Open { id, prompt, setup, reply } =
@@ -88,6 +85,6 @@ impl<'m> Batch<'m> {
             let answer = |generation| reply.finish(model, &prompt, &setup, generation);
             Answered { id, result: finished.result.and_then(answer) }
         });
-        Ok(answered.collect())
+        answered.collect()
     }
 }

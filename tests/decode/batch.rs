@@ -102,7 +102,7 @@ fn together(engine: &Engine, jobs: &[Job], limits: Limits) -> Vec<Outcome> {
             let i = ids[&id];
             jobs[i].hear(&event, &mut steps[i], &mut outcomes[i])
         });
-        for finished in finished.unwrap() {
+        for finished in finished {
             outcomes[ids[&finished.id]].result = result_of(finished.result);
         }
         passes += 1;
@@ -225,13 +225,12 @@ fn a_shared_beginning_is_computed_once() {
         scheduler.add(&Request::new(&ids, 8, &policy)).unwrap();
         let mut rows_of_prompt = 0;
         while !scheduler.is_idle() {
-            let step = scheduler.step(&mut |_, event| {
+            scheduler.step(&mut |_, event| {
                 if let Event::Pass { kind: PassKind::Prefill, rows, .. } = event {
                     rows_of_prompt += rows.len();
                 }
                 Ok(Control::Continue)
             });
-            step.unwrap();
         }
         computed.push(rows_of_prompt);
     }
@@ -256,7 +255,7 @@ fn a_long_prompt_does_not_keep_others_waiting() {
             }
             Ok(Control::Continue)
         });
-        order.extend(finished.unwrap().iter().map(|finished| finished.id));
+        order.extend(finished.iter().map(|finished| finished.id));
         largest = largest.max(rows_of_pass.values().sum());
     }
     assert_eq!(order, [second, first], "the short one ends first");
@@ -272,13 +271,12 @@ fn a_cancelled_sequence_ends_before_its_next_pass_and_what_does_not_fit_is_refus
     let mut scheduler = Scheduler::new(&engine, limits).unwrap();
     let running = scheduler.add(&Request::new(&ids, 30, &policy)).unwrap();
     let waiting = scheduler.add(&Request::new(&ids, 30, &policy)).unwrap();
-    assert!(scheduler.step(&mut |_, _| Ok(Control::Continue)).unwrap().is_empty());
+    assert!(scheduler.step(&mut |_, _| Ok(Control::Continue)).is_empty());
     assert_eq!(scheduler.load(), (1, 1));
     let known = scheduler.canvas(running).unwrap().first_mask(0..50);
     scheduler.cancel(running);
     scheduler.cancel(waiting);
-    let finished =
-        scheduler.step(&mut |_, event| panic!("a pass for nobody: {:?}", event_name(&event))).unwrap();
+    let finished = scheduler.step(&mut |_, event| panic!("a pass for nobody: {:?}", event_name(&event)));
     for finished in &finished {
         let generation = finished.result.as_ref().unwrap();
         assert_eq!(generation.stop, diffulex::engine::StopReason::Cancelled);

@@ -107,7 +107,7 @@ fn what_f16_cannot_hold_is_refused_in_a_batch() {
     let ids = texts.map(|text| scheduler.add(&Request::new(text, 6, &policy)).unwrap());
     let mut failed = 0;
     while !scheduler.is_idle() {
-        for finished in scheduler.step(&mut |_, _| Ok(Control::Continue)).unwrap() {
+        for finished in scheduler.step(&mut |_, _| Ok(Control::Continue)) {
             let place = ids.iter().position(|id| *id == finished.id).unwrap();
             let alone = Request::new(texts[place], 6, &policy);
             let alone =

@@ -51,7 +51,7 @@ pub(crate) fn run(model: &Model, queue: &Queue, limits: Limits) -> Result<()> {
             }
             own.tell(event, text);
             Ok(if own.is_given_up() { Control::Stop } else { Control::Continue })
-        })?;
+        });
         if rows > 0 {
             counter!("diffulex_forward_passes_total").increment(1);
             histogram!("diffulex_rows_per_pass").record(rows as f64);

@@ -123,9 +123,8 @@ impl Batch {
             if answers.open() == 0 || self.output.is_closed() {
                 break;
             }
-            let answered = answers.step(&mut |_, _, _| {
-                Ok(if cli::interrupted() { Control::Stop } else { Control::Continue })
-            })?;
+            let answered = answers
+                .step(&mut |_, _, _| Ok(if cli::interrupted() { Control::Stop } else { Control::Continue }));
             // What an interrupt cut short is no answer.
             for answered in answered.into_iter().filter(|_| !cli::interrupted()) {
                 let (index, tokens) = open.remove(&answered.id).expect("every answer was begun");

@@ -19,7 +19,7 @@ use std::time::Instant;
 pub(crate) struct Subject {
     /// What it is called.
     pub(crate) name: String,
-    pub(crate) engine: Engine,
+    pub(crate) engine: Arc<Engine>,
     /// The threads of the engine.
     pub(crate) exec: Arc<Threads>,
     /// What a generation begins with.
@@ -93,7 +93,7 @@ impl Subject {
         let files = ModelFiles { arch, generation: GenerationConfig::default() };
         // Configurations of Fast-dLLM v2 do not name the mask.
         let mask = args.model.mask_id.unwrap_or(preset.id(preset.mask()) as TokenId);
-        let engine = builder.mask(mask).load(files, &source)?;
+        let engine = Arc::new(builder.mask(mask).load(files, &source)?);
         let layers =
             if args.model.layers.is_some() { format!(", {} layers", preset.layers) } else { String::new() };
         let name = format!("{name}{layers} (random weights)");
