@@ -113,7 +113,7 @@ diffulex_status diffulex_engine_open_memory(const diffulex_files *files, const d
 /* Frees an engine, or the caller's share of it while sessions use it. NULL is fine. */
 void diffulex_engine_free(diffulex_engine *engine);
 
-enum { DIFFULEX_ROW_OWN = 0, DIFFULEX_ROW_BEFORE = 1 };
+enum { DIFFULEX_ROW_OWN = 0, DIFFULEX_ROW_BEFORE = 1, DIFFULEX_ROW_SEEDED = 2 };
 
 /* What was opened. Pointers are valid until the engine is freed. */
 typedef struct diffulex_info {
@@ -134,7 +134,8 @@ typedef struct diffulex_info {
     int64_t mask; /* -1: nobody named one */
     const uint32_t *stop;
     size_t stop_len;
-    int32_t alignment; /* logits for position i stand in row i (DIFFULEX_ROW_OWN) or i - 1 (DIFFULEX_ROW_BEFORE) */
+    int32_t alignment; /* logits for position i stand in row i (DIFFULEX_ROW_OWN) or i - 1 (DIFFULEX_ROW_BEFORE); DIFFULEX_ROW_SEEDED: row i, but for the first position of a block, which the last
+                          row of the causal pass before it predicts */
 } diffulex_info;
 
 /* Fills *info, whose struct_size the caller has set. */

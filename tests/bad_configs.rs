@@ -309,6 +309,10 @@ fn two_families_of_one_model_type_are_told_apart() {
         }
     }
     assert_eq!(family("llada-f32", &[("architectures", "absent")]).unwrap(), "LLaDA");
+    // The model type of Stable-DiffCoder is that of models that are read from left to right: only its class says what it is.
+    let llama = "stable-diffcoder-f32";
+    assert_eq!(family(llama, &[]).unwrap(), "Stable-DiffCoder");
+    assert_eq!(family(llama, &[("model_type", "absent")]).unwrap(), "Stable-DiffCoder");
     // LLaDA has no experts, whatever its model type may mean elsewhere.
     let mut table = Table::default();
     let experts = read("llada-f32", &[("num_experts", "8")]);
@@ -318,7 +322,57 @@ fn two_families_of_one_model_type_are_told_apart() {
         &[("architectures", "[\"LLaDAModelLM\"]"), ("num_experts", "absent"), ("qk_layernorm", "false")],
     );
     table.row("dense", dense, "Config", &["key `n_heads`: found nothing"]);
-    table.finish(2);
+    for (edits, found) in [
+        (&[("architectures", "absent")][..], "(none) with model_type llama"),
+        (&[("architectures", "[\"LlamaForCausalLM\"]")], "LlamaForCausalLM with model_type llama"),
+        (&[("model_type", "\"mistral\"")], "StableDiffcoderForCausalLM with model_type mistral"),
+    ] {
+        let fragments = ["c.json: architecture ", found, "; known are "];
+        table.row(&format!("{edits:?}"), read(llama, edits), "Unsupported", &fragments);
+    }
+    values(&mut table, llama, "model_type", &["\"a2d-llama\""], "`llama`");
+    table.finish(6);
+}
+
+#[test]
+fn what_later_families_do_not_do() {
+    let mut table = Table::default();
+    let nemotron = "nemotron-diffusion-f32";
+    let with = |more: &str| {
+        let rope =
+            r#""rope_type": "yarn", "rope_theta": 1e6, "factor": 16, "original_max_position_embeddings": 16"#;
+        read(nemotron, &[("rope_parameters", &format!("{{{rope}, {more}}}"))])
+    };
+    assert!(with(r#""llama_4_scaling_beta": 0.1"#).is_ok());
+    for (more, variant, fragments) in [
+        (r#""llama_4_scaling_beta": -1"#, "Config", &["`llama_4_scaling_beta`: found `-1`"][..]),
+        (r#""llama_4_scaling_beta": "x""#, "Config", &["`llama_4_scaling_beta`"]),
+        (r#""truncate": false"#, "Unsupported", &["truncate", "only true"]),
+        (r#""partial_rotary_factor": 0.5"#, "Unsupported", &["partial_rotary_factor", "only 1"]),
+        (r#""llama_5": 1"#, "Unsupported", &["`llama_5` in `rope_parameters`"]),
+    ] {
+        table.row(more, with(more), variant, fragments);
+    }
+    // Only YaRN scales queries.
+    let linear = r#"{"rope_type": "linear", "rope_theta": 1e6, "factor": 2, "llama_4_scaling_beta": 0.1}"#;
+    let fragments = ["`llama_4_scaling_beta` in `rope_parameters`"];
+    table.row("linear", read(nemotron, &[("rope_parameters", linear)]), "Unsupported", &fragments);
+    for (family, key, value, known) in [
+        (nemotron, "attention_bias", "true", "false or null"),
+        (nemotron, "mlp_bias", "true", "false or null"),
+        (nemotron, "hidden_act", "\"gelu\"", "\"silu\""),
+        ("stable-diffcoder-f32", "mlp_bias", "true", "false or null"),
+        ("stable-diffcoder-f32", "pretraining_tp", "2", "1 or null"),
+        ("a2d-qwen3-f32", "use_sliding_window", "true", "false or null"),
+        ("a2d-qwen3-f32", "layer_types", "[\"sliding_attention\", \"full_attention\"]", "full_attention"),
+    ] {
+        table.row(&format!("{family}: {key}"), read(family, &[(key, value)]), "Unsupported", &[key, known]);
+    }
+    for family in [nemotron, "stable-diffcoder-f32"] {
+        values(&mut table, family, "block_size", &["0", "-1", "1.5", "1000000"], "from 1 to");
+    }
+    values(&mut table, "a2d-qwen3-f32", "model_type", &["\"a2d-qwen2\"", "\"sdar\""], "`a2d-qwen3`");
+    table.finish(5 + 1 + 7 + 8 + 2);
 }
 
 #[test]

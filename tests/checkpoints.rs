@@ -3,14 +3,18 @@
 mod fixture;
 
 use diffulex::cache::Attention;
-use diffulex::kernels::{Rope, RopeScaling, Yarn};
+use diffulex::kernels::{Rope, RopeScaling, RopeTable, Yarn};
 use diffulex::model::GenerationConfig;
 use diffulex::model::check_checkpoint;
-use diffulex::model::{Alignment, Architecture, Dims};
+use diffulex::model::{Alignment, Architecture, CommitRule, Dims};
 use diffulex::weights::{Checkpoint, SafeTensors, Storage, TensorSource};
 use fixture::golden;
 
-const GOLDENS: [&str; 8] = [
+const GOLDENS: [&str; 12] = [
+    "a2d-qwen3-f32",
+    "a2d-qwen2-bf16-sharded",
+    "stable-diffcoder-f32",
+    "nemotron-diffusion-f32",
     "dream-f32",
     "dream-bf16",
     "llada-f32",
@@ -41,6 +45,9 @@ fn recorded_checkpoints_have_their_architecture() {
         ("sdar-hd128-sharded", [352, 44, 70, 2, 2, 1, 128, 32_768], false, false, Some(325), 320),
         ("fastdllm2-f32", [350, 96, 75, 2, 6, 1, 16, 32_768], true, true, None, 332),
         ("fastdllm2-untied", [288, 112, 60, 2, 7, 1, 16, 32_768], false, true, None, 282),
+        ("a2d-qwen3-f32", [320, 64, 80, 2, 4, 2, 32, 40_960], true, false, None, 302),
+        ("a2d-qwen2-bf16-sharded", [304, 84, 70, 2, 6, 1, 14, 40_960], true, true, None, 292),
+        ("stable-diffcoder-f32", [320, 64, 96, 2, 4, 2, 16, 8192], false, false, None, 2),
     ];
     for (name, [vocab, hidden, ffn, layers, n_heads, n_kv_heads, head_dim, max_pos], tied, bias, mask, eos) in
         rows
@@ -60,6 +67,11 @@ fn recorded_checkpoints_have_their_architecture() {
             "sdar" => {
                 ("SDAR", "sdar-dynamic", Attention::BlockCausal { block: 4 }, Alignment::Own, 1e6, 1e-6)
             }
+            "a2d" => ("A2D", "mdlm", Attention::Bidirectional, Alignment::Own, 1e6, 1e-6),
+            "stable" => {
+                let attention = Attention::BlockCausal { block: 4 };
+                ("Stable-DiffCoder", "stable-diffcoder", attention, Alignment::Own, 5e5, 1e-6)
+            }
             _ => {
                 let attention = Attention::BlockCausal { block: 32 };
                 ("Fast-dLLM v2", "fast-dllm-v2", attention, Alignment::Shifted, 1e6, 1e-6)
@@ -68,8 +80,72 @@ fn recorded_checkpoints_have_their_architecture() {
         assert_eq!((arch.family, arch.policy), (family, policy), "{name}");
         assert_eq!((arch.attention, arch.alignment), (attention, alignment), "{name}");
         assert_eq!((arch.rope, arch.norm_eps), (Rope::new(theta, arch.dims.head_dim), eps), "{name}");
-        assert_eq!(arch.qk_norm, family == "SDAR", "{name}");
+        assert_eq!(arch.qk_norm, family == "SDAR" || name == "a2d-qwen3-f32", "{name}");
+        assert_eq!(arch.trained_block, (family == "A2D").then_some(32), "{name}");
     }
+}
+
+#[test]
+fn nemotron_is_causal_but_for_the_block_in_work() {
+    let (arch, _) = load("nemotron-diffusion-f32", Storage::Map);
+    assert_eq!((arch.family, arch.policy), ("Nemotron-Labs-Diffusion", "nemotron-diffusion"));
+    assert_eq!((arch.attention, arch.commit), (Attention::BlockCausal { block: 8 }, CommitRule::Causal));
+    assert_eq!((arch.alignment, arch.norm_eps), (Alignment::Seeded, 1e-5));
+    assert_eq!((arch.tokens.mask, &arch.tokens.eos[..]), (Some(7), &[2][..]));
+    assert!(!(arch.qkv_bias || arch.out_bias || arch.qk_norm || arch.tied));
+    let (factor, original, attention, queries) = (16.0, 16, 1.0, 0.1);
+    let yarn = Yarn { factor, original, beta_fast: 32.0, beta_slow: 1.0, attention, queries };
+    let rope = Rope { scaling: RopeScaling::Yarn(yarn), ..Rope::new(1e6, 32) };
+    assert_eq!(arch.rope, rope);
+    // Queries grow where the positions that the model was first made for end.
+    let table = RopeTable::new(&rope, 32, 49);
+    for (pos, factor) in [(0, 1.0), (15, 1.0), (16, 1.0 + 0.1 * 2f32.ln()), (48, 1.0 + 0.1 * 4f32.ln())] {
+        assert_eq!(table.query_factor(pos), Some(factor), "position {pos}");
+    }
+    assert_eq!(RopeTable::new(&Rope::new(1e6, 32), 32, 4).query_factor(3), None);
+}
+
+/// Presets that were checked on paper: what the files of these models say otherwise than those of their family.
+#[test]
+fn models_of_a_known_family_are_read_as_one() {
+    let read = |name: &str, edits: &[(&str, &str)]| {
+        let text = std::fs::read_to_string(golden(name).join("config.json")).unwrap();
+        let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        edits.iter().for_each(|(key, value)| json[*key] = serde_json::from_str(value).unwrap());
+        let json = diffulex::json::Value::parse("c", json.to_string().as_bytes()).unwrap();
+        Architecture::from_config("c", &json)
+    };
+    // iLLaDA-8B: LLaDA's code with another mask.
+    let illada = read("llada-f32", &[("mask_token_id", "5")]).unwrap();
+    assert_eq!((illada.family, illada.tokens.mask), ("LLaDA", Some(5)));
+    // TraDo is SDAR, Dream-Coder and DreamOn are Dream.
+    assert_eq!(read("sdar-f32", &[("block_size", "4")]).unwrap().family, "SDAR");
+    // Open-dCoder-0.5B: Dream under the class of Qwen2, with its code beside it.
+    let code = r#"{"AutoModelForCausalLM": "modeling_qwen2.Qwen2ForCausalLM"}"#;
+    let qwen2 = |code: &str, trusted: &str| {
+        let edits = [
+            ("architectures", r#"["Qwen2ForCausalLM"]"#),
+            ("model_type", "\"qwen2\""),
+            ("auto_map", code),
+            ("trust_remote_code", trusted),
+            ("mask_token_id", "null"),
+        ];
+        read("dream-f32", &edits)
+    };
+    let (ours, dream) = (qwen2(code, "true").unwrap(), read("dream-f32", &[]).unwrap());
+    assert_eq!((ours.family, ours.policy, ours.tokens.mask), ("Open-dCoder", "dream-entropy", None));
+    assert_eq!((ours.dims, ours.qkv_bias, ours.alignment), (dream.dims, true, Alignment::Shifted));
+    // A Qwen2 that is read from left to right is none.
+    let other = r#"{"AutoModelForCausalLM": "modeling_qwen.Qwen2ForCausalLM"}"#;
+    for code in ["null", "{}", other] {
+        let message = qwen2(code, "true").unwrap_err().to_string();
+        assert!(
+            message.contains("architecture Qwen2ForCausalLM with model_type qwen2; known are"),
+            "{message}"
+        );
+    }
+    let message = qwen2(code, "null").unwrap_err().to_string();
+    assert!(message.contains("`trust_remote_code` is absent, only true is known"), "{message}");
 }
 
 #[test]
@@ -238,7 +314,14 @@ fn defaults_of_keys_that_may_be_null() {
     assert_eq!(linear, scaled(RopeScaling::Linear { factor: 2.0 }));
     let yarn = |attention| {
         let (factor, original) = (4.0, 32_768);
-        scaled(RopeScaling::Yarn(Yarn { factor, original, beta_fast: 32.0, beta_slow: 1.0, attention }))
+        scaled(RopeScaling::Yarn(Yarn {
+            factor,
+            original,
+            beta_fast: 32.0,
+            beta_slow: 1.0,
+            attention,
+            queries: 0.0,
+        }))
     };
     let text = r#"{"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768"#;
     for (more, attention) in [

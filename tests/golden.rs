@@ -39,7 +39,7 @@ fn check(exec: Arc<dyn Executor + Send + Sync>, level: Level) {
     // Hidden states of the trained model are larger.
     let trained = Options { tolerance: 1e-3, ..options.clone() };
     let directories = directories();
-    assert_eq!(directories.len(), 16, "fourteen models and two sets of sampler vectors");
+    assert_eq!(directories.len(), 20, "eighteen models and two sets of sampler vectors");
     let mut failures = Vec::new();
     for dir in directories {
         let name = dir.file_name().unwrap().to_string_lossy().into_owned();

@@ -3,8 +3,8 @@
 use arbitrary::{Result, Unstructured};
 use diffulex::Policy;
 use diffulex::sampler::{
-    Basis, CachePlan, Draw, DrawKind, EarlyStop, Editing, FilterOrder, Filters, Floor, Pace, Schedule, Score,
-    Steps, Unmask,
+    Basis, CachePlan, Commit, Draw, DrawKind, EarlyStop, Editing, FilterOrder, Filters, Floor, Grid, Pace,
+    Schedule, Score, Steps, Unmask,
 };
 
 /// A number that a user might give, or any.
@@ -41,6 +41,8 @@ pub(crate) fn policy(u: &mut Unstructured<'_>) -> Result<Policy> {
             true => Some(Editing { tau: real(u)?.into(), passes: u.int_in_range(0..=4)? }),
             false => None,
         },
+        commit: *u.choose(&[Commit::Model, Commit::Full, Commit::Verified])?,
+        right_shift: u.ratio(1, 4)?,
         merge_commit: u.arbitrary()?,
     })
 }
@@ -52,13 +54,14 @@ fn schedule(u: &mut Unstructured<'_>) -> Result<Schedule> {
         2 => Steps::Total(size(u)?),
         _ => Steps::Unlimited,
     };
-    let pace = match u.int_in_range(0..=3)? {
+    let pace = match u.int_in_range(0..=4)? {
         0 => Pace::EvenMasks,
         1 => Pace::EvenBlock,
         2 => Pace::Timesteps { eps: real(u)? },
+        3 => Pace::Rounded,
         _ => Pace::Carry,
     };
-    Ok(Schedule { block: optional_size(u)?, sub_block: optional_size(u)?, steps, pace })
+    Ok(Schedule { block: optional_size(u)?, sub_block: optional_size(u)?, steps, pace, grid: *u.choose(&[Grid::Whole, Grid::Cut, Grid::Open])? })
 }
 
 fn draw(u: &mut Unstructured<'_>) -> Result<Draw> {

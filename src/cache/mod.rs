@@ -26,4 +26,4 @@ mod visible;
 
 pub use slots::{KvPool, SlotId};
 pub use store::{KvDtype, KvShape, PAGE};
-pub use visible::{Attention, Span, Visible};
+pub use visible::{Attention, Blocks, Span, Visible};

@@ -1,7 +1,7 @@
 //! Who holds which page, and which pages can be found again: [`Pages`].
 //!
-//! The keys and values of a committed position in a block-causal model follow from the ids up to the end of its block, the
-//! size of the blocks, and the padding. So the pages that sequences have computed form trees, one for every [`Rule`]: below the
+//! The keys and values of a committed position in a block-causal model follow from the ids up to the end of its block, where the
+//! blocks lie, and the padding. So the pages that sequences have computed form trees, one for every [`Rule`]: below the
 //! page of the positions `0..96` lie all pages of `96..192` that were computed after it, and so on. Ids are compared, not
 //! hashed, so a page that is found is the right one.
 //!
@@ -9,13 +9,14 @@
 //! first, leaves before the pages that they continue.
 
 use super::store::{PAGE, PageId};
+use super::visible::Blocks;
 use crate::tensor::TokenId;
 
 /// What decides the keys and values of a position apart from the ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Rule {
-    /// Positions in a block.
-    pub(super) block: usize,
+    /// The blocks, of which a position sees its own and those before it.
+    pub(super) blocks: Blocks,
     /// The first position that may be attended to.
     pub(super) first_visible: usize,
 }
@@ -179,7 +180,7 @@ impl Pages {
 mod tests {
     use super::*;
 
-    const RULE: Parent = Parent::Root(Rule { block: 4, first_visible: 0 });
+    const RULE: Parent = Parent::Root(Rule { blocks: Blocks { len: 4, offset: 0 }, first_visible: 0 });
 
     fn ids(seed: u32, len: usize) -> Vec<TokenId> {
         (0..len as u32).map(|i| i * 7 + seed).collect()
@@ -201,7 +202,7 @@ mod tests {
         assert_eq!(pages.find(RULE, &ids(1, 200)), Some(Found { page: first, rows: PAGE }));
         assert_eq!(pages.find(Parent::Page(first), &ids(2, 96)), Some(Found { page: second, rows: PAGE }));
         assert_eq!(pages.find(RULE, &ids(2, 200)), None);
-        let other = Parent::Root(Rule { block: 8, first_visible: 0 });
+        let other = Parent::Root(Rule { blocks: Blocks { len: 8, offset: 0 }, first_visible: 0 });
         assert_eq!(pages.find(other, &ids(1, 200)), None, "blocks of another size");
         let mut changed = ids(1, 200);
         changed[40] += 1;

@@ -2,6 +2,7 @@
 
 use super::pages::{Pages, Parent, Rule};
 use super::store::{KvDtype, KvShape, PAGE, PageId, Store};
+use super::visible::Blocks;
 use crate::error::{Error, Result};
 use crate::kernels::{Kernels, KvRows};
 use crate::tensor::{Rows, TokenId};
@@ -83,19 +84,19 @@ impl KvPool {
         Some(self.insert(Slot { table, limit, committed: 0, filled: 0, rule: None, published: 0 }))
     }
 
-    /// A slot for `limit` positions of a block-causal sequence that begins with the final ids `known`, in whole blocks of `block`,
+    /// A slot for `limit` positions of a block-causal sequence that begins with the final ids `known`, in whole `blocks`,
     /// and attends to nothing before `first_visible`. What other sequences have computed for such a beginning is committed in it already;
     /// its whole pages can be found by others, as soon as [`Self::publish`] says what they hold.
     ///
     /// `None` if the pages that nobody holds are too few.
     pub fn open_after(
         &mut self,
-        block: usize,
+        blocks: Blocks,
         first_visible: usize,
         known: &[TokenId],
         limit: usize,
     ) -> Option<SlotId> {
-        let rule = Rule { block, first_visible };
+        let rule = Rule { blocks, first_visible };
         let (mut table, mut parent) = (Vec::new(), Parent::Root(rule));
         let partial = loop {
             let start = table.len() * PAGE;
@@ -107,7 +108,7 @@ impl KvPool {
                 }
                 // What agrees of the next page is copied, as far as it is whole blocks.
                 other => {
-                    let end = other.map_or(start, |found| (start + found.rows) / block * block);
+                    let end = other.map_or(start, |found| blocks.floor(start + found.rows));
                     break other.filter(|_| end > start).map(|found| (found.page, end - start));
                 }
             }
@@ -182,7 +183,7 @@ impl KvPool {
         let Some(rule) = slot.rule else { return };
         loop {
             let start = slot.published * PAGE;
-            let end = (start + PAGE).next_multiple_of(rule.block);
+            let end = rule.blocks.ceil(start + PAGE);
             if end > slot.committed {
                 return;
             }

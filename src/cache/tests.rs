@@ -222,7 +222,7 @@ proptest! {
                     let mut ids: Vec<TokenId> = (0..len as u32).map(|i| i / 7).collect();
                     ids.iter_mut().skip(change).for_each(|id| *id += seed);
                     let known = &ids[..len - block];
-                    if let Some(slot) = cache.open_after(block, 0, known, len) {
+                    if let Some(slot) = cache.open_after(Blocks { len: block, offset: 0 }, 0, known, len) {
                         reused += cache.committed(slot);
                         assert!(cache.committed(slot) <= known.len(), "more than what is known");
                         open.push((slot, ids));
@@ -257,18 +257,18 @@ proptest! {
 fn the_beginning_of_an_earlier_sequence_is_not_computed_again() {
     let mut cache = KvPool::new(SHAPE, KvDtype::F32, 8 * PAGE).unwrap();
     let ids: Vec<TokenId> = (0..300).collect();
-    let first = cache.open_after(4, 0, &[], 300).unwrap();
+    let first = cache.open_after(Blocks { len: 4, offset: 0 }, 0, &[], 300).unwrap();
     assert_eq!(cache.committed(first), 0);
     compute(&mut cache, first, &ids, 4, 252);
-    let beside = cache.open_after(4, 0, &ids[..252], 300).unwrap();
+    let beside = cache.open_after(Blocks { len: 4, offset: 0 }, 0, &ids[..252], 300).unwrap();
     assert_eq!(cache.committed(beside), 192, "whole pages of a sequence that still runs");
     assert_eq!(cache.table(beside)[..2], cache.table(first)[..2], "they are the same memory");
     cache.close(first, &ids[..252]);
     cache.close(beside, &ids[..192]);
-    let after = cache.open_after(4, 0, &ids[..280], 300).unwrap();
+    let after = cache.open_after(Blocks { len: 4, offset: 0 }, 0, &ids[..280], 300).unwrap();
     assert_eq!(cache.committed(after), 252, "and the rest of one that has ended");
     cache.close(after, &ids[..252]);
-    let other = cache.open_after(4, 3, &ids[..280], 300).unwrap();
+    let other = cache.open_after(Blocks { len: 4, offset: 0 }, 3, &ids[..280], 300).unwrap();
     assert_eq!(cache.committed(other), 0, "with other padding nothing is the same");
 }
 
@@ -277,7 +277,10 @@ fn a_full_pool_refuses_and_a_grown_one_keeps_what_it_holds() {
     let mut cache = KvPool::new(SHAPE, KvDtype::F32, 2 * PAGE).unwrap();
     let slot = cache.open(2 * PAGE).unwrap();
     stage(&mut cache, slot, 3, 0..150);
-    assert!(cache.open(1).is_none() && cache.open_after(4, 0, &[1, 2, 3, 4], 8).is_none());
+    assert!(
+        cache.open(1).is_none()
+            && cache.open_after(Blocks { len: 4, offset: 0 }, 0, &[1, 2, 3, 4], 8).is_none()
+    );
     cache.grow(1).unwrap();
     assert!(cache.open(PAGE).is_some());
     for pos in [0, 95, 96, 149] {

@@ -22,6 +22,40 @@ impl Attention {
     pub const CAUSAL: Self = Self::BlockCausal { block: 1 };
 }
 
+/// Blocks that positions lie in: position `p` is in block `(p + offset) / len`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blocks {
+    /// Positions in a block, at least 1.
+    pub len: usize,
+    /// How much of the first block is before position 0; below `len`.
+    pub offset: usize,
+}
+
+impl Blocks {
+    /// Blocks of one position: every position sees itself and those before it.
+    pub const CAUSAL: Self = Self { len: 1, offset: 0 };
+
+    /// Blocks of `len` positions, of which one begins at `start`.
+    pub fn from(start: usize, len: usize) -> Self {
+        Self { len, offset: (len - start % len) % len }
+    }
+
+    /// The last position up to `pos` where a block begins; 0 in a first block that begins before it.
+    pub fn floor(self, pos: usize) -> usize {
+        ((pos + self.offset) / self.len * self.len).saturating_sub(self.offset)
+    }
+
+    /// The first position from `pos` on where a block begins.
+    pub fn ceil(self, pos: usize) -> usize {
+        (pos + self.offset).next_multiple_of(self.len) - self.offset
+    }
+
+    /// Where the last of `blocks` blocks ends, of which the first holds `pos`.
+    pub fn end(self, pos: usize, blocks: usize) -> usize {
+        ((pos + self.offset) / self.len + blocks) * self.len - self.offset
+    }
+}
+
 /// Consecutive rows of a pass that see the same keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Span {
@@ -61,13 +95,20 @@ impl Visible {
 
     /// Becomes [`Self::by_rule`], in the memory that it has.
     pub fn set_by_rule(&mut self, attention: Attention, rows: Range<usize>, first: usize, end: usize) {
-        let Attention::BlockCausal { block } = attention else {
-            return self.set_all(rows, first..end);
-        };
+        match attention {
+            Attention::Bidirectional => self.set_all(rows, first..end),
+            Attention::BlockCausal { block } => {
+                self.set_by_blocks(Blocks { len: block, offset: 0 }, rows, first, end);
+            }
+        }
+    }
+
+    /// As [`Self::set_by_rule`], for a position that sees its own block and those before it.
+    pub fn set_by_blocks(&mut self, blocks: Blocks, rows: Range<usize>, first: usize, end: usize) {
         self.0.clear();
         let mut pos = rows.start;
         while pos < rows.end {
-            let block_end = (pos / block + 1) * block;
+            let block_end = blocks.end(pos, 1);
             let next = block_end.min(rows.end);
             let keys_end = block_end.min(end);
             let keys = if first < keys_end { first } else { pos }..keys_end;
@@ -104,6 +145,40 @@ mod tests {
                 let inside = span.rows.end <= first;
                 let expected = if inside { span.rows.clone() } else { first..span.rows.end };
                 assert_eq!(span.keys, expected, "padding {first}, rows {:?}", span.rows);
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_may_begin_before_the_first_position() {
+        for len in 1..6 {
+            for start in 0..12 {
+                let blocks = Blocks::from(start, len);
+                assert!(blocks.offset < len && blocks.floor(start) == start && blocks.ceil(start) == start);
+                let of = |pos: usize| (pos + blocks.offset) / len;
+                for pos in 0..20 {
+                    assert!(blocks.floor(pos) <= pos && of(blocks.floor(pos)) == of(pos));
+                    assert!(blocks.floor(pos) == 0 || of(blocks.floor(pos) - 1) + 1 == of(pos));
+                    let end = blocks.end(pos, 1);
+                    assert!(end > pos && of(end) == of(pos) + 1 && of(end - 1) == of(pos));
+                    assert_eq!(blocks.end(pos, 3), end + 2 * len);
+                    assert_eq!(
+                        blocks.ceil(pos),
+                        if blocks.floor(pos) == pos && of(pos) * len == pos + blocks.offset {
+                            pos
+                        } else {
+                            end
+                        }
+                    );
+                    let mut visible = Visible::default();
+                    visible.set_by_blocks(blocks, pos..pos + 7, 0, pos + 7);
+                    for span in visible.spans() {
+                        for row in span.rows.clone() {
+                            let sees = |k: usize| of(k) <= of(pos + row);
+                            assert!((0..pos + 7).all(|k| span.keys.contains(&k) == sees(k)));
+                        }
+                    }
+                }
             }
         }
     }

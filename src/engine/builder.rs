@@ -284,7 +284,11 @@ impl ModelFiles {
             Some(path) => GenerationConfig::from_file(path)?,
             None => GenerationConfig::default(),
         };
-        Self::from_json(&config.display().to_string(), Value::read(config)?, generation)
+        let files = Self::from_json(&config.display().to_string(), Value::read(config)?, generation)?;
+        let directory = checkpoint.directory();
+        // A relative path names less than there is to know.
+        let directory = directory.canonicalize().unwrap_or_else(|_| directory.to_path_buf());
+        Ok(Self { arch: files.arch.named_by(&directory), ..files })
     }
 
     /// Takes a parsed config.json, which `file` names in errors. Where `generation` names the ids that end a text, those of the config

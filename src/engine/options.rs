@@ -51,7 +51,7 @@ enum Slot {
 }
 
 /// Every decode option, in the order of the help.
-pub static OPTIONS: [DecodeOption; 20] = [
+pub static OPTIONS: [DecodeOption; 21] = [
     DecodeOption {
         name: "strategy",
         value: "NAME",
@@ -203,6 +203,14 @@ pub static OPTIONS: [DecodeOption; 20] = [
         help: "What is kept between steps; prefix, dual and sub-block are approximate",
         group: "",
         slot: Slot::Cache(|o| &mut o.cache),
+    },
+    DecodeOption {
+        name: "right-shift",
+        value: "",
+        range: "true or false",
+        help: "The row before a position predicts it, for models that were trained so although their family was not",
+        group: "",
+        slot: Slot::Switch(|o| &mut o.right_shift),
     },
     DecodeOption {
         name: "no-merge",

@@ -47,6 +47,8 @@ pub struct Overrides {
     pub cfg: Option<f32>,
     /// What is kept between steps.
     pub cache: Option<CachePlan>,
+    /// The row before a position predicts it, whatever the model says.
+    pub right_shift: Option<bool>,
     /// Commit every block in a forward pass of its own.
     pub no_merge: Option<bool>,
 }
@@ -61,17 +63,18 @@ impl Overrides {
         exclusive(self)?;
         let mut policy = Policy::named(self.strategy.as_deref().unwrap_or(engine.arch().policy))?;
         drawing(self, engine, &mut policy);
-        schedule(self, engine, &mut policy)?;
+        if let Some(cache) = self.cache {
+            policy.cache = cache;
+        }
+        schedule(self, &mut policy)?;
         unmasking(self, &mut policy)?;
         if let Some(confidence) = self.confidence {
             policy.score = confidence;
         }
-        if let Some(cache) = self.cache {
-            policy.cache = cache;
-        }
         if let Some(guidance) = self.cfg {
             policy.guidance = guidance;
         }
+        policy.right_shift = self.right_shift.unwrap_or(policy.right_shift);
         policy.merge_commit &= self.no_merge != Some(true);
         policy.validate()?;
         fits(self, engine, &policy)?;
@@ -97,11 +100,13 @@ fn fits(overrides: &Overrides, engine: &Engine, policy: &Policy) -> Result<()> {
     let Some(name) = overrides.strategy.as_deref().filter(|_| overrides.cache.is_none()) else {
         return Ok(());
     };
-    let finished_blocks = matches!(policy.cache, CachePlan::Block | CachePlan::SubBlock);
+    let finished_blocks = policy.cache.keeps_blocks();
     let family = engine.arch().family;
     let reason = match engine.arch().attention {
         Attention::BlockCausal { .. } if !finished_blocks => "block-causal (SDAR, Fast-dLLM v2)",
-        Attention::Bidirectional if finished_blocks => "bidirectional (Dream, LLaDA)",
+        Attention::Bidirectional if finished_blocks && engine.arch().trained_block.is_none() => {
+            "bidirectional (Dream, LLaDA)"
+        }
         _ => return Ok(()),
     };
     Err(Error::option("strategy", format!("`{name}` given, {family} models need one for {reason} models")))
@@ -121,7 +126,8 @@ pub(super) fn drawing(overrides: &Overrides, engine: &Engine, policy: &mut Polic
         overrides.repetition_penalty.or(defaults.repetition_penalty).unwrap_or(draw.repetition_penalty);
 }
 
-fn schedule(overrides: &Overrides, engine: &Engine, policy: &mut Policy) -> Result<()> {
+fn schedule(overrides: &Overrides, policy: &mut Policy) -> Result<()> {
+    let keeps_blocks = policy.cache.keeps_blocks();
     let schedule = &mut policy.schedule;
     schedule.block = overrides.block.or(schedule.block);
     schedule.sub_block = overrides.sub_block.or(schedule.sub_block);
@@ -130,8 +136,7 @@ fn schedule(overrides: &Overrides, engine: &Engine, policy: &mut Policy) -> Resu
         schedule.sub_block = Some(sub_block.min(block));
     }
     if let Some(steps) = overrides.steps {
-        let bidirectional = engine.arch().attention == Attention::Bidirectional;
-        schedule.steps = if bidirectional { Steps::Total(steps) } else { Steps::PerBlock(steps) };
+        schedule.steps = if keeps_blocks { Steps::PerBlock(steps) } else { Steps::Total(steps) };
     }
     if let Some(steps) = overrides.steps_per_block {
         schedule.steps = Steps::PerBlock(steps);

@@ -3,11 +3,11 @@
 use super::generation::Request;
 use crate::cache::Attention;
 use crate::error::{Error, Result};
-use crate::model::{Alignment, Architecture};
-use crate::sampler::{CachePlan, Canvas, Policy};
+use crate::model::{Alignment, Architecture, CommitRule};
+use crate::sampler::{Canvas, Commit, Policy};
 use std::ops::Range;
 
-/// The block of a block-causal model, or `None` for a bidirectional one. Refuses a policy that makes no sense for the model,
+/// The length of a block of a block-causal model, or `None` for a bidirectional one. Refuses a policy that makes no sense for the model,
 /// whatever the request.
 ///
 /// # Errors
@@ -20,16 +20,18 @@ pub(super) fn block_of(arch: &Architecture, policy: &Policy) -> Result<Option<us
             format!("`{}` given, {family} models know {expected}", policy.cache.name()),
         ))
     };
-    if policy.editing.is_some()
-        && (arch.attention == Attention::Bidirectional || arch.alignment == Alignment::Shifted)
-    {
-        let family = arch.family;
+    let family = arch.family;
+    if policy.editing.is_some() && (!policy.cache.keeps_blocks() || Lead::of(arch, policy) != Lead::None) {
         let reason =
             format!("given, but the blocks of {family} models are not predicted from themselves alone");
         return Err(Error::option("edit-threshold", reason));
     }
-    match (arch.attention, policy.cache) {
-        (Attention::BlockCausal { block }, CachePlan::Block | CachePlan::SubBlock) => {
+    if policy.commit != Commit::Model && arch.commit != CommitRule::Causal {
+        let reason = format!("given, but {family} models do not make blocks final causally");
+        return Err(Error::option("strategy", reason));
+    }
+    match (arch.block(), policy.cache.keeps_blocks()) {
+        (Some(block), true) => {
             let block = policy.schedule.block.unwrap_or(block);
             if let Some(sub) =
                 policy.schedule.sub_block.filter(|&sub| sub < block && !block.is_multiple_of(sub))
@@ -41,9 +43,34 @@ pub(super) fn block_of(arch: &Architecture, policy: &Policy) -> Result<Option<us
             }
             Ok(Some(block))
         }
-        (Attention::BlockCausal { .. }, _) => wrong("block and sub-block"),
-        (Attention::Bidirectional, CachePlan::None | CachePlan::Prefix | CachePlan::Dual) => Ok(None),
-        (Attention::Bidirectional, _) => wrong("none, prefix and dual"),
+        (None, true) => wrong("none, prefix and dual"),
+        (_, false) if arch.attention == Attention::Bidirectional => Ok(None),
+        (_, false) => wrong("block and sub-block"),
+    }
+}
+
+/// What the pass that makes a block final, or the prompt, says of the first position after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lead {
+    /// Nothing.
+    None,
+    /// The token there: the most probable one, whatever the policy draws, because models were trained to go on so.
+    Argmax,
+    /// The token there, as the policy draws it.
+    Drawn,
+    /// One of the candidates for the steps of the next block.
+    Competing,
+}
+
+impl Lead {
+    pub(super) fn of(arch: &Architecture, policy: &Policy) -> Self {
+        match arch.alignment {
+            _ if policy.right_shift => Self::Competing,
+            Alignment::Own => Self::None,
+            Alignment::Shifted => Self::Argmax,
+            Alignment::Seeded if policy.commit == Commit::Full => Self::None,
+            Alignment::Seeded => Self::Drawn,
+        }
     }
 }
 
@@ -70,8 +97,14 @@ pub(super) fn check(arch: &Architecture, request: &Request<'_>, canvas: &Canvas)
     }
     let Some(block) = block_of(arch, request.policy)? else { return Ok(()) };
     // Where the prompt holds no mask, this is past its end.
-    let after_first_mask = (canvas.first_mask(0..canvas.prompt()) / block + 1) * block;
-    if (after_first_mask..canvas.prompt()).any(|pos| !canvas.is_mask(pos)) {
+    let first_mask = canvas.first_mask(0..canvas.prompt());
+    let after_first_mask = request.policy.schedule.blocks(block, first_mask, canvas.len()).end(first_mask, 1);
+    let known_after = |from: usize| (from..canvas.prompt()).any(|pos| !canvas.is_mask(pos));
+    if request.policy.commit == Commit::Verified && known_after(first_mask) {
+        let reason = "given, but known text follows a mask, which one token after the other does not see";
+        return Err(Error::option("strategy", reason));
+    }
+    if known_after(after_first_mask) {
         return Err(Error::unsupported(format!(
             "infilling with known text after the block of the mask: {} models see only the blocks up to their own \
              ({block} positions each); a larger block that holds the gap and all that follows would do, or a bidirectional model \

@@ -8,7 +8,7 @@ use super::driver::Driver;
 use super::sequence::{Next, PREFILL_ROWS, Sequence};
 use super::session::Held;
 use super::{Control, Engine, Event, Generation, Request, Rules};
-use crate::cache::{Attention, KvPool};
+use crate::cache::KvPool;
 use crate::error::{Error, Result};
 use crate::sampler::Canvas;
 use std::collections::VecDeque;
@@ -220,10 +220,8 @@ impl<'e, 'r> Scheduler<'e, 'r> {
             let Some((_, sequence)) = self.waiting.front() else { return };
             let (len, known) = (sequence.canvas().len(), sequence.known());
             let slot = match sequence.rule() {
-                (Attention::BlockCausal { block }, first_visible) if !sequence.is_guided() => {
-                    self.cache.open_after(block, first_visible, known, len)
-                }
-                _ => self.cache.open(len),
+                Some((blocks, first_visible)) => self.cache.open_after(blocks, first_visible, known, len),
+                None => self.cache.open(len),
             };
             let Some(slot) = slot else { return };
             let mut unconditional = None;

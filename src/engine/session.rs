@@ -4,7 +4,7 @@
 use super::driver::Driver;
 use super::sequence::{Next, Sequence};
 use super::{Control, Engine, Event, Generation, Request};
-use crate::cache::{Attention, KvPool, SlotId, Visible};
+use crate::cache::{Blocks, KvPool, SlotId, Visible};
 use crate::error::Result;
 use crate::model::{Probe, Segment};
 use crate::tensor::{Rows, TokenId};
@@ -38,9 +38,9 @@ pub struct Session<'e> {
     /// For guidance; opened when it is needed first.
     unconditional: Option<SlotId>,
     driver: Driver,
-    /// Tokens of the committed positions, and the attention rule and first visible key under which they were computed.
+    /// Tokens of the committed positions, and the blocks and first visible key under which they were computed.
     committed: Vec<TokenId>,
-    rule: Option<(Attention, usize)>,
+    rule: Option<(Blocks, usize)>,
 }
 
 impl<'e> Session<'e> {
@@ -95,8 +95,7 @@ impl<'e> Session<'e> {
         let committed = self.committed();
         self.committed.clear();
         self.committed.extend_from_slice(&sequence.canvas().ids()[..committed]);
-        // Keys and values of the canvas with a prompt do not depend on guidance, but only both together could go on.
-        self.rule = (!sequence.is_guided()).then(|| sequence.rule());
+        self.rule = sequence.rule();
         outcome?;
         Ok(sequence.finish())
     }
@@ -104,10 +103,10 @@ impl<'e> Session<'e> {
     /// Prepares the memory: what an earlier generation committed under the same rule is kept, as far as both begin alike.
     fn admit(&mut self, sequence: &mut Sequence<'_>) -> Result<()> {
         let rule = sequence.rule();
-        let common = match (self.rule.take() == Some(rule), rule.0) {
-            (true, Attention::BlockCausal { block }) => {
+        let common = match (self.rule.take(), rule) {
+            (Some(before), Some(now)) if before == now => {
                 let alike = self.committed.iter().zip(sequence.known()).take_while(|(a, b)| a == b).count();
-                alike / block * block
+                now.0.floor(alike)
             }
             _ => 0,
         };

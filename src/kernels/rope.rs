@@ -49,6 +49,9 @@ pub struct Yarn {
     pub beta_slow: f64,
     /// What cosines and sines are multiplied with.
     pub attention: f64,
+    /// Queries at the position `p` are multiplied with `1 + queries * ln(1 + floor(p / L))` after RoPE. 0: with nothing. Source:
+    /// Ministral 3.
+    pub queries: f64,
 }
 
 impl Rope {
@@ -78,6 +81,19 @@ impl Rope {
     }
 }
 
+impl Rope {
+    /// See [`Yarn::queries`]; empty if there are none.
+    fn query_factors(&self, capacity: usize) -> Box<[f32]> {
+        let RopeScaling::Yarn(Yarn { original, queries, .. }) = self.scaling else { return Box::default() };
+        if queries == 0.0 {
+            return Box::default();
+        }
+        // The floor of a quotient of whole numbers.
+        let factor = |pos: usize| 1.0 + queries as f32 * (1.0 + (pos / original) as f32).ln();
+        (0..capacity).map(factor).collect()
+    }
+}
+
 impl Yarn {
     /// Where the ramp begins and ends.
     fn ramp(&self, theta: f64, rotated: usize) -> (f32, f32) {
@@ -102,6 +118,8 @@ pub struct RopeTable {
     half: usize,
     cos: Box<[f32]>,
     sin: Box<[f32]>,
+    /// What queries are multiplied with, for every position; empty: with nothing.
+    queries: Box<[f32]>,
 }
 
 impl RopeTable {
@@ -127,7 +145,15 @@ impl RopeTable {
                 sin.push(s as f32 * scale);
             }
         }
-        Self { head_dim, half, cos: cos.into(), sin: sin.into() }
+        Self { head_dim, half, cos: cos.into(), sin: sin.into(), queries: rope.query_factors(capacity) }
+    }
+
+    /// What the queries at a position are multiplied with after RoPE, if with anything.
+    ///
+    /// # Panics
+    /// If the position is beyond the capacity.
+    pub fn query_factor(&self, pos: usize) -> Option<f32> {
+        (!self.queries.is_empty()).then(|| self.queries[pos])
     }
 
     /// Number of positions.

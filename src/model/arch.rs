@@ -47,6 +47,9 @@ pub enum Alignment {
     Own,
     /// Row `i - 1` predicts position `i`. The first row of a forward pass has no row before it and stands in for itself.
     Shifted,
+    /// Row `i` predicts position `i`, but for the first position of a block: the last row of the pass that stores what is before
+    /// it predicts that one.
+    Seeded,
 }
 
 /// What rows see in the passes that compute the final keys and values of a block-causal model: those over the prompt and over
@@ -193,6 +196,9 @@ pub struct Architecture {
     pub rope: Rope,
     /// The attention rule of denoising.
     pub attention: Attention,
+    /// The block of models of a bidirectional family that were trained to be block-causal. No file says which ones these are, so a
+    /// decoding policy has to: one that keeps finished blocks.
+    pub trained_block: Option<usize>,
     /// What rows see when their keys and values become final.
     pub commit: CommitRule,
     /// Which logits row predicts a position.
@@ -209,6 +215,14 @@ impl Architecture {
     /// The experts of the block `layer`, if it has any.
     pub fn mixture_of(&self, layer: usize) -> Option<&Mixture> {
         self.mixture.as_ref().filter(|mixture| mixture.sparse[layer])
+    }
+
+    /// The block of its block-causal rule: its own, or that of models of the family that were trained so.
+    pub fn block(&self) -> Option<usize> {
+        match self.attention {
+            Attention::BlockCausal { block } => Some(block),
+            Attention::Bidirectional => self.trained_block,
+        }
     }
 
     /// What a cache for this model stores.

@@ -22,6 +22,7 @@ use crate::cache::{KvPool, PAGE};
 use crate::error::Result;
 use crate::kernels::{self, KeySpan, Prepared, RopeTable};
 use crate::quant::Matrix;
+use crate::tensor::RowsMut;
 
 /// The weights of one block.
 pub(super) struct Block<M = Matrix, V = Vector> {
@@ -195,10 +196,20 @@ impl At<'_> {
             let rows = done..done + ids.len();
             done = rows.end;
             compute.rope(q.part_mut(&rows), self.rope, first);
+            self.scale_queries(q.part_mut(&rows), first);
             compute.rope(k.part_mut(&rows), self.rope, first);
             cache.stage(compute.kernels, slot, self.layer, first, k.part(&rows), v.part(&rows))?;
         }
         Ok(())
+    }
+
+    /// Multiplies the queries of consecutive positions from `first` on by what the model says.
+    fn scale_queries(&self, mut q: RowsMut<'_>, first: usize) {
+        for i in 0..q.len() {
+            if let Some(factor) = self.rope.query_factor(first + i) {
+                q.row_mut(i).iter_mut().for_each(|x| *x *= factor);
+            }
+        }
     }
 
     /// `heads = gqa(q, cache.keys(layer), cache.values(layer), visible)`.

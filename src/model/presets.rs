@@ -24,19 +24,31 @@ struct Family {
     class: &'static str,
     /// What `model_type` may say. Other families may have the same.
     model_types: &'static [&'static str],
-    /// A key of its files that tells it from the others of its model type where no class is given.
+    /// A key of its files that tells it from the others of its model type where no class is given. Empty: its model type says
+    /// nothing, a class must be given.
     sign: &'static str,
     /// Keys that other families do not have maths for ([`refused`]), and that `read` reads.
     keys: &'static [&'static str],
+    /// The entry of `auto_map` that a checkpoint must have, if its class is one of models that are read from left to right.
+    code: &'static str,
     read: fn(&Config<'_>) -> Result<Architecture>,
 }
 
-const FAMILIES: [Family; 7] = [
+impl Family {
+    /// Whether a file of this class is one of the family.
+    fn has_code(&self, config: &Config<'_>) -> bool {
+        let code = config.get("auto_map").and_then(|map| map.get("AutoModelForCausalLM"));
+        self.code.is_empty() || code.and_then(Value::as_str) == Some(self.code)
+    }
+}
+
+const FAMILIES: [Family; 13] = [
     Family {
         class: "SDARForCausalLM",
         model_types: &["sdar"],
         sign: "hidden_size",
         keys: &[],
+        code: "",
         read: dense::sdar,
     },
     Family {
@@ -44,6 +56,7 @@ const FAMILIES: [Family; 7] = [
         model_types: &["sdar_moe"],
         sign: "num_experts",
         keys: &["num_experts", "moe_intermediate_size"],
+        code: "",
         read: experts::sdar_moe,
     },
     Family {
@@ -51,6 +64,7 @@ const FAMILIES: [Family; 7] = [
         model_types: &["Fast_dLLM_Qwen"],
         sign: "hidden_size",
         keys: &[],
+        code: "",
         read: dense::fast_dllm_v2,
     },
     Family {
@@ -58,14 +72,23 @@ const FAMILIES: [Family; 7] = [
         model_types: &["Dream"],
         sign: "hidden_size",
         keys: &[],
+        code: "",
         read: dense::dream,
     },
-    Family { class: "LLaDAModelLM", model_types: &["llada"], sign: "d_model", keys: &[], read: dense::llada },
+    Family {
+        class: "LLaDAModelLM",
+        model_types: &["llada"],
+        sign: "d_model",
+        keys: &[],
+        code: "",
+        read: dense::llada,
+    },
     Family {
         class: "LLaDAMoEModelLM",
         model_types: &["llada", "lladamoe"],
         sign: "num_experts",
         keys: &["num_experts", "qk_layernorm", "partial_rotary_factor"],
+        code: "",
         read: experts::llada_moe,
     },
     Family {
@@ -73,7 +96,56 @@ const FAMILIES: [Family; 7] = [
         model_types: &["llada2_moe"],
         sign: "num_experts",
         keys: &["num_experts", "moe_intermediate_size", "use_qk_norm", "partial_rotary_factor"],
+        code: "",
         read: experts::llada2,
+    },
+    Family {
+        class: "A2DQwen2LMHeadModel",
+        model_types: &["a2d-qwen2"],
+        sign: "hidden_size",
+        keys: &[],
+        code: "",
+        read: dense::a2d_qwen2,
+    },
+    Family {
+        class: "A2DQwen3LMHeadModel",
+        model_types: &["a2d-qwen3"],
+        sign: "hidden_size",
+        keys: &[],
+        code: "",
+        read: dense::a2d_qwen3,
+    },
+    Family {
+        class: "A2DLlamaLMHeadModel",
+        model_types: &["a2d-llama"],
+        sign: "hidden_size",
+        keys: &[],
+        code: "",
+        read: dense::a2d_llama,
+    },
+    Family {
+        class: "StableDiffcoderForCausalLM",
+        model_types: &["llama"],
+        sign: "",
+        keys: &[],
+        code: "",
+        read: dense::stable_diffcoder,
+    },
+    Family {
+        class: "NemotronLabsDiffusionModel",
+        model_types: &["nemotron_labs_diffusion"],
+        sign: "hidden_size",
+        keys: &[],
+        code: "",
+        read: dense::nemotron,
+    },
+    Family {
+        class: "Qwen2ForCausalLM",
+        model_types: &["qwen2"],
+        sign: "",
+        keys: &[],
+        code: "modeling_qwen2.Qwen2ForCausalLM",
+        read: dense::open_dcoder,
     },
 ];
 
@@ -99,6 +171,21 @@ impl Architecture {
     }
 }
 
+impl Architecture {
+    /// The same model, with the policy that the name of its directory says, where its files do not say how it was trained: the
+    /// last part of the path that names the training of the dLLM framework decides.
+    #[must_use]
+    pub fn named_by(mut self, directory: &Path) -> Self {
+        let says = |name: &str| ["bd3lm", "mdlm"].into_iter().find(|policy| name.contains(policy));
+        let mut parts = directory.components().rev();
+        let named = parts.find_map(|part| says(&part.as_os_str().to_string_lossy().to_lowercase()));
+        if let (Some(_), Some(policy)) = (self.trained_block, named) {
+            self.policy = policy;
+        }
+        self
+    }
+}
+
 /// By the class, because two families may share a model type; a file without a class is told by its model type, and then by its
 /// keys. A known model type with another class has another head.
 fn recognise(config: &Config<'_>) -> Result<&'static Family> {
@@ -112,12 +199,13 @@ fn recognise(config: &Config<'_>) -> Result<&'static Family> {
     let model_type = config.text("model_type")?;
     let Some(class) = class else {
         let of_type = || {
-            FAMILIES.iter().filter(|family| model_type.is_some_and(|name| family.model_types.contains(&name)))
+            let named = FAMILIES.iter().filter(|family| !family.sign.is_empty());
+            named.filter(|family| model_type.is_some_and(|name| family.model_types.contains(&name)))
         };
         let signed = of_type().find(|family| config.get(family.sign).is_some());
         return signed.or_else(|| of_type().next()).ok_or_else(|| unknown(config, "(none)", model_type));
     };
-    let family = FAMILIES.iter().find(|family| family.class == class);
+    let family = FAMILIES.iter().find(|family| family.class == class && family.has_code(config));
     let family = family.ok_or_else(|| unknown(config, class, model_type))?;
     match model_type {
         Some(name) if !family.model_types.contains(&name) && is_known(name) => {
@@ -128,13 +216,17 @@ fn recognise(config: &Config<'_>) -> Result<&'static Family> {
     }
 }
 
-/// Whether some family has this model type.
+/// Whether this model type means a family.
 fn is_known(model_type: &str) -> bool {
-    FAMILIES.iter().any(|family| family.model_types.contains(&model_type))
+    FAMILIES.iter().any(|family| !family.sign.is_empty() && family.model_types.contains(&model_type))
 }
 
 fn unknown(config: &Config<'_>, class: &str, model_type: Option<&str>) -> Error {
-    let known = FAMILIES.map(|family| format!("{} / {}", family.class, family.model_types.join(" or ")));
+    let known = FAMILIES.map(|family| {
+        let code =
+            if family.code.is_empty() { String::new() } else { format!(" with auto_map {}", family.code) };
+        format!("{} / {}{code}", family.class, family.model_types.join(" or "))
+    });
     Error::unsupported(format!(
         "{}: architecture {class} with model_type {}; known are {}",
         config.file,

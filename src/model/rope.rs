@@ -20,26 +20,41 @@ const PARTIAL: &str = "partial_rotary_factor";
 
 /// RoPE of a family that scales as transformers does.
 pub(super) fn scalable(config: &Config<'_>, dims: &Dims) -> Result<Rope> {
-    read(config, dims, SCALABLE, false)
+    read(config, dims, SCALABLE, Extra::None)
 }
 
 /// The same, for a family that may rotate a part of a head only.
 pub(super) fn partial(config: &Config<'_>, dims: &Dims) -> Result<Rope> {
-    read(config, dims, SCALABLE, true)
+    read(config, dims, SCALABLE, Extra::Partial)
+}
+
+/// The same, for a family whose queries may grow with the position. Source: Ministral 3.
+pub(super) fn scaled_queries(config: &Config<'_>, dims: &Dims) -> Result<Rope> {
+    read(config, dims, SCALABLE, Extra::Queries)
 }
 
 /// RoPE of a family that does not scale.
 pub(super) fn plain(config: &Config<'_>, dims: &Dims) -> Result<Rope> {
-    read(config, dims, &["default"], false)
+    read(config, dims, &["default"], Extra::None)
 }
 
-/// The types `known` may be asked for; `partial` says whether a part of a head may.
-fn read(config: &Config<'_>, dims: &Dims, known: &[&str], partial: bool) -> Result<Rope> {
+/// What only some families can do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extra {
+    None,
+    /// Rotate a part of a head.
+    Partial,
+    /// Scale queries ([`QUERIES`]).
+    Queries,
+}
+
+/// The types `known` may be asked for.
+fn read(config: &Config<'_>, dims: &Dims, known: &[&str], extra: Extra) -> Result<Rope> {
     let (mut scaling, mut theta, mut factor) = (RopeScaling::None, None, None);
     for key in ["rope_scaling", "rope_parameters"] {
         let Some(value) = config.get(key) else { continue };
         let inner = Config::new(config.file, value).map_err(|_| config.bad(key, "an object"))?;
-        let found = Parameters { config, key, inner, dims, partial }.scaling(known)?;
+        let found = Parameters { config, key, inner, dims, extra }.scaling(known)?;
         if scaling != RopeScaling::None && found != scaling {
             return Err(config.bad(key, "the same as in rope_scaling"));
         }
@@ -54,7 +69,7 @@ fn read(config: &Config<'_>, dims: &Dims, known: &[&str], partial: bool) -> Resu
         (Some(theta), _) | (None, Some(theta)) => theta,
         (None, None) => config.real("rope_theta", THETA)?,
     };
-    let rotated = if partial { rotated(config, dims, factor)? } else { dims.head_dim };
+    let rotated = if extra == Extra::Partial { rotated(config, dims, factor)? } else { dims.head_dim };
     Ok(Rope { theta, rotated, scaling })
 }
 
@@ -81,7 +96,7 @@ struct Parameters<'a> {
     key: &'static str,
     inner: Config<'a>,
     dims: &'a Dims,
-    partial: bool,
+    extra: Extra,
 }
 
 impl Parameters<'_> {
@@ -93,7 +108,9 @@ impl Parameters<'_> {
         let Some(kind) = kind.filter(|kind| known.contains(kind)) else {
             return Err(config.unsupported(key, &format!("null or the type \"{}\"", known.join("\", \""))));
         };
-        if !self.partial && inner.optional_real(PARTIAL, 0.0..=1.0)?.is_some_and(|factor| factor != 1.0) {
+        if self.extra != Extra::Partial
+            && inner.optional_real(PARTIAL, 0.0..=1.0)?.is_some_and(|factor| factor != 1.0)
+        {
             return Err(inner.unsupported(PARTIAL, "1"));
         }
         let (keys, scaling): (&[&str], _) = match kind {
@@ -103,7 +120,10 @@ impl Parameters<'_> {
         };
         let general = ["rope_theta", "rope_type", "type", PARTIAL];
         let mut entries = config.get(key).and_then(Value::entries).unwrap_or_default().iter();
-        match entries.find(|(key, _)| !general.contains(&key.as_str()) && !keys.contains(&key.as_str())) {
+        let scales_queries = self.extra == Extra::Queries && kind == "yarn";
+        let known =
+            |key: &str| general.contains(&key) || keys.contains(&key) || (scales_queries && key == QUERIES);
+        match entries.find(|(key, _)| !known(key)) {
             None => Ok(scaling),
             Some((unknown, _)) => {
                 Err(Error::unsupported(format!("{}: key `{unknown}` in `{key}`", config.file)))
@@ -133,9 +153,17 @@ impl Parameters<'_> {
             beta_fast: inner.optional_real("beta_fast", FACTOR)?.unwrap_or(32.0),
             beta_slow: inner.optional_real("beta_slow", FACTOR)?.unwrap_or(1.0),
             attention,
+            queries: if self.extra == Extra::Queries {
+                inner.optional_real(QUERIES, 0.0..=1e3)?.unwrap_or(0.0)
+            } else {
+                0.0
+            },
         })
     }
 }
+
+/// How fast queries grow beyond the positions that the model was first made for.
+const QUERIES: &str = "llama_4_scaling_beta";
 
 /// The keys of YaRN.
 const YARN: &[&str] = &[

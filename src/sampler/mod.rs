@@ -22,6 +22,7 @@ pub use unmask::{Candidate, Edit, Floor, Unmask};
 
 pub(crate) use unmask::from_stream;
 
+use crate::cache::Blocks;
 use crate::error::{Error, Result};
 
 /// How many denoise steps a block may take.
@@ -49,6 +50,31 @@ impl Steps {
     }
 }
 
+/// Where the blocks of a text lie. Those of a bidirectional model begin at the first mask, unless they are [`Self::Cut`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grid {
+    /// On multiples of the block from position 0 on. The last one is generated as a whole, and what was not asked for cut off.
+    Whole,
+    /// On multiples of the block from position 0 on. The last one ends with the text. Source: Stable-DiffCoder.
+    Cut,
+    /// From the first mask on, so that no block mixes given and new tokens. The last one ends with the text. Source: bd3lm of
+    /// the dLLM framework.
+    Open,
+}
+
+/// What becomes of a denoised block of a model that makes blocks final causally (Nemotron-Labs-Diffusion). Others know
+/// [`Self::Model`] only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Commit {
+    /// It is stored by the rule of the model.
+    Model,
+    /// It is stored from a pass in which it sees all of itself, as the prompt is, and predicts nothing of the next block.
+    Full,
+    /// It is a draft: the pass that stores it keeps what this pass itself predicts, up to the first token that differs. So the
+    /// text is that of one token after the other. The unmasking rule has no part in it.
+    Verified,
+}
+
 /// How the sequence is worked off.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Schedule {
@@ -60,6 +86,28 @@ pub struct Schedule {
     pub steps: Steps,
     /// How the budget is spread.
     pub pace: Pace,
+    /// Where the blocks lie.
+    pub grid: Grid,
+}
+
+impl Schedule {
+    /// Where blocks of `block` positions lie in a text whose first mask is at `open`, of `len` positions in all.
+    pub fn blocks(&self, block: usize, open: usize, len: usize) -> Blocks {
+        // A block that is longer than the text is the text.
+        let block = block.min(len.max(1));
+        match self.grid {
+            Grid::Whole | Grid::Cut => Blocks { len: block, offset: 0 },
+            Grid::Open => Blocks::from(open, block),
+        }
+    }
+
+    /// Steps for a block of `block` positions, one of `blocks`.
+    pub fn steps_for(&self, block: usize, blocks: usize) -> usize {
+        match (self.steps, self.pace) {
+            (Steps::Total(steps), Pace::Rounded) => steps.div_ceil(blocks.max(1)).max(1),
+            (steps, _) => steps.for_block(block, blocks),
+        }
+    }
 }
 
 /// Which keys and values are kept between denoise steps.
@@ -79,6 +127,11 @@ pub enum CachePlan {
 }
 
 impl CachePlan {
+    /// Whether finished blocks are kept, as block-causal models allow.
+    pub fn keeps_blocks(self) -> bool {
+        matches!(self, Self::Block | Self::SubBlock)
+    }
+
     /// All of them.
     pub const ALL: [Self; 5] = [Self::None, Self::Prefix, Self::Dual, Self::Block, Self::SubBlock];
 
@@ -161,6 +214,11 @@ pub struct Policy {
     pub early_stop: EarlyStop,
     /// Whether revealed tokens may change, and when. `None`: they never do.
     pub editing: Option<Editing>,
+    /// What becomes of a denoised block.
+    pub commit: Commit,
+    /// Whether the row before a position predicts it although the model was not made so, also the first position of a block,
+    /// for which the last row before the block is kept. Source: `right_shift_logits` of the dLLM framework.
+    pub right_shift: bool,
     /// Whether the commit of a finished block and the first step of the next are one forward pass where that is exact.
     pub merge_commit: bool,
 }
@@ -171,7 +229,7 @@ impl Policy {
     /// # Errors
     /// [`Error::Option`] that names the option, what was found and what was expected.
     pub fn validate(&self) -> Result<()> {
-        let Schedule { block, sub_block, steps, pace } = self.schedule;
+        let Schedule { block, sub_block, steps, pace, grid: _ } = self.schedule;
         positive("block", block)?;
         positive("sub-block", sub_block)?;
         let steps = match steps {
@@ -211,7 +269,38 @@ impl Policy {
                 return Err(Error::option("sub-block", reason));
             }
         }
+        if self.commit == Commit::Verified {
+            self.drafts()?;
+        }
         self.draw.validate()
+    }
+
+    /// A draft is one pass, and what is kept of it is decided by greedy decoding, one token after the other.
+    fn drafts(&self) -> Result<()> {
+        let wrong =
+            |name, what: &str| Err(Error::option(name, format!("{what}, but drafts are verified greedily")));
+        if self.schedule.steps != Steps::PerBlock(1) {
+            return wrong("steps", "more than 1 step for a block");
+        }
+        if self.schedule.grid != Grid::Open || self.schedule.sub_block.is_some() || self.right_shift {
+            return Err(Error::option(
+                "strategy",
+                "drafts are blocks from the first mask on, not shifted and without sub-blocks",
+            ));
+        }
+        if self.unmask != (Unmask::TopK { alg_temp: 0.0 }) {
+            return wrong("threshold", "another rule than the schedule given");
+        }
+        if self.draw.temperature != 0.0 {
+            return wrong("temperature", &format!("{} given", self.draw.temperature));
+        }
+        if self.draw.repetition_penalty != 1.0 {
+            return wrong("repetition-penalty", &format!("{} given", self.draw.repetition_penalty));
+        }
+        if self.guidance != 0.0 {
+            return wrong("cfg", &format!("{} given", self.guidance));
+        }
+        Ok(())
     }
 
     /// Whether anything is left to chance, so that the seed of a request matters.

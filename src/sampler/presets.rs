@@ -1,8 +1,8 @@
 //! The published samplers as values of [`Policy`].
 
 use super::{
-    Basis, CachePlan, Draw, DrawKind, EarlyStop, Editing, FilterOrder, Filters, Floor, Pace, Policy,
-    Schedule, Score, Steps, Unmask,
+    Basis, CachePlan, Commit, Draw, DrawKind, EarlyStop, Editing, FilterOrder, Filters, Floor, Grid, Pace,
+    Policy, Schedule, Score, Steps, Unmask,
 };
 use crate::error::{Error, Result};
 
@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 type Preset = (&'static str, &'static str, fn() -> Policy);
 
 /// Every named policy.
-const PRESETS: [Preset; 17] = [
+const PRESETS: [Preset; 24] = [
     ("sdar-dynamic", "SDAR: what exceeds the threshold, at least the schedule's share", sdar_dynamic),
     ("sdar-static", "SDAR: the schedule's share, surest first", sdar_static),
     ("sdar-sequential", "SDAR: the schedule's share, left to right", sdar_sequential),
@@ -25,6 +25,37 @@ const PRESETS: [Preset; 17] = [
         "llada2-editing",
         "LLaDA2.1: what exceeds the threshold, then tokens of the block may still change",
         llada2_editing,
+    ),
+    ("mdlm", "dLLM framework, bidirectional models: the schedule's share, surest first", mdlm),
+    (
+        "bd3lm",
+        "dLLM framework, block-causal models: the same in blocks that begin where the prompt ends",
+        bd3lm,
+    ),
+    (
+        "stable-diffcoder",
+        "Stable-DiffCoder: the schedule's share, surest first, in blocks of which the last may be short",
+        stable_diffcoder,
+    ),
+    (
+        "nemotron-diffusion",
+        "Nemotron-Labs-Diffusion: what reaches the threshold, after a first token from the left",
+        nemotron,
+    ),
+    (
+        "nemotron-full",
+        "Nemotron-Labs-Diffusion: the same without that token; blocks are final as they are seen",
+        nemotron_full,
+    ),
+    (
+        "nemotron-autoregressive",
+        "Nemotron-Labs-Diffusion: one token after the other",
+        nemotron_autoregressive,
+    ),
+    (
+        "nemotron-speculative",
+        "Nemotron-Labs-Diffusion: blocks as drafts for the text of greedy nemotron-autoregressive",
+        nemotron_speculative,
     ),
     ("llada-low-confidence", "LLaDA: the schedule's share, surest first", llada),
     ("llada-random", "LLaDA: the schedule's share, at random", llada_random),
@@ -69,7 +100,13 @@ fn greedy(basis: Basis, kind: DrawKind, order: FilterOrder) -> Draw {
 
 fn sdar(unmask: Unmask) -> Policy {
     Policy {
-        schedule: Schedule { block: None, sub_block: None, steps: Steps::PerPosition, pace: Pace::EvenBlock },
+        schedule: Schedule {
+            block: None,
+            sub_block: None,
+            steps: Steps::PerPosition,
+            pace: Pace::EvenBlock,
+            grid: Grid::Whole,
+        },
         draw: greedy(Basis::Filtered, DrawKind::Multinomial, FilterOrder::TopKThenTopP),
         score: Score::Probability,
         unmask,
@@ -77,6 +114,8 @@ fn sdar(unmask: Unmask) -> Policy {
         guidance: 0.0,
         early_stop: EarlyStop::Never,
         editing: None,
+        commit: Commit::Model,
+        right_shift: false,
         merge_commit: true,
     }
 }
@@ -98,14 +137,12 @@ fn sdar_entropy() -> Policy {
 }
 
 fn fast_dllm_v2() -> Policy {
-    let schedule =
-        Schedule { block: None, sub_block: Some(8), steps: Steps::Unlimited, pace: Pace::EvenMasks };
-    Policy {
-        schedule,
-        early_stop: EarlyStop::Settled,
-        merge_commit: false,
-        ..sdar(Unmask::Threshold { tau: 0.9, strict: true, floor: Floor::Count(1), capped: false })
-    }
+    let unmask = Unmask::Threshold { tau: 0.9, strict: true, floor: Floor::Count(1), capped: false };
+    let mut policy =
+        Policy { early_stop: EarlyStop::Settled, merge_commit: false, ..unlimited(sdar(unmask), unmask) };
+    policy.schedule.sub_block = Some(8);
+    policy.schedule.pace = Pace::EvenMasks;
+    policy
 }
 
 fn llada2_threshold() -> Policy {
@@ -118,6 +155,50 @@ fn llada2_editing() -> Policy {
     Policy { editing: Some(Editing { tau: 0.9, passes: 16 }), ..unlimited(sdar(unmask), unmask) }
 }
 
+/// The samplers of the dLLM framework rank by the probability of the most probable token.
+fn mdlm() -> Policy {
+    let mut policy = llada();
+    policy.schedule.pace = Pace::Rounded;
+    policy
+}
+
+fn bd3lm() -> Policy {
+    let mut policy = Policy { cache: CachePlan::Block, merge_commit: true, ..mdlm() };
+    policy.schedule.block = None;
+    policy.schedule.grid = Grid::Open;
+    policy
+}
+
+fn stable_diffcoder() -> Policy {
+    let mut policy = Policy { cache: CachePlan::Block, merge_commit: true, ..llada() };
+    policy.schedule.block = None;
+    policy.schedule.grid = Grid::Cut;
+    policy
+}
+
+fn nemotron() -> Policy {
+    let mut policy = unlimited(stable_diffcoder(), threshold(0.9));
+    policy.schedule.grid = Grid::Open;
+    Policy { early_stop: EarlyStop::Settled, merge_commit: false, ..policy }
+}
+
+fn nemotron_full() -> Policy {
+    Policy { commit: Commit::Full, ..nemotron() }
+}
+
+fn nemotron_autoregressive() -> Policy {
+    let mut policy = nemotron();
+    policy.schedule.block = Some(1);
+    policy
+}
+
+fn nemotron_speculative() -> Policy {
+    let mut policy =
+        Policy { commit: Commit::Verified, unmask: Unmask::TopK { alg_temp: 0.0 }, ..nemotron() };
+    policy.schedule.steps = Steps::PerBlock(1);
+    policy
+}
+
 fn llada() -> Policy {
     Policy {
         schedule: Schedule {
@@ -125,6 +206,7 @@ fn llada() -> Policy {
             sub_block: None,
             steps: Steps::PerPosition,
             pace: Pace::EvenMasks,
+            grid: Grid::Whole,
         },
         draw: greedy(Basis::Raw, DrawKind::Gumbel, FilterOrder::TopKThenTopP),
         score: Score::Probability,
@@ -133,6 +215,8 @@ fn llada() -> Policy {
         guidance: 0.0,
         early_stop: EarlyStop::Never,
         editing: None,
+        commit: Commit::Model,
+        right_shift: false,
         merge_commit: false,
     }
 }
@@ -162,7 +246,7 @@ fn llada_factor() -> Policy {
 fn dream(score: Score) -> Policy {
     let pace = Pace::Timesteps { eps: 1e-3 };
     Policy {
-        schedule: Schedule { block: None, sub_block: None, steps: Steps::PerPosition, pace },
+        schedule: Schedule { block: None, pace, ..llada().schedule },
         draw: greedy(Basis::AlwaysFiltered, DrawKind::Multinomial, FilterOrder::TopPThenTopK),
         score,
         ..llada()

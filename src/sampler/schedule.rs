@@ -13,10 +13,16 @@ pub enum Pace {
         /// End of the line, above 0.
         eps: f32,
     },
+    /// `round(masks * (1 - q))` of the masks that are left, halves to even, with q the ratio of two consecutive points of a line from
+    /// 1 to 0 in f32. Steps that would free nothing are left out. Source: the dLLM framework.
+    Rounded,
     /// `masks / steps` each; what a threshold rejects is added to the next step, and steps are added until nothing is rejected.
     /// Source: Dream, `confidence_threshold`.
     Carry,
 }
+
+/// Most steps of [`Pace::Rounded`]. Of so many nearly all free nothing, and f32 does not tell more of them apart.
+const MOST_ROUNDED: usize = 1 << 16;
 
 /// What a denoise step should free.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -43,7 +49,11 @@ pub struct Quota {
 impl Quota {
     /// A block of `block` positions, of which `masks` are masked, to be done in `steps` steps.
     pub fn new(pace: Pace, steps: usize, masks: usize, block: usize) -> Self {
-        let steps = if pace == Pace::Carry { steps.min(masks) } else { steps };
+        let steps = match pace {
+            Pace::Carry => steps.min(masks),
+            Pace::Rounded => steps.min(MOST_ROUNDED),
+            _ => steps,
+        };
         Self { pace, step: 0, steps: steps.max(1), masks, block, carry: 0 }
     }
 
@@ -61,6 +71,9 @@ impl Quota {
 
     /// What the next step should free, of `masks` positions that are masked now.
     pub fn next(&mut self, masks: usize) -> Want {
+        if self.pace == Pace::Rounded {
+            return self.next_rounded(masks);
+        }
         let (step, steps) = (self.step, self.steps);
         // A carrying pace adds steps as it needs them, so it never has to finish in one go.
         let last = step + 1 >= steps && self.pace != Pace::Carry;
@@ -75,8 +88,25 @@ impl Quota {
                 ((masks as f32 * fraction) as usize, fraction)
             }
             Pace::Carry => (even(self.masks) + std::mem::take(&mut self.carry), 1.0),
+            Pace::Rounded => unreachable!("it has a function of its own"),
         };
         Want { count: if step >= steps { masks } else { count }, fraction, last }
+    }
+
+    /// [`Pace::Rounded`]: its counts follow from the masks of the block, whatever was revealed.
+    fn next_rounded(&mut self, masks: usize) -> Want {
+        let line = |left: usize| 1.0 - (1.0 - left as f32 / self.steps as f32);
+        while self.step < self.steps {
+            let left = self.steps - self.step;
+            self.step += 1;
+            let fraction = 1.0 - f64::from(line(left - 1) / line(left));
+            let count = ((self.masks as f64 * fraction).round_ties_even() as usize).min(self.masks);
+            self.masks -= count;
+            if count > 0 {
+                return Want { count, fraction: fraction as f32, last: self.masks == 0 };
+            }
+        }
+        Want { count: masks, fraction: 1.0, last: true }
     }
 
     /// Tells a carrying pace how many of the positions that it wanted were kept back.

@@ -83,6 +83,13 @@ fn every_named_policy_is_valid_and_has_the_parts_of_its_paper() {
         ("fast-dllm-v2", Score::Probability, at_least(0.9, Floor::Count(1), true), Block),
         ("llada2-threshold", Score::Probability, at_least(0.95, Floor::Quota, true), Block),
         ("llada2-editing", Score::Probability, at_least(0.95, Floor::Count(1), true), Block),
+        ("mdlm", Score::Probability, top_k, Nothing),
+        ("bd3lm", Score::Probability, top_k, Block),
+        ("stable-diffcoder", Score::Probability, top_k, Block),
+        ("nemotron-diffusion", Score::Probability, reaches, Block),
+        ("nemotron-full", Score::Probability, reaches, Block),
+        ("nemotron-autoregressive", Score::Probability, reaches, Block),
+        ("nemotron-speculative", Score::Probability, top_k, Block),
         ("llada-low-confidence", Score::Probability, top_k, Nothing),
         ("llada-random", Score::Random, top_k, Nothing),
         ("llada-threshold", Score::Probability, reaches, Nothing),
@@ -102,16 +109,23 @@ fn every_named_policy_is_valid_and_has_the_parts_of_its_paper() {
         assert_eq!((policy.score, policy.unmask, policy.cache), (score, unmask, cache), "{name}");
         assert_eq!(policy.draw.temperature, 0.0, "{name} is not greedy");
         assert!(policy.draw.filters.is_off() && policy.guidance == 0.0, "{name}");
-        let merges = name.starts_with("sdar") || name.starts_with("llada2");
+        let merges = ["sdar", "llada2", "bd3lm", "stable"].iter().any(|family| name.starts_with(family));
         assert_eq!(policy.merge_commit, merges, "{name}");
         let early_stop = match name {
             "fast-dllm-v2" => EarlyStop::Settled,
             "llada2-threshold" => EarlyStop::Revealed,
+            _ if name.starts_with("nemotron") => EarlyStop::Settled,
             _ => EarlyStop::Never,
         };
         assert_eq!(policy.early_stop, early_stop, "{name}");
         let editing = (name == "llada2-editing").then_some(Editing { tau: 0.9, passes: 16 });
         assert_eq!(policy.editing, editing, "{name}");
+        let commit = match name {
+            "nemotron-full" => Commit::Full,
+            "nemotron-speculative" => Commit::Verified,
+            _ => Commit::Model,
+        };
+        assert_eq!((policy.commit, policy.right_shift), (commit, false), "{name}");
     }
     let plans = [Nothing, CachePlan::Prefix, CachePlan::Dual, Block, SubBlock];
     assert_eq!(plans.map(CachePlan::is_approximate), [false, true, true, false, true]);

@@ -120,7 +120,9 @@ fn policies(name: &str) -> Vec<Policy> {
     let penalized =
         Policy { draw: diffulex::sampler::Draw { repetition_penalty: 1.4, ..plain.draw }, ..plain.clone() };
     let mut other = plain.clone();
-    other.cache = if BLOCK_CAUSAL.contains(&name) { CachePlan::SubBlock } else { CachePlan::Dual };
+    let causal =
+        BLOCK_CAUSAL.contains(&name) || ["stable-diffcoder-f32", "nemotron-diffusion-f32"].contains(&name);
+    other.cache = if causal { CachePlan::SubBlock } else { CachePlan::Dual };
     let apart = Policy { merge_commit: false, ..plain.clone() };
     vec![plain, random, guided, penalized, other, apart]
 }
@@ -186,7 +188,7 @@ proptest! {
     ) {
         let positions = pages * diffulex::cache::PAGE;
         let limits = Limits { sequences, positions, rows, prefill_rows };
-        for name in FAMILIES {
+        for name in FAMILIES.into_iter().chain(GRIDS) {
             let exec: Arc<dyn Executor + Send + Sync> = Arc::new(Threads::new(threads));
             let engine = builder(name).executor(exec).open(fixture::golden(name)).unwrap();
             check(name, &engine, &shapes, limits);
@@ -206,7 +208,7 @@ fn a_mix_is_each_alone_at_every_level_and_with_halves() {
     ];
     let limits = Limits { sequences: 4, positions: 768, rows: 64, prefill_rows: 24 };
     for level in fixture::levels() {
-        for name in FAMILIES {
+        for name in FAMILIES.into_iter().chain(GRIDS) {
             let engine = builder(name).level(level).kv(KvDtype::F16).open(fixture::golden(name)).unwrap();
             check(name, &engine, &shapes, limits);
         }

@@ -4,7 +4,10 @@ use super::*;
 use diffulex::exec::{Executor, Threads};
 use diffulex::model::Probe;
 
-const MODELS: [&str; 11] = [
+const MODELS: [&str; 14] = [
+    "a2d-qwen3-f32",
+    "stable-diffcoder-f32",
+    "nemotron-diffusion-f32",
     "sdar-f32",
     "sdar-hd128-sharded",
     "sdar-moe-f32",

@@ -1,7 +1,7 @@
 //! Decoding through [`Engine`] and [`Session`], on the recorded models of every family: the rules that every mode keeps
 //! (`rules`), what is the same bit for bit (`bits`, `batch`), what the cache may and may not change (`cache`), how blocks become
 //! final (`commit`), tokens that change before that (`editing`), chats (`chat`), what requests mean and which are refused (`requests`), where a text ends (`ends`), values that
-//! are not finite (`not_finite`), what callers bring or share (`embedding`), and what they want otherwise than the model
+//! are not finite (`not_finite`), what callers bring or share (`embedding`), where blocks lie and what becomes of them in later families (`grids`), and what they want otherwise than the model
 //! (`overrides`).
 
 #[path = "../fixture/mod.rs"]
@@ -15,6 +15,7 @@ mod commit;
 mod editing;
 mod embedding;
 mod ends;
+mod grids;
 mod not_finite;
 mod overrides;
 mod requests;
@@ -37,20 +38,25 @@ const BLOCK_CAUSAL: [&str; 2] = ["sdar-f32", "fastdllm2-f32"];
 /// Those that see everything.
 const BIDIRECTIONAL: [&str; 2] = ["llada-f32", "dream-f32"];
 
+/// Those whose blocks lie elsewhere or may be short, of one bidirectional family that has block-causal models, and of two
+/// block-causal ones.
+const GRIDS: [&str; 3] = ["a2d-qwen3-f32", "stable-diffcoder-f32", "nemotron-diffusion-f32"];
+
 /// Settings for a recorded model: exact cache, one thread, the best level. Some configs name no mask.
 fn builder(name: &str) -> EngineBuilder {
     let mask = match name {
         "fastdllm2-f32" => Some(333),
         "fastdllm2-untied" => Some(283),
         "llada-moe-f32" => Some(303),
-        "llada2-f32" => Some(305),
+        "llada2-f32" | "a2d-qwen3-f32" => Some(305),
+        "stable-diffcoder-f32" => Some(5),
         _ => None,
     };
     Engine::builder()
         .level(Level::detect())
         .executor(Arc::new(Serial))
         .kv(KvDtype::F32)
-        .context(2048)
+        .context(if name.starts_with("nemotron") { 256 } else { 2048 })
         .tokenizer_mask(mask)
 }
 
@@ -81,6 +87,9 @@ fn policy_of(model: &str) -> Policy {
         Some("sdar") => policy("sdar-dynamic"),
         Some("fastdllm2") => policy("fast-dllm-v2"),
         Some("llada2") => editing(0.6, 4),
+        Some("a2d") => policy("bd3lm"),
+        Some("stable") => policy("stable-diffcoder"),
+        Some("nemotron") => policy("nemotron-diffusion"),
         Some("llada") => policy("llada-low-confidence"),
         _ => policy("dream-entropy"),
     };

@@ -57,7 +57,7 @@ fn rope_agrees_with_the_oracle() {
 #[test]
 fn scaled_and_partial_rope_agree_with_the_formula() {
     let yarn = |factor, original, attention| {
-        RopeScaling::Yarn(Yarn { factor, original, beta_fast: 32.0, beta_slow: 1.0, attention })
+        RopeScaling::Yarn(Yarn { factor, original, beta_fast: 32.0, beta_slow: 1.0, attention, queries: 0.0 })
     };
     // A ramp inside of the head, one that begins at 0, and one without length.
     let yarns = [yarn(4.0, 32_768, 1.138), yarn(16.0, 16, 1.0), yarn(2.0, 1, 1.0)];

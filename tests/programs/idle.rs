@@ -35,6 +35,7 @@ fn an_option_without_effect_is_refused_by_name() {
         (&["--info"], &["--trace", "x.json"]),
         (&["--doctor"], &["--kv", "f32"]),
         (&["--doctor"], &["--temperature", "1"]),
+        (&["--list-models"], &["--json"]),
         (&["--list-strategies"], &["--json"]),
         (&["--list-strategies"], &["--seed", "1"]),
         (&["--chat"], &["--raw"]),

@@ -88,12 +88,67 @@ fn options(function: &str, params: &Value, prompt: usize) -> Option<Vec<String>>
         "llada2.generate (LLaDA2.0)" | "llada2.generate (LLaDA2.1)" => {
             llada2(&mut options, function, params)?;
         }
+        "dllm.mdlm.sample" | "dllm.bd3lm.sample" => dllm(&mut options, function, params),
+        // Blocks of a bidirectional model begin at the first mask here.
+        "dllm.mdlm.infill" => return None,
+        "stable_diffcoder.generate_block" => {
+            options.set("strategy", "stable-diffcoder");
+            let (block, new) = (count(params, "block_length"), count(params, "gen_length"));
+            options.set("steps-per-block", count(params, "steps") / (new / block));
+            for (key, name) in [
+                ("block_length", "block"),
+                ("threshold", "threshold"),
+                ("gen_length", "max-tokens"),
+                ("eos_id", "stop-id"),
+            ] {
+                options.take(params, key, name);
+            }
+            options.0.push("--no-merge".to_string());
+        }
+        "nemotron_labs_diffusion.generate" => {
+            let full = params["causal_context"] == false;
+            options.set("strategy", if full { "nemotron-full" } else { "nemotron-diffusion" });
+            // Nothing is surer than 1, so this is one token in each pass, as the schedule has it.
+            options.set("threshold", params["threshold"].as_f64().unwrap_or(1.0));
+            for (key, name) in
+                [("block_length", "block"), ("max_new_tokens", "max-tokens"), ("eos_token_id", "stop-id")]
+            {
+                options.take(params, key, name);
+            }
+        }
         _ => panic!("{function} is not known here"),
     }
     if !options.0.contains(&"--stop-id".to_string()) {
         options.0.push("--ignore-eos".to_string());
     }
     Some(options.0)
+}
+
+fn dllm(options: &mut Options, function: &str, params: &Value) {
+    let blocks = function.contains("bd3lm");
+    options.set("strategy", if blocks { "bd3lm" } else { "mdlm" });
+    for (key, name) in [
+        ("block_size", "block"),
+        ("max_new_tokens", "max-tokens"),
+        ("cfg_scale", "cfg"),
+        ("eos_id", "stop-id"),
+    ] {
+        options.take(params, key, name);
+    }
+    match params["steps_per_block"].as_u64() {
+        Some(steps) => options.set("steps-per-block", steps),
+        None if blocks => {
+            let blocks = count(params, "max_new_tokens").div_ceil(count(params, "block_size"));
+            options.set("steps-per-block", count(params, "steps").div_ceil(blocks));
+        }
+        None => options.take(params, "steps", "steps"),
+    }
+    if params["right_shift_logits"] == true {
+        options.0.push("--right-shift".to_string());
+    }
+    if blocks {
+        options.0.push("--no-merge".to_string());
+    }
 }
 
 fn llada2(options: &mut Options, function: &str, params: &Value) -> Option<()> {
@@ -209,12 +264,16 @@ fn reproduces(name: &str, dir: &TempDir, entry: &Value, prompt: &[u64], recorded
     let carried = usize::from(function.starts_with("fast_dllm_v2"));
     assert!(if stopped { !rest.is_empty() } else { rest.len() <= carried }, "{what}: {rest:?} is left");
     // The last block is not committed here, as nothing comes after it.
-    let commits_last = function.starts_with("sdar") || function.starts_with("fast_dllm_v2");
+    let commits_last =
+        ["sdar", "fast_dllm_v2", "stable", "nemotron"].iter().any(|family| function.starts_with(family));
     let passes = json["nfe"].as_u64().unwrap() + u64::from(commits_last);
     // The reference of LLaDA2 has no cache to fill.
     let prefill = json["prefill_passes"].as_u64().unwrap();
     let passes = passes - if function.starts_with("llada2") { prefill } else { 0 };
-    let theirs = entry["num_forwards"].as_u64().unwrap();
+    // With guidance it makes two passes where this engine makes one.
+    let doubled =
+        function == "dllm.bd3lm.sample" && params["cfg_scale"].as_f64().is_some_and(|cfg| cfg > 0.0);
+    let theirs = entry["num_forwards"].as_u64().unwrap() / (1 + u64::from(doubled));
     // Of a block that a stop id ends, Fast-dLLM v2 does not compute the rest, and so there is nothing to commit.
     assert!(
         passes == theirs || (stopped && passes == theirs + 1),
@@ -247,5 +306,5 @@ fn ids_get_the_recorded_ids() {
             }
         }
     }
-    assert_eq!((compared, left_out.len()), (108, 8), "left out: {left_out:?}");
+    assert_eq!((compared, left_out.len()), (143, 10), "left out: {left_out:?}");
 }

@@ -180,6 +180,14 @@ fn strategies_are_listed_with_a_line_of_help() {
 }
 
 #[test]
+fn the_readme_has_the_table_of_published_models() {
+    let table = run(&["--list-models"]);
+    assert!(table.text().lines().count() > 20 && table.text().contains("Nemotron-Labs-Diffusion"));
+    let readme = std::fs::read_to_string(crate::fixture::root().join("README.md")).unwrap();
+    assert!(readme.contains(table.text()), "README.md has another table than `diffulex-run --list-models`");
+}
+
+#[test]
 fn without_arguments_the_demo_says_what_it_is() {
     let demo = run(&[]);
     assert!(demo.text().len() > 20, "{}", demo.stdout);

@@ -16,7 +16,10 @@ use diffulex::{Engine, EngineBuilder, Error};
 use std::sync::{Arc, Mutex};
 
 /// One of every family, tied and untied, f32 and 16 bits.
-const MODELS: [&str; 7] = [
+const MODELS: [&str; 10] = [
+    "a2d-qwen3-f32",
+    "stable-diffcoder-f32",
+    "nemotron-diffusion-f32",
     "sdar-f32",
     "sdar-hd128-sharded",
     "sdar-moe-f32",

@@ -2,7 +2,7 @@
 
 use super::error::{ErrorText, Failure, Outcome, Status, call};
 use super::pointers::{read, required, slice, text, write};
-use super::structs::{Files, Info, Options, ROW_BEFORE, ROW_OWN};
+use super::structs::{Files, Info, Options, ROW_BEFORE, ROW_OWN, ROW_SEEDED};
 use diffulex::bytes::Bytes;
 use diffulex::cache::{Attention, KvDtype};
 use diffulex::engine::{Engine, EngineBuilder, ModelFiles};
@@ -80,6 +80,7 @@ impl EngineHandle {
             alignment: match arch.alignment {
                 Alignment::Own => ROW_OWN,
                 Alignment::Shifted => ROW_BEFORE,
+                Alignment::Seeded => ROW_SEEDED,
             },
         }
     }

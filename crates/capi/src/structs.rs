@@ -18,6 +18,9 @@ pub(super) unsafe trait Versioned: Copy {
 pub const ROW_OWN: i32 = 0;
 /// Row `i` of the logits predicts position `i + 1`.
 pub const ROW_BEFORE: i32 = 1;
+/// Row `i` of the logits predicts position `i`, but the first position of a block is predicted by the last row of the causal pass
+/// before it.
+pub const ROW_SEEDED: i32 = 2;
 /// `DIFFULEX_EVENT_*`: a forward pass begins.
 pub const EVENT_PASS: i32 = 0;
 /// Masks became tokens.
@@ -145,7 +148,7 @@ pub struct Info {
     pub stop: *const u32,
     /// How many.
     pub stop_len: usize,
-    /// [`ROW_OWN`] or [`ROW_BEFORE`].
+    /// [`ROW_OWN`], [`ROW_BEFORE`] or [`ROW_SEEDED`].
     pub alignment: i32,
 }
 

@@ -10,6 +10,7 @@ mod passes;
 mod recorded;
 mod recording;
 mod sampler;
+mod scripts;
 mod text;
 mod ties;
 mod traces;

@@ -2,6 +2,9 @@
 //!
 //! A function or parameter that is not listed here makes the entry fail: silently ignoring one would compare something else.
 
+mod later;
+
+use self::later::{bd3lm, mdlm, mdlm_infill, nemotron, stable_diffcoder};
 use super::recording::text;
 use diffulex::json::Value;
 use diffulex::sampler::{
@@ -19,8 +22,48 @@ pub(super) struct Recorded {
     pub(super) every_step: bool,
     /// Which part of the canvas the reference returns.
     pub(super) returns: Returns,
-    /// Whether the reference keeps no keys and values: only denoising passes count, each over everything up to the end of its block.
-    pub(super) uncached: bool,
+    /// Which passes the reference makes.
+    pub(super) passes: Passes,
+    /// Which blocks it stores.
+    pub(super) stores: Stores,
+}
+
+impl Recorded {
+    /// A call that returns its canvas and makes the passes of this engine.
+    fn new(policy: Policy, max_new: usize) -> Self {
+        Self {
+            policy,
+            max_new,
+            stop: Vec::new(),
+            every_step: false,
+            returns: Returns::Canvas,
+            passes: Passes::Same,
+            stores: Stores::All,
+        }
+    }
+}
+
+/// Which passes a reference makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Passes {
+    /// Those of this engine.
+    Same,
+    /// It keeps no keys and values: only denoising passes, each over everything up to the end of its block.
+    Uncached,
+    /// It computes everything before a block anew for each block, after so many positions of padding, and every pass a second time
+    /// for guidance.
+    Prefixes { padding: usize, guided: bool },
+}
+
+/// Which finished blocks a reference stores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stores {
+    /// All of them.
+    All,
+    /// Not one that ends the text.
+    UnlessStopped,
+    /// Not one that ends the text, and not the last one.
+    IfOneFollows,
 }
 
 /// What a reference returns of its canvas.
@@ -32,6 +75,10 @@ pub(super) enum Returns {
     Carried,
     /// The new tokens that were asked for, up to the first one of this id.
     UpTo(TokenId),
+    /// All of it up to the end of the last block that was finished.
+    Blocks,
+    /// The same, and what follows the first new one of this id is this id.
+    FilledBlocks(TokenId),
 }
 
 /// Parameters of a recorded call; every key must be asked for.
@@ -87,6 +134,14 @@ impl<'a> Params<'a> {
         }
     }
 
+    /// The one way to choose positions that many functions have.
+    fn low_confidence(&self) -> Check<()> {
+        match self.get("remasking").map(|value| value.as_str().unwrap_or("?")) {
+            None | Some("low_confidence") => Ok(()),
+            Some(other) => Err(format!("remasking `{other}` is not repeatable")),
+        }
+    }
+
     fn check_known(&self) -> Check<()> {
         let known = self.known.borrow();
         let unknown =
@@ -120,6 +175,11 @@ pub(super) fn policy(function: &str, params: &Value, prompt: usize) -> Check<Rec
         "fast_dllm_v2.generate" => fast_dllm_v2(&params, prompt)?,
         "llada2.generate (LLaDA2.0)" => llada2_threshold(&params)?,
         "llada2.generate (LLaDA2.1)" => llada2_editing(&params)?,
+        "dllm.mdlm.sample" => mdlm(&params)?,
+        "dllm.mdlm.infill" => mdlm_infill(&params, prompt)?,
+        "dllm.bd3lm.sample" => bd3lm(&params, prompt)?,
+        "stable_diffcoder.generate_block" => stable_diffcoder(&params)?,
+        "nemotron_labs_diffusion.generate" => nemotron(&params)?,
         _ => return Err(format!("function `{function}` is not understood")),
     };
     params.check_known()?;
@@ -133,10 +193,7 @@ fn named(name: &str) -> Check<Policy> {
 
 fn llada(params: &Params<'_>, cache: CachePlan, original: bool) -> Check<Recorded> {
     params.must_be("temperature", 0.0)?;
-    match params.get("remasking").map(|value| value.as_str().unwrap_or("?")) {
-        None | Some("low_confidence") => {}
-        Some(other) => return Err(format!("remasking `{other}` is not repeatable")),
-    }
+    params.low_confidence()?;
     let max_new = params.positive("gen_length", Some(128))?;
     let block = params.positive("block_length", Some(128))?;
     let steps = params.positive("steps", Some(128))?;
@@ -151,14 +208,7 @@ fn llada(params: &Params<'_>, cache: CachePlan, original: bool) -> Check<Recorde
     } else if let Some(factor) = params.number("factor")? {
         policy.unmask = Unmask::Factor { factor };
     }
-    Ok(Recorded {
-        policy,
-        max_new,
-        stop: Vec::new(),
-        every_step: original,
-        returns: Returns::Canvas,
-        uncached: false,
-    })
+    Ok(Recorded { every_step: original, ..Recorded::new(policy, max_new) })
 }
 
 fn dream_common(params: &Params<'_>, mut policy: Policy) -> Check<(Policy, usize, usize)> {
@@ -187,14 +237,7 @@ fn dream(params: &Params<'_>) -> Check<Recorded> {
         *tau = params.number("threshold")?.unwrap_or(0.9);
         policy.schedule.pace = Pace::Carry;
     }
-    Ok(Recorded {
-        policy,
-        max_new,
-        stop: Vec::new(),
-        every_step: true,
-        returns: Returns::Canvas,
-        uncached: false,
-    })
+    Ok(Recorded { every_step: true, ..Recorded::new(policy, max_new) })
 }
 
 fn dream_blocks(params: &Params<'_>) -> Check<Recorded> {
@@ -212,14 +255,7 @@ fn dream_blocks(params: &Params<'_>) -> Check<Recorded> {
         let tau = params.number("threshold")?.unwrap_or(0.9);
         policy.unmask = Unmask::Threshold { tau, strict: false, floor: Floor::Count(1), capped: false };
     }
-    Ok(Recorded {
-        policy,
-        max_new,
-        stop: Vec::new(),
-        every_step: false,
-        returns: Returns::Canvas,
-        uncached: false,
-    })
+    Ok(Recorded::new(policy, max_new))
 }
 
 /// The last position is the end of a block, counted from position 0.
@@ -232,10 +268,7 @@ fn sdar_length(params: &Params<'_>, prompt: usize, policy: &mut Policy) -> Check
 }
 
 fn sdar_evaluation(params: &Params<'_>, prompt: usize) -> Check<Recorded> {
-    match params.get("remasking").map(|value| value.as_str().unwrap_or("?")) {
-        None | Some("low_confidence") => {}
-        Some(other) => return Err(format!("remasking `{other}` is not understood")),
-    }
+    params.low_confidence()?;
     let tau = params.number("threshold")?.unwrap_or(1.0);
     let mut policy = named(if tau < 1.0 { "sdar-dynamic" } else { "sdar-static" })?;
     let temperature = params.number("temperature")?.unwrap_or(1.0) as f32;
@@ -254,7 +287,7 @@ fn sdar_evaluation(params: &Params<'_>, prompt: usize) -> Check<Recorded> {
         ids => super::recording::ids(ids, "stopping_criteria_idx")?,
     };
     let max_new = sdar_length(params, prompt, &mut policy)?;
-    Ok(Recorded { policy, max_new, stop, every_step: false, returns: Returns::Canvas, uncached: false })
+    Ok(Recorded { stop, ..Recorded::new(policy, max_new) })
 }
 
 fn sdar_main(params: &Params<'_>, prompt: usize) -> Check<Recorded> {
@@ -276,14 +309,7 @@ fn sdar_main(params: &Params<'_>, prompt: usize) -> Check<Recorded> {
         *tau = params.number("confidence_threshold")?.unwrap_or(0.85);
     }
     let max_new = sdar_length(params, prompt, &mut policy)?;
-    Ok(Recorded {
-        policy,
-        max_new,
-        stop: Vec::new(),
-        every_step: false,
-        returns: Returns::Canvas,
-        uncached: false,
-    })
+    Ok(Recorded::new(policy, max_new))
 }
 
 fn fast_dllm_v2(params: &Params<'_>, prompt: usize) -> Check<Recorded> {
@@ -306,7 +332,8 @@ fn fast_dllm_v2(params: &Params<'_>, prompt: usize) -> Check<Recorded> {
         None => Vec::new(),
         Some(id) => vec![id.as_u64().and_then(|id| id.try_into().ok()).ok_or("stop_token is no id")?],
     };
-    Ok(Recorded { policy, max_new, stop, every_step: false, returns: Returns::Carried, uncached: false })
+    let stores = Stores::UnlessStopped;
+    Ok(Recorded { stop, returns: Returns::Carried, stores, ..Recorded::new(policy, max_new) })
 }
 
 /// What the two loops of LLaDA2 share.
@@ -318,8 +345,8 @@ fn llada2(params: &Params<'_>, name: &str) -> Check<Recorded> {
         *tau = params.number("threshold")?.unwrap_or(0.95);
     }
     let (max_new, eos) = (params.positive("gen_length", Some(2048))?, params.id("eos_id")?);
-    let returns = Returns::UpTo(eos);
-    Ok(Recorded { policy, max_new, stop: vec![eos], every_step: false, returns, uncached: true })
+    let (stop, returns) = (vec![eos], Returns::UpTo(eos));
+    Ok(Recorded { stop, returns, passes: Passes::Uncached, ..Recorded::new(policy, max_new) })
 }
 
 fn llada2_threshold(params: &Params<'_>) -> Check<Recorded> {

@@ -1,13 +1,13 @@
 //! Recorded decoding loops: the state before every forward pass, the shape of every pass, their number, the result.
 
-use super::recorded::{self, Recorded, Returns};
+use super::recorded::{self, Passes, Recorded, Returns, Stores};
 use super::recording::{Recording, ids, padding, text, whole};
 use super::ties::Tape;
 use super::{Outcome, Verdict};
 use diffulex::Error;
 use diffulex::engine::{BlockEnd, Control, Engine, Event, Generation, PassKind, Request, Rules, Step};
 use diffulex::json::Value;
-use diffulex::sampler::{Canvas, EarlyStop};
+use diffulex::sampler::Canvas;
 use diffulex::tensor::TokenId;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -28,8 +28,9 @@ pub(super) struct Replayed {
     /// Positions that denoising passes revealed, and changed.
     revealed: Vec<Vec<usize>>,
     edited: Vec<Vec<usize>>,
-    /// Forward passes, as the reference counts them.
+    /// Forward passes, as the reference counts them, and those of the prompt.
     pub(super) passes: usize,
+    prefill_passes: usize,
     /// The sequence as the reference returns it.
     pub(super) returned: Vec<TokenId>,
 }
@@ -50,11 +51,10 @@ pub(super) fn run(recording: &Recording, engine: &Engine, outcomes: &mut Vec<Out
 }
 
 /// The rules of recorded loops, where they are not those of this engine: any id may be produced, a step may reveal nothing, and
-/// every block is stored by a pass of its own, the last one too.
+/// every block that the reference stores is stored by a pass of its own.
 struct Replay<'a, 't> {
     every_step: bool,
-    /// Whether the loop looks for its end between the steps of a block, so that a block which ends the text is not stored.
-    stops_inside_block: bool,
+    stores: Stores,
     /// Recorded uniform numbers for rules that draw, in the order of use.
     uniforms: &'a [f32],
     used: AtomicUsize,
@@ -74,7 +74,7 @@ impl<'a, 't> Replay<'a, 't> {
     ) -> Self {
         Self {
             every_step: recorded.every_step,
-            stops_inside_block: recorded.policy.early_stop != EarlyStop::Never,
+            stores: recorded.stores,
             uniforms: uniforms.unwrap_or(&[]),
             used: AtomicUsize::new(0),
             steps: AtomicUsize::new(0),
@@ -105,7 +105,11 @@ impl Rules for Replay<'_, '_> {
     }
 
     fn commits(&self, end: BlockEnd) -> bool {
-        !(end.stopped && self.stops_inside_block)
+        match self.stores {
+            Stores::All => true,
+            Stores::UnlessStopped => !end.stopped,
+            Stores::IfOneFollows => !(end.stopped || end.last),
+        }
     }
 
     fn every_step(&self) -> bool {
@@ -124,6 +128,7 @@ pub(super) fn replay(
 ) -> Check<Replayed> {
     let (mut states, mut shapes) = (Vec::new(), Vec::new());
     let (mut revealed, mut edited) = (Vec::new(), Vec::new());
+    let mut finished = prompt.len();
     let limit = prompt.len().saturating_add(recorded.max_new).saturating_mul(16).saturating_add(1024);
     let request = Request {
         stop: &recorded.stop,
@@ -133,22 +138,34 @@ pub(super) fn replay(
     };
     let mut watch = |event: Event<'_>| {
         match event {
-            Event::Pass { kind, .. } if recorded.uncached && kind != PassKind::Denoise => {}
-            Event::Pass { rows, cached, canvas, .. } => {
-                if let Some(tape) = tape {
-                    tape.pass();
+            Event::Pass { kind, .. } if recorded.passes == Passes::Uncached && kind != PassKind::Denoise => {}
+            Event::Pass { kind, rows, cached, canvas, .. } => {
+                let (shape, times) = match recorded.passes {
+                    Passes::Uncached => (Shape { rows: rows.end, cached: 0 }, 1),
+                    Passes::Same => (Shape { rows: rows.len(), cached }, 1),
+                    Passes::Prefixes { padding, guided } => (
+                        match kind {
+                            PassKind::Denoise => Shape { rows: rows.len(), cached: padding + cached },
+                            PassKind::Prefill | PassKind::Commit => {
+                                Shape { rows: padding + rows.end, cached: 0 }
+                            }
+                        },
+                        1 + usize::from(guided),
+                    ),
+                };
+                for _ in 0..times {
+                    if let Some(tape) = tape {
+                        tape.pass();
+                    }
+                    states.push(canvas.ids().to_vec());
+                    shapes.push(shape);
                 }
-                states.push(canvas.ids().to_vec());
-                shapes.push(match recorded.uncached {
-                    true => Shape { rows: rows.end, cached: 0 },
-                    false => Shape { rows: rows.len(), cached },
-                });
             }
             Event::Revealed { tokens, edits, .. } => {
                 revealed.push(tokens.iter().map(|token| token.pos).collect());
                 edited.push(edits.iter().map(|edit| edit.pos).collect());
             }
-            Event::Block { .. } => {}
+            Event::Block { range, .. } => finished = range.end,
         }
         Ok(Control::Continue)
     };
@@ -160,6 +177,13 @@ pub(super) fn replay(
         let cut = (prompt.len()..returned.len()).find(|&pos| returned[pos] == id);
         returned.truncate(cut.map_or(returned.len(), |pos| pos + 1));
     }
+    if let Returns::Blocks | Returns::FilledBlocks(_) = recorded.returns {
+        returned.truncate(finished);
+    }
+    if let Returns::FilledBlocks(id) = recorded.returns {
+        let first = (prompt.len()..returned.len()).find(|&pos| returned[pos] == id);
+        returned[first.unwrap_or(finished)..].fill(id);
+    }
     if recorded.returns == Returns::Carried {
         let canvas = Canvas::new(&returned, returned.len(), engine.mask().map_err(|e| e.to_string())?);
         match canvas.settled_stop(prompt.len()..returned.len(), &recorded.stop) {
@@ -167,8 +191,9 @@ pub(super) fn replay(
             None => returned.extend(generation.carried),
         }
     }
-    let passes = if recorded.uncached { states.len() } else { generation.nfe };
-    Ok(Replayed { generation, states, shapes, revealed, edited, passes, returned })
+    let passes = states.len();
+    let prefill_passes = generation.prefill_passes;
+    Ok(Replayed { generation, states, shapes, revealed, edited, passes, prefill_passes, returned })
 }
 
 /// The reference leaves a prompt of exactly one block unread; this engine reads it, which the format allows to skip.
@@ -197,6 +222,7 @@ fn check(
     if batch != prompts.len() || batch != finals.len() {
         return Err(format!("states of {batch} rows for {} prompts", prompts.len()));
     }
+    let filler = recording.manifest().get("eos_token_id").and_then(Value::as_i64);
     let mut ties = Vec::new();
     for (b, prompt) in prompts.iter().enumerate() {
         let recorded = recorded::policy(function, params, prompt.len())?;
@@ -210,12 +236,25 @@ fn check(
         let tape = Tape::new(&known, mask);
         let replayed = replay(engine, &recorded, prompt, padding, uniforms.as_deref(), Some(&tape))?;
         ties.extend(tape.ties());
-        compare_states(&replayed, entries, state, mask, agreement)?;
-        compare_passes(&replayed, entry)?;
+        if let (Passes::Prefixes { padding, .. }, Some(_)) = (recorded.passes, entry.get("grid_offset")) {
+            if whole(entry, "grid_offset")? != padding {
+                return Err(format!("`grid_offset` is {}, {padding} expected", whole(entry, "grid_offset")?));
+            }
+        }
+        // Shorter prompts of a batch are followed by fillers after their masks.
+        let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
+        let fill = if masks.is_none() { longest - prompt.len() } else { 0 };
+        let filler = filler.filter(|_| fill > 0);
+        compare_states(&replayed, entries, state, (mask, filler), agreement)?;
+        compare_passes(&replayed, fill, entry)?;
         if b == 0 {
             compare_results(&replayed, &recorded, entry)?;
         }
-        if replayed.returned != finals[b] {
+        let mut returned = replayed.returned.clone();
+        if let Some(filler) = filler.and_then(|id| TokenId::try_from(id).ok()) {
+            returned.resize(finals[b].len().max(returned.len()), filler);
+        }
+        if returned != finals[b] {
             return Err(format!("returned {:?}, {:?} recorded", replayed.returned, finals[b]));
         }
     }
@@ -240,7 +279,7 @@ fn compare_states<'a>(
     replayed: &Replayed,
     entries: usize,
     recorded: impl Fn(usize) -> &'a [i64],
-    mask: TokenId,
+    (mask, filler): (TokenId, Option<i64>),
     agreement: &mut (u32, u32),
 ) -> Check<()> {
     let ours: Vec<&[TokenId]> =
@@ -250,7 +289,7 @@ fn compare_states<'a>(
         let agrees = |pos: usize, theirs: i64| match (ours.get(pos), theirs) {
             (ours, -1) => ours.is_none_or(|&id| id == mask),
             (Some(&id), theirs) => i64::from(id) == theirs,
-            (None, _) => false,
+            (None, theirs) => Some(theirs) == filler,
         };
         let same = recorded(k).iter().enumerate().all(|(pos, &theirs)| agrees(pos, theirs));
         let extends = ours.iter().skip(recorded(k).len()).any(|&id| id != mask);
@@ -281,7 +320,7 @@ fn compare_results(replayed: &Replayed, recorded: &Recorded, entry: &Value) -> C
     // step drew.
     let end = |step: usize| if step + 1 < replayed.passes { usize::MAX } else { replayed.returned.len() };
     let count = |(step, all): (usize, &Vec<usize>)| all.iter().filter(|&&pos| pos < end(step)).count() as u64;
-    for (key, ours) in counted.into_iter().filter(|_| recorded.uncached) {
+    for (key, ours) in counted.into_iter().filter(|_| recorded.passes == Passes::Uncached) {
         let Some(theirs) = entry.get(key) else { continue };
         let theirs: Option<Vec<_>> =
             theirs.as_array().and_then(|all| all.iter().map(Value::as_u64).collect());
@@ -294,16 +333,22 @@ fn compare_results(replayed: &Replayed, recorded: &Recorded, entry: &Value) -> C
     Ok(())
 }
 
-fn compare_passes(replayed: &Replayed, entry: &Value) -> Check<()> {
+/// A recorded pass has `fill` rows more than one of this sequence.
+fn compare_passes(replayed: &Replayed, fill: usize, entry: &Value) -> Check<()> {
     let nfe = replayed.passes;
-    for key in ["num_forwards", "returned_nfe"] {
+    for (key, nfe) in [
+        ("num_forwards", nfe),
+        ("returned_nfe", nfe),
+        ("returned_nfe_without_prefill", nfe.saturating_sub(replayed.prefill_passes)),
+    ] {
         if entry.get(key).is_some() && whole(entry, key)? != nfe {
             return Err(format!("{nfe} forward passes, `{key}` says {}", whole(entry, key)?));
         }
     }
     let Some(passes) = entry.get("forwards").and_then(Value::as_array) else { return Ok(()) };
     for (k, pass) in passes.iter().enumerate() {
-        let theirs = Shape { rows: whole(pass, "q_len")?, cached: whole(pass, "past_len")? };
+        let rows = whole(pass, "q_len")?;
+        let theirs = Shape { rows: rows.saturating_sub(fill), cached: whole(pass, "past_len")? };
         if replayed.shapes.get(k) != Some(&theirs) {
             return Err(format!("pass {k} is {:?}, {theirs:?} recorded", replayed.shapes.get(k)));
         }

@@ -3,10 +3,9 @@
 use clap::builder::{PossibleValue, PossibleValuesParser, ValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Args, Command, FromArgMatches, value_parser};
-use diffulex::cache::Attention;
 use diffulex::engine::options::{DecodeOption, Kind, OPTIONS};
 use diffulex::engine::{Engine, Overrides};
-use diffulex::sampler::{Editing, FilterOrder, Floor, Pace, Policy, Steps, Unmask};
+use diffulex::sampler::{Commit, Editing, FilterOrder, Floor, Grid, Pace, Policy, Steps, Unmask};
 use diffulex::tensor::TokenId;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::ser::SerializeMap;
@@ -137,17 +136,15 @@ impl<'de> Deserialize<'de> for DecodingArgs {
 
 /// Every setting in force, as JSON; `stop_ids` are those that end a text.
 pub fn describe(policy: &Policy, stop_ids: &[TokenId], engine: &Engine) -> Value {
-    let Policy { schedule, draw, score, unmask, cache, guidance, editing, .. } = policy;
+    let Policy { schedule, draw, score, unmask, cache, guidance, editing, commit, right_shift, .. } = policy;
     let steps = match schedule.steps {
         Steps::PerPosition => json!("one for each position of a block"),
         Steps::PerBlock(n) => json!({ "per_block": n }),
         Steps::Total(n) => json!({ "total": n }),
         Steps::Unlimited => json!("as many as the rule takes"),
     };
-    let block = match engine.arch().attention {
-        Attention::BlockCausal { block } => Some(schedule.block.unwrap_or(block)),
-        Attention::Bidirectional => schedule.block,
-    };
+    let own = engine.arch().block().filter(|_| cache.keeps_blocks());
+    let block = schedule.block.or(own);
     let mut settings = json!({
         "block": block,
         "sub_block": schedule.sub_block,
@@ -168,6 +165,19 @@ pub fn describe(policy: &Policy, stop_ids: &[TokenId], engine: &Engine) -> Value
         "stop_ids": stop_ids,
         "mask_id": engine.mask().ok(),
     });
+    match schedule.grid {
+        Grid::Whole => {}
+        Grid::Cut => settings["blocks"] = json!("from position 0, the last one as short as the text"),
+        Grid::Open => settings["blocks"] = json!("from the first mask, the last one as short as the text"),
+    }
+    match commit {
+        Commit::Model => {}
+        Commit::Full => settings["commit"] = json!("from a pass in which a block sees all of itself"),
+        Commit::Verified => settings["commit"] = json!("as much of a draft as a causal pass predicts"),
+    }
+    if *right_shift {
+        settings["right_shift"] = json!(true);
+    }
     if let Some(Editing { tau, passes }) = editing {
         settings["editing"] = json!({ "threshold": tau, "passes": passes });
     }
@@ -185,6 +195,7 @@ fn pace(pace: Pace) -> Value {
         Pace::EvenBlock => json!("even over the block"),
         Pace::Timesteps { eps } => json!({ "time_steps_to": decimal(eps) }),
         Pace::Carry => json!("even, what is rejected is carried on"),
+        Pace::Rounded => json!("what is left, rounded"),
     }
 }
 

@@ -34,6 +34,7 @@ pub(crate) struct Cli {
 /// Options that would do nothing. What excludes another option in any case says so where it is declared.
 pub(crate) const IDLE: &[Idle] = &[
     Idle::AllBut("list_strategies", &[]),
+    Idle::AllBut("list_models", &[]),
     Idle::AllBut("doctor", &["threads", "level", "activations", "json"]),
     Idle::With("info", &["no_memory_check"]),
     Idle::AllBut(
@@ -170,6 +171,9 @@ pub(crate) struct OutputArgs {
     /// Measure this machine and say which models it would run how fast, then exit
     #[arg(long)]
     pub(crate) doctor: bool,
+    /// List the published models that run, their sizes, and what each was checked against, then exit
+    #[arg(long)]
+    pub(crate) list_models: bool,
     /// List the published samplers, then exit
     #[arg(long)]
     pub(crate) list_strategies: bool,

@@ -32,7 +32,10 @@ fn describe(args: &Cli, model: &Model, setup: &Setup) -> Value {
     let dims = arch.dims;
     let kv = |dtype: KvDtype| weights.kv_shape().bytes_per_token(dtype);
     let attention = match arch.attention {
-        Attention::Bidirectional => json!("bidirectional"),
+        Attention::Bidirectional => match arch.trained_block {
+            None => json!("bidirectional"),
+            Some(block) => json!(format!("bidirectional, or block-causal, block {block} (--strategy bd3lm)")),
+        },
         Attention::BlockCausal { block } => json!(format!("block-causal, block {block}")),
     };
     json!({

@@ -33,6 +33,10 @@ use trace::Trace;
 const NO_STOP: &str = "note: no stop id: neither generation_config.json nor config.json names eos_token_id, so every answer runs to \
                        --max-tokens; --stop-id names one";
 
+/// What is said where a model may have been trained in two ways, and neither its name nor an option says which.
+const TWO_WAYS: &str = "note: neither the files nor the name of this model say whether it was trained with mdlm (bidirectional), which is \
+                        taken, or with bd3lm (block-causal); --strategy says it";
+
 fn main() -> ExitCode {
     let args = cli::parse::<Cli>(args::IDLE);
     cli::run(|| run(&args))
@@ -41,8 +45,12 @@ fn main() -> ExitCode {
 fn run(args: &Cli) -> Result<ExitCode> {
     if args.output.list_strategies {
         for (name, help) in Policy::names() {
-            cli::print(&format!("{name:22} {help}\n"))?;
+            cli::print(&format!("{name:24} {help}\n"))?;
         }
+        return Ok(ExitCode::SUCCESS);
+    }
+    if args.output.list_models {
+        cli::print(&cli::presets::published()?)?;
         return Ok(ExitCode::SUCCESS);
     }
     if args.output.doctor {
@@ -67,6 +75,9 @@ fn run(args: &Cli) -> Result<ExitCode> {
         if model.engine.stop().is_empty() && args.length.stop_id.is_empty() && !args.length.ignore_eos {
             cli::note(NO_STOP);
         }
+        if is_unsaid(args, &model) {
+            cli::note(TWO_WAYS);
+        }
     }
     let outcome = match batch {
         Some(batch) => batch.run(args, &model),
@@ -75,6 +86,14 @@ fn run(args: &Cli) -> Result<ExitCode> {
     };
     model.in_use.note().iter().for_each(|note| cli::note(note));
     outcome
+}
+
+/// Whether nobody says how the model was trained.
+fn is_unsaid(args: &Cli, model: &Model) -> bool {
+    let (arch, overrides) = (model.engine.arch(), &args.decoding.overrides);
+    let said = overrides.strategy.is_some() || overrides.cache.is_some();
+    let named = |policy: &str| model.origin.to_lowercase().contains(policy);
+    arch.trained_block.is_some() && !said && !named("mdlm") && arch.policy == "mdlm"
 }
 
 /// The model that the options name, and what the user should know about it.

@@ -5,7 +5,7 @@ use crate::engine::Engine;
 fn a_policy_as_text_says_the_same_as_overrides() {
     let all = "llada-random temperature=0.5 top-k=3 top-p=0.25 repetition-penalty=1.5 steps=4 steps-per-block=5 block=6 \
                sub-block=7 threshold=0.75 factor=2 entropy-bound=0.125 edit-threshold=0.5 edit-passes=2 confidence=margin alg-temp=1 eps=0.5 cfg=3 \
-               cache=dual no-merge=true";
+               cache=dual right-shift=true no-merge=true";
     let expected = Overrides {
         strategy: Some("llada-random".into()),
         temperature: Some(0.5),
@@ -26,6 +26,7 @@ fn a_policy_as_text_says_the_same_as_overrides() {
         eps: Some(0.5),
         cfg: Some(3.0),
         cache: Some(CachePlan::Dual),
+        right_shift: Some(true),
         no_merge: Some(true),
     };
     assert_eq!(all.parse::<Overrides>().unwrap(), expected);
@@ -87,7 +88,7 @@ fn ranges_are_those_that_policies_check() {
     // The rest: words, switches, and a number without a limit.
     let rest = OPTIONS.iter().filter(|option| !OUTSIDE.iter().any(|(name, ..)| *name == option.name));
     let rest: Vec<_> = rest.map(|option| option.name).collect();
-    assert_eq!(rest, ["strategy", "top-k", "edit-passes", "confidence", "cache", "no-merge"]);
+    assert_eq!(rest, ["strategy", "top-k", "edit-passes", "confidence", "cache", "right-shift", "no-merge"]);
 }
 
 /// The table of docs/decoding.md.

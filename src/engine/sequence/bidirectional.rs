@@ -3,7 +3,6 @@
 use super::{Block, News, Sequence, Stage};
 use crate::cache::KvPool;
 use crate::engine::event::PassKind;
-use crate::model::Alignment;
 use crate::sampler::{CachePlan, Quota};
 
 impl Sequence<'_> {
@@ -33,7 +32,7 @@ impl Sequence<'_> {
         let range = start..(start + block).min(len);
         self.slots().for_each(|slot| cache.rewind(slot, 0));
         let masks = self.canvas.masks(range.clone()).count();
-        let steps = schedule.steps.for_block(range.len(), blocks);
+        let steps = schedule.steps_for(range.len(), blocks);
         let quota = Quota::new(schedule.pace, steps, masks, range.len());
         let first_mask = self.canvas.first_mask(range.clone());
         self.active = Block::new(range.clone(), range, quota, first_mask);
@@ -61,8 +60,7 @@ impl Sequence<'_> {
         };
         self.visible.set_all(rows.clone(), self.padding..len);
         let cached = self.policy.cache != CachePlan::None;
-        let shifted = self.alignment == Alignment::Shifted;
-        if first_step && cached && shifted && self.canvas.is_mask(range.start) {
+        if first_step && cached && self.shifted && self.canvas.is_mask(range.start) {
             // The row that predicts the first position of the block is before the block, and only this pass computes it. It
             // reveals nothing else, and counts as a step.
             self.positions.clear();

@@ -3,8 +3,8 @@
 use super::Sequence;
 use crate::engine::Engine;
 use crate::engine::generation::Request;
+use crate::engine::plan::Lead;
 use crate::exec::Serial;
-use crate::model::Alignment;
 use crate::sampler::{Draw, Drawn, Rng, Score};
 use crate::tensor::{Rows, RowsMut, TokenId};
 
@@ -17,8 +17,7 @@ pub(in crate::engine) struct Wanted {
     pos: usize,
     /// The token that is there, if it is not masked.
     own: Option<TokenId>,
-    /// Whether it is the most probable one, whatever the policy draws. This is how models whose commit predicts the next token
-    /// were trained to go on.
+    /// Whether it is the most probable one, whatever the policy draws ([`Lead::Argmax`]).
     carries_on: bool,
 }
 
@@ -94,14 +93,16 @@ impl Sequence<'_> {
     /// The tokens that the sequence needs from the pass that it asks for; [`Self::take`] expects them in this order.
     pub(in crate::engine) fn wanted(&self) -> impl Iterator<Item = Wanted> {
         let rows = self.ask.as_ref().expect("a pass is asked for").rows.clone();
-        let shift = usize::from(self.alignment == Alignment::Shifted);
+        // A draft is verified by the rows before its tokens.
+        let shift = usize::from(self.shifted || !self.draft.is_empty());
         let (first, last, end) = (rows.start, rows.len() - 1, rows.end);
         let masks = self.positions.iter().map(move |&pos| Wanted {
             row: (pos - first).saturating_sub(shift),
             pos,
-            own: (!self.canvas.is_mask(pos)).then(|| self.canvas.ids()[pos]),
+            own: (pos < self.canvas.len() && !self.canvas.is_mask(pos)).then(|| self.canvas.ids()[pos]),
             carries_on: false,
         });
-        masks.chain(self.carries_on.then_some(Wanted { row: last, pos: end, own: None, carries_on: true }))
+        let carries_on = self.lead == Lead::Argmax;
+        masks.chain(self.carries_on.then_some(Wanted { row: last, pos: end, own: None, carries_on }))
     }
 }

@@ -15,18 +15,21 @@ mod bidirectional;
 mod causal;
 mod draw;
 mod reveal;
+mod stage;
 
 pub(super) use draw::{Drawer, Wanted};
 
 use self::admission::Admission;
+use self::stage::{Ask, Block, News, Stage};
 use super::Engine;
 use super::event::{Event, PassKind};
 use super::generation::{Generation, Request, StopReason, Timings};
+use super::plan::Lead;
 use super::rules::Rules;
-use crate::cache::{Attention, KvPool, SlotId, Visible};
+use crate::cache::{Blocks, KvPool, SlotId, Visible};
 use crate::error::Result;
 use crate::model::{Alignment, CommitRule, Segment};
-use crate::sampler::{CachePlan, Candidate, Canvas, Edit, Policy, Quota};
+use crate::sampler::{CachePlan, Candidate, Canvas, Drawn, Edit, Grid, Policy, Quota};
 use crate::tensor::TokenId;
 use std::ops::Range;
 use std::time::Duration;
@@ -44,72 +47,6 @@ pub(super) enum Next<'s> {
     Done,
 }
 
-/// Where a sequence is in its loop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// Blocks of the prompt have to be computed.
-    Prefill,
-    /// The block that begins at this position comes next.
-    Begin(usize),
-    /// The first token of the block is known from the commit of the one before.
-    Carried(usize),
-    /// Masks of the active block are left.
-    Denoise,
-    /// The active block is finished, and that was told.
-    Finished,
-    /// The active block is stored, if it has to be.
-    Stored,
-    Done,
-}
-
-/// A forward pass that is asked for.
-struct Ask {
-    kind: PassKind,
-    /// Positions to compute.
-    rows: Range<usize>,
-    /// Whether the caller was told.
-    told: bool,
-}
-
-/// The block that is being denoised.
-struct Block {
-    range: Range<usize>,
-    /// What is denoised now: the block, or a sub-block of it.
-    region: Range<usize>,
-    quota: Quota,
-    /// The first mask when the block was begun.
-    first_mask: usize,
-    /// Whether a pass over the whole block was made.
-    staged: bool,
-    /// Whether the last step revealed a stop id.
-    stop_revealed: bool,
-    /// Passes over the block since it has no masks.
-    reconsidered: usize,
-    /// Whether the last pass found no mask and changed nothing: its keys and values are those of the finished block.
-    quiet: bool,
-}
-
-impl Block {
-    fn new(range: Range<usize>, region: Range<usize>, quota: Quota, first_mask: usize) -> Self {
-        Self {
-            range,
-            region,
-            quota,
-            first_mask,
-            staged: false,
-            stop_revealed: false,
-            reconsidered: 0,
-            quiet: false,
-        }
-    }
-}
-
-/// A happening that was not told yet.
-enum News {
-    Revealed,
-    Block,
-}
-
 /// A generation in progress.
 pub(super) struct Sequence<'r> {
     slot: Option<SlotId>,
@@ -120,10 +57,13 @@ pub(super) struct Sequence<'r> {
     stop: Vec<TokenId>,
     max_new: usize,
     padding: usize,
-    alignment: Alignment,
+    /// Whether the row before a position predicts it.
+    shifted: bool,
     commit: CommitRule,
-    /// The block of a block-causal model.
-    block: Option<usize>,
+    /// The blocks of a block-causal model.
+    blocks: Option<Blocks>,
+    final_blocks: Option<Blocks>,
+    lead: Lead,
     reusable: usize,
     /// Where prefill ends and denoising begins.
     open: usize,
@@ -152,7 +92,12 @@ pub(super) struct Sequence<'r> {
     nfe: usize,
     prefill_passes: usize,
     cancelled: bool,
-    carried: Option<TokenId>,
+    /// What the last pass that stored something said of the position after it.
+    carried: Option<Drawn>,
+    /// The same for the first position of the active block, if it is a candidate like others.
+    competing: Option<Candidate>,
+    /// Ids of the active block that wait to be verified; empty: none do.
+    draft: Vec<TokenId>,
     timings: Timings,
 }
 
@@ -162,16 +107,23 @@ impl<'r> Sequence<'r> {
     /// # Errors
     /// As [`super::Session::generate`], before any work.
     pub(super) fn new(engine: &Engine, request: &Request<'_>, rules: &'r dyn Rules) -> Result<Self> {
-        let Admission { mut canvas, block, reusable } = Admission::new(engine, request)?;
+        let Admission { mut canvas, blocks, final_blocks, lead, reusable } = Admission::new(engine, request)?;
         let open = canvas.first_mask(0..canvas.len());
         let mut masked = Vec::new();
         if request.policy.guidance > 0.0 {
             masked = canvas.ids().to_vec();
             masked[..canvas.prompt()].fill(canvas.mask());
         }
-        let (open, stage) = match block {
-            Some(block) => (open / block * block, Stage::Prefill),
-            None => (open, Stage::Begin(open)),
+        let (open, stage) = match blocks {
+            Some(blocks) => (blocks.floor(open), Stage::Prefill),
+            None => {
+                let open = match (request.policy.schedule.grid, request.policy.schedule.block) {
+                    (Grid::Cut, Some(block)) => open / block * block,
+                    (Grid::Cut, None) => 0,
+                    (Grid::Whole | Grid::Open, _) => open,
+                };
+                (open, Stage::Begin(open))
+            }
         };
         if request.policy.editing.is_some() {
             canvas.fix(open);
@@ -185,9 +137,11 @@ impl<'r> Sequence<'r> {
             stop: request.stop.to_vec(),
             max_new: request.max_new,
             padding: request.padding,
-            alignment: engine.arch().alignment,
+            shifted: request.policy.right_shift || engine.arch().alignment == Alignment::Shifted,
             commit: engine.arch().commit,
-            block,
+            blocks,
+            final_blocks,
+            lead,
             reusable,
             open,
             prefill_rows: PREFILL_ROWS,
@@ -212,6 +166,8 @@ impl<'r> Sequence<'r> {
             prefill_passes: 0,
             cancelled: false,
             carried: None,
+            competing: None,
+            draft: Vec::new(),
             timings: Timings::default(),
         })
     }
@@ -237,10 +193,10 @@ impl<'r> Sequence<'r> {
         self.policy.guidance > 0.0
     }
 
-    /// The attention rule, and the first position that may be attended to.
-    pub(super) fn rule(&self) -> (Attention, usize) {
-        let attention = self.block.map_or(Attention::Bidirectional, |block| Attention::BlockCausal { block });
-        (attention, self.padding)
+    /// What decides keys and values apart from the ids, if others can use them: the blocks up to whose ends they depend on ids, and the
+    /// first position that may be attended to.
+    pub(super) fn rule(&self) -> Option<(Blocks, usize)> {
+        self.final_blocks.map(|blocks| (blocks, self.padding))
     }
 
     /// Prefill passes of at most `rows` positions, in whole blocks. Their number does not change a bit of the text.
@@ -275,7 +231,7 @@ impl<'r> Sequence<'r> {
             }
             match self.stage {
                 Stage::Done => return Next::Done,
-                _ if self.block.is_some() => self.advance_causal(cache),
+                _ if self.blocks.is_some() => self.advance_causal(cache),
                 _ => self.advance_bidirectional(cache),
             }
         }
@@ -286,6 +242,7 @@ impl<'r> Sequence<'r> {
         // Random numbers follow this count, because what was in the cache and how blocks are committed change the number of
         // all passes but must not change the text.
         self.drawer.step += usize::from(kind == PassKind::Denoise);
+        self.note_seen();
         self.ask = Some(Ask { kind, rows, told: false });
     }
 
@@ -299,7 +256,8 @@ impl<'r> Sequence<'r> {
     pub(super) fn segments(&self) -> impl Iterator<Item = Segment<'_>> {
         let rows = self.ask.as_ref().expect("a pass is asked for").rows.clone();
         let (first, visible) = (rows.start, &self.visible);
-        let own = Segment { slot: self.slot(), first, ids: &self.canvas.ids()[rows.clone()], visible };
+        let ids = if self.draft.is_empty() { &self.canvas.ids()[rows.clone()] } else { &self.draft };
+        let own = Segment { slot: self.slot(), first, ids, visible };
         let masked = self.unconditional.map(|slot| Segment { slot, first, ids: &self.masked[rows], visible });
         std::iter::once(own).chain(masked)
     }
@@ -384,7 +342,7 @@ impl<'r> Sequence<'r> {
             tokens: self.canvas.ids()[settled].to_vec(),
             canvas: self.canvas.ids().to_vec(),
             filled,
-            carried: self.carried,
+            carried: self.carried.map(|drawn| drawn.token),
             edited: self.edited,
             nfe: self.nfe,
             prefill_passes: self.prefill_passes,

@@ -5,7 +5,7 @@ use crate::cache::KvPool;
 use crate::engine::event::PassKind;
 use crate::engine::rules::Step;
 use crate::error::Result;
-use crate::sampler::{CachePlan, Candidate, Drawn, Edit};
+use crate::sampler::{CachePlan, Candidate, Commit, Drawn, Edit};
 use std::ops::Range;
 
 impl Sequence<'_> {
@@ -15,6 +15,13 @@ impl Sequence<'_> {
         self.positions.clear();
         self.positions.extend(region.filter(|&pos| canvas.is_mask(pos) || (edits && !canvas.is_given(pos))));
         (self.carries_on, self.leads) = (false, false);
+        if let Some(competing) = self.competing.filter(|competing| canvas.is_mask(competing.pos)) {
+            self.positions.retain(|&pos| pos != competing.pos);
+        }
+    }
+
+    /// Notes what the repetition penalty applies to.
+    pub(super) fn note_seen(&mut self) {
         if self.drawer.has_penalty() {
             let (ids, mask) = (self.canvas.ids(), self.canvas.mask());
             self.drawer.seen.clear();
@@ -31,18 +38,19 @@ impl Sequence<'_> {
     pub(in crate::engine) fn take(&mut self, cache: &mut KvPool, drawn: &[Drawn]) -> Result<()> {
         let Ask { kind, rows, .. } = self.ask.take().expect("a pass was asked for");
         self.nfe += 1;
-        self.carried = if self.carries_on { Some(drawn[drawn.len() - 1].token) } else { self.carried };
+        self.carried = if self.carries_on { drawn.last().copied() } else { self.carried };
         match kind {
             PassKind::Prefill => {
                 self.prefill_passes += 1;
                 self.commit_to(cache, rows.end);
             }
+            PassKind::Commit if !self.draft.is_empty() => self.accept(cache, drawn),
             PassKind::Commit => self.commit_to(cache, rows.end),
             PassKind::Denoise => {
                 self.denoised(drawn)?;
                 let first_step = !std::mem::replace(&mut self.active.staged, true);
                 let bidirectional_prefix = self.policy.cache == CachePlan::Prefix && first_step;
-                if self.block.is_some() || bidirectional_prefix {
+                if self.blocks.is_some() || bidirectional_prefix {
                     self.commit_to(cache, self.active.range.start);
                 }
             }
@@ -54,6 +62,12 @@ impl Sequence<'_> {
     /// One denoise step.
     fn denoised(&mut self, drawn: &[Drawn]) -> Result<()> {
         self.note(drawn);
+        if self.policy.commit == Commit::Verified && self.active.range.len() > 1 {
+            let range = self.active.range.clone();
+            self.draft.extend_from_slice(&self.canvas.ids()[range.clone()]);
+            self.candidates.iter().for_each(|c| self.draft[c.pos - range.start] = c.token);
+            return Ok(());
+        }
         self.chosen.clear();
         if std::mem::take(&mut self.leads) {
             self.active.quota = self.active.quota.clone().skip();
@@ -75,10 +89,35 @@ impl Sequence<'_> {
         Ok(())
     }
 
+    /// Keeps what the pass over a draft predicts, up to the first token that differs, and stores that.
+    fn accept(&mut self, cache: &mut KvPool, drawn: &[Drawn]) {
+        let start = self.active.range.start;
+        let draft = std::mem::take(&mut self.draft);
+        let agree = (1..draft.len()).take_while(|&i| draft[i] == drawn[i - 1].token).count();
+        let kept = start..start + 1 + agree;
+        let of = |(i, drawn): (usize, &Drawn)| Candidate {
+            pos: start + 1 + i,
+            token: drawn.token,
+            score: drawn.score,
+        };
+        let tokens: Vec<Candidate> = drawn.iter().enumerate().take(agree).map(of).collect();
+        self.candidates.clear();
+        self.edits.clear();
+        self.candidates.extend_from_slice(&tokens);
+        if !tokens.is_empty() {
+            self.reveal(&tokens);
+        }
+        self.carried = drawn.get(agree).copied();
+        self.commit_to(cache, kept.end);
+        (self.active.range, self.active.region) = (kept.clone(), kept);
+    }
+
     /// What was drawn for masks are candidates; what was drawn for tokens may replace them.
     fn note(&mut self, drawn: &[Drawn]) {
         self.candidates.clear();
         self.edits.clear();
+        let competing = self.competing.filter(|competing| self.canvas.is_mask(competing.pos));
+        self.candidates.extend(competing);
         let tau = self.policy.editing.map_or(f64::INFINITY, |editing| editing.tau);
         for (&pos, &Drawn { token, score }) in self.positions.iter().zip(drawn) {
             let before = self.canvas.ids()[pos];

@@ -1,6 +1,6 @@
 //! The dense families, and what all families with the key names of Hugging Face transformers share.
 
-use super::names::{HF_DECODER, LLADA};
+use super::names::{HF_DECODER, LLADA, NEMOTRON};
 use super::sizes::{
     MAX_FFN, MAX_HEAD_DIM, MAX_HEADS, MAX_HIDDEN, MAX_LAYERS, MAX_POS, check_heads, norm_eps, per_head,
     special,
@@ -51,6 +51,68 @@ pub(super) fn dream(config: &Config<'_>) -> Result<Architecture> {
     })
 }
 
+/// A Dream of the size of Qwen2.5-Coder-0.5B, under the class of Qwen2 with code of its own.
+pub(super) fn open_dcoder(config: &Config<'_>) -> Result<Architecture> {
+    // What its files say and those of other models with such code need not.
+    if config.optional_flag("trust_remote_code")? != Some(true) {
+        return Err(config.unsupported("trust_remote_code", "true"));
+    }
+    Ok(Architecture { family: "Open-dCoder", ..dream(config)? })
+}
+
+/// The small models of the dLLM framework, with the layers of Qwen2, Qwen3 or Llama: they see everything (mdlm) or are
+/// block-causal (bd3lm), which their files do not say.
+pub(super) fn a2d_qwen2(config: &Config<'_>) -> Result<Architecture> {
+    Ok(Architecture { qkv_bias: true, ..a2d(config)? })
+}
+
+pub(super) fn a2d_qwen3(config: &Config<'_>) -> Result<Architecture> {
+    Ok(Architecture { qk_norm: true, ..a2d_llama(config)? })
+}
+
+pub(super) fn a2d_llama(config: &Config<'_>) -> Result<Architecture> {
+    let bias = config.flag("attention_bias", false)?;
+    Ok(Architecture { qkv_bias: bias, out_bias: bias, ..a2d(config)? })
+}
+
+fn a2d(config: &Config<'_>) -> Result<Architecture> {
+    Ok(Architecture { family: "A2D", trained_block: Some(32), policy: "mdlm", ..hf_decoder(config)? })
+}
+
+/// The layers of Llama.
+pub(super) fn stable_diffcoder(config: &Config<'_>) -> Result<Architecture> {
+    refused::unless_number(config, "pretraining_tp", 1.0)?;
+    let bias = config.flag("attention_bias", false)?;
+    let decoder = hf_decoder(config)?;
+    let block = config.optional_size("block_size", decoder.dims.max_pos)?.unwrap_or(4);
+    Ok(Architecture {
+        family: "Stable-DiffCoder",
+        qkv_bias: bias,
+        out_bias: bias,
+        attention: Attention::BlockCausal { block },
+        policy: "stable-diffcoder",
+        ..decoder
+    })
+}
+
+/// The layers of Ministral 3: YaRN, and queries that grow with the position. A block in work sees all of itself, a finished one
+/// is causal. `generate` sets the attention itself, whatever the paradigm of the training.
+pub(super) fn nemotron(config: &Config<'_>) -> Result<Architecture> {
+    refused::unless(config, "attention_bias", false)?;
+    let ffn = config.size("intermediate_size", MAX_FFN)?;
+    let decoder = hf_decoder_of(config, ffn, rope::scaled_queries)?;
+    let block = config.optional_size("block_size", decoder.dims.max_pos)?.unwrap_or(32);
+    Ok(Architecture {
+        family: "Nemotron-Labs-Diffusion",
+        attention: Attention::BlockCausal { block },
+        commit: CommitRule::Causal,
+        alignment: Alignment::Seeded,
+        policy: "nemotron-diffusion",
+        names: &NEMOTRON,
+        ..decoder
+    })
+}
+
 /// What the families with Hugging Face keys share. Their differences are set by the caller.
 pub(super) fn hf_decoder(config: &Config<'_>) -> Result<Architecture> {
     hf_decoder_of(config, config.size("intermediate_size", MAX_FFN)?, rope::scalable)
@@ -97,6 +159,7 @@ pub(super) fn hf_decoder_of(
         mixture: None,
         rope: rope(config, &dims)?,
         attention: Attention::Bidirectional,
+        trained_block: None,
         commit: CommitRule::AsDenoised,
         alignment: Alignment::Own,
         tokens: special(config, dims.vocab)?,
@@ -136,6 +199,7 @@ pub(super) fn llada(config: &Config<'_>) -> Result<Architecture> {
         mixture: None,
         rope: rope::plain(config, &dims)?,
         attention: Attention::Bidirectional,
+        trained_block: None,
         commit: CommitRule::AsDenoised,
         alignment: Alignment::Own,
         // The rows of the embedding from vocab_size on are padding.

@@ -68,3 +68,13 @@ pub(super) static LLADA2: Names = Names {
     ignored_in_block: &["attention.rotary_emb.inv_freq"],
     ..HF_DECODER
 };
+
+/// Nemotron-Labs-Diffusion.
+pub(super) static NEMOTRON: Names = Names {
+    embed: "encoder.embed_tokens",
+    norm: "encoder.norm",
+    lm_head: "diffusion_head",
+    block: "encoder.layers.",
+    ignored: &["encoder.rotary_emb.inv_freq"],
+    ..HF_DECODER
+};

@@ -101,6 +101,33 @@ fn an_unlimited_budget_never_ends_and_wants_as_little_as_it_can() {
 }
 
 #[test]
+fn a_rounded_pace_leaves_out_steps_that_free_nothing() {
+    // Recorded counts; 5 masks have at most 5 steps.
+    assert_eq!(counts_left(Pace::Rounded, 3, 8), [3, 2, 3]);
+    assert_eq!(counts_left(Pace::Rounded, 4, 6), [2, 1, 2, 1]);
+    assert_eq!(counts_left(Pace::Rounded, 9, 5), [1; 5]);
+    for steps in [1, 2, 7, 100, 4096, 1 << 16, 1 << 20, usize::MAX] {
+        for masks in [0, 1, 2, 31, 500] {
+            let counts = counts_left(Pace::Rounded, steps, masks);
+            assert_eq!(counts.iter().sum::<usize>(), masks, "{steps} steps");
+            assert!(counts.iter().all(|&count| count > 0) && counts.len() <= steps, "{counts:?}");
+        }
+    }
+}
+
+/// The counts of a quota until nothing is left.
+fn counts_left(pace: Pace, steps: usize, masks: usize) -> Vec<usize> {
+    let (mut quota, mut left, mut counts) = (Quota::new(pace, steps, masks, masks), masks, Vec::new());
+    while left > 0 {
+        let want = quota.next(left);
+        left -= want.count;
+        assert_eq!(want.last, left == 0);
+        counts.push(want.count);
+    }
+    counts
+}
+
+#[test]
 fn budgets_of_a_block() {
     assert_eq!(Steps::PerPosition.for_block(8, 3), 8);
     assert_eq!(Steps::PerPosition.for_block(0, 3), 1);
@@ -108,4 +135,8 @@ fn budgets_of_a_block() {
     assert_eq!(Steps::Total(13).for_block(8, 3), 4);
     assert_eq!(Steps::Total(2).for_block(8, 3), 1);
     assert_eq!(Steps::Total(7).for_block(8, 0), 7);
+    let schedule =
+        |pace| Schedule { steps: Steps::Total(13), pace, ..Policy::named("mdlm").unwrap().schedule };
+    assert_eq!(schedule(Pace::EvenMasks).steps_for(8, 3), 4);
+    assert_eq!(schedule(Pace::Rounded).steps_for(8, 3), 5, "rounded up there");
 }

@@ -68,6 +68,7 @@ fn every_number_is_the_same() {
     for (name, number) in [
         ("ROW_OWN", ROW_OWN),
         ("ROW_BEFORE", ROW_BEFORE),
+        ("ROW_SEEDED", ROW_SEEDED),
         ("EVENT_PASS", EVENT_PASS),
         ("EVENT_REVEALED", EVENT_REVEALED),
         ("EVENT_BLOCK", EVENT_BLOCK),

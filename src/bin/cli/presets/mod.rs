@@ -4,8 +4,10 @@
 
 mod experts;
 mod files;
+mod published;
 
 pub use experts::Experts;
+pub use published::table as published;
 
 use diffulex::error::{Error, Result};
 use diffulex::json;

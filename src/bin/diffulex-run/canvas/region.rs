@@ -2,7 +2,7 @@
 
 use super::cells::cells;
 use super::screen::{Piece, Style};
-use diffulex::cache::Attention;
+use diffulex::cache::Blocks;
 use diffulex::sampler::{Canvas, Score};
 use diffulex::tensor::TokenId;
 use diffulex::text::{StreamDecoder, Tokenizer};
@@ -26,8 +26,8 @@ pub(crate) struct Region<'a> {
     decoder: Option<StreamDecoder<'a>>,
     stop_ids: &'a [TokenId],
     span: Span,
-    /// Positions of a block, if the region ends with it.
-    block: Option<usize>,
+    /// The blocks, if the region ends with one.
+    blocks: Option<Blocks>,
     score: Score,
     /// How sure the model was of a token when it was revealed, by position.
     sure: Vec<Option<f64>>,
@@ -45,18 +45,16 @@ impl<'a> Region<'a> {
         span: Span,
     ) -> Self {
         let tokenizer = model.tokenizer.as_deref().filter(|_| !as_ids);
-        let block = match model.engine.arch().attention {
-            Attention::BlockCausal { block } if span.start > 0 => {
-                Some(policy.schedule.block.unwrap_or(block))
-            }
-            // Gaps are shown with all of the text around them.
-            _ => None,
-        };
+        let block = policy.schedule.block.or(model.engine.arch().block());
+        // Gaps are shown with all of the text around them.
+        let block = block.filter(|_| policy.cache.keeps_blocks() && span.start > 0);
+        let len = span.start.saturating_add(span.max_new);
+        let blocks = block.map(|block| policy.schedule.blocks(block, span.start, len));
         Self {
             tokenizer,
             decoder: tokenizer.map(|tokenizer| StreamDecoder::new(tokenizer, true)),
             stop_ids,
-            block,
+            blocks,
             score: policy.score,
             sure: Vec::new(),
             taken: span.start,
@@ -148,7 +146,7 @@ impl<'a> Region<'a> {
 
     fn live_end(&self, canvas: &Canvas) -> usize {
         let end = self.end(canvas);
-        self.block.map_or(end, |block| end.min((self.taken / block + 1) * block))
+        self.blocks.map_or(end, |blocks| end.min(blocks.end(self.taken, 1)))
     }
 }
 

@@ -7,7 +7,6 @@ mod recorder;
 
 use crate::cli::{self, decoding};
 use crate::display::Display;
-use diffulex::cache::Attention;
 use diffulex::engine::PassKind;
 use diffulex::sampler::{Candidate, Edit};
 use diffulex::tensor::TokenId;
@@ -147,10 +146,7 @@ fn head(model: &Model, setup: &Setup, prompt: &Prompt, answer: &Answer, words: &
         "program": format!("diffulex-run {}", env!("CARGO_PKG_VERSION")),
         "model": model.origin,
         "family": engine.arch().family,
-        "attention": match engine.arch().attention {
-            Attention::Bidirectional => "bidirectional",
-            Attention::BlockCausal { .. } => "block-causal",
-        },
+        "attention": if answer.policy.cache.keeps_blocks() { "block-causal" } else { "bidirectional" },
         "level": engine.kernels().level().name(),
         "seed": setup.seed,
         "decoding": decoding::describe(&answer.policy, &setup.stop_ids, engine),
