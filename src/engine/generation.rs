@@ -1,5 +1,6 @@
 //! What goes into a generation and what comes out of it.
 
+use super::grammar::Grammar;
 use super::rules::{Rules, Standard};
 use crate::sampler::{CachePlan, Policy};
 use crate::tensor::TokenId;
@@ -23,12 +24,14 @@ pub struct Request<'a> {
     pub padding: usize,
     /// What the caller decides otherwise than this engine: [`super::Choose`] for a rule of its own instead of [`Policy::unmask`].
     pub rules: &'a dyn Rules,
+    /// What the answer has to be. It ends with a stop id when it is complete.
+    pub grammar: Option<&'a dyn Grammar>,
 }
 
 impl<'a> Request<'a> {
     /// A request with the model's own end (no stop ids), seed 0 and no padding.
     pub fn new(prompt: &'a [TokenId], max_new: usize, policy: &'a Policy) -> Self {
-        Self { prompt, max_new, policy, stop: &[], seed: 0, padding: 0, rules: &Standard }
+        Self { prompt, max_new, policy, stop: &[], seed: 0, padding: 0, rules: &Standard, grammar: None }
     }
 }
 

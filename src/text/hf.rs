@@ -16,6 +16,7 @@ use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::{AddedVocabulary, Model, ModelWrapper, OffsetType, PreTokenizedString};
 use vocabulary::Vocabulary;
 
+mod bytes;
 mod file;
 mod guard;
 mod regex;
@@ -172,6 +173,10 @@ impl Tokenizer for HfTokenizer {
 
     fn is_byte(&self, id: TokenId) -> bool {
         self.bytes.binary_search(&id).is_ok()
+    }
+
+    fn bytes(&self) -> Option<Vec<Vec<u8>>> {
+        self.bytes_of_tokens()
     }
 }
 

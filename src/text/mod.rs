@@ -7,6 +7,8 @@
 
 #[cfg(feature = "chat")]
 pub mod chat;
+#[cfg(feature = "grammar")]
+pub mod grammar;
 #[cfg(feature = "tokenizers")]
 pub mod hf;
 mod stop;
@@ -100,6 +102,12 @@ pub trait Tokenizer: Send + Sync {
     fn is_byte(&self, id: TokenId) -> bool {
         let _ = id;
         false
+    }
+
+    /// The bytes that each id below [`Self::size`] adds to a text that goes on with it; none for control tokens and holes. `None`
+    /// if tokens are no bytes that could be told one by one. Grammars need this.
+    fn bytes(&self) -> Option<Vec<Vec<u8>>> {
+        None
     }
 }
 

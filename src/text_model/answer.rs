@@ -1,10 +1,11 @@
 //! [`Model::answer`]: a prompt goes through the decoding loop, its text to whoever listens.
 
 use super::{Model, Prompt, TextStream};
-use crate::engine::{Control, Event, Generation, Request, Session, StopReason};
+use crate::engine::{Control, Event, Generation, Grammar, Request, Session, StopReason};
 use crate::error::{Error, Result};
 use crate::sampler::Policy;
 use crate::tensor::TokenId;
+use std::sync::Arc;
 
 /// New tokens at most, unless the caller says otherwise.
 pub const DEFAULT_MAX_TOKENS: usize = 128;
@@ -20,8 +21,27 @@ pub struct Setup {
     pub stop: Vec<String>,
     /// Seed of every random number.
     pub seed: u64,
+    /// What the answer has to be, whole.
+    pub grammar: Option<Bound>,
     /// New tokens at most. `None`: [`DEFAULT_MAX_TOKENS`], or none at all if the prompt has gaps to fill in.
     pub max_tokens: Option<usize>,
+}
+
+/// A grammar that answers share.
+#[derive(Clone)]
+pub struct Bound(pub Arc<dyn Grammar>);
+
+impl std::fmt::Debug for Bound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Bound(..)")
+    }
+}
+
+impl PartialEq for Bound {
+    /// Whether it is the same grammar, not an equal one.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 impl Setup {
@@ -75,7 +95,7 @@ impl Model {
     /// How the checkpoint is decoded unless somebody says otherwise.
     pub fn setup(&self) -> Setup {
         let (policy, stop_ids) = (self.engine.default_policy(), self.engine.stop().to_vec());
-        Setup { policy, stop_ids, stop: Vec::new(), seed: 0, max_tokens: None }
+        Setup { policy, stop_ids, stop: Vec::new(), seed: 0, grammar: None, max_tokens: None }
     }
 
     /// Answers `prompt` in a session of its own, with what the checkpoint says.
@@ -126,6 +146,7 @@ impl<'m> Reply<'m> {
         let tokenizer = model.tokenizer.as_deref().filter(|_| !prompt.as_ids);
         let nowhere = match () {
             () if setup.stop.is_empty() => None,
+            () if setup.grammar.is_some() => Some("an answer with a grammar ends when it is complete"),
             () if prompt.as_ids => Some("the answer is written as ids, in which no string can be found"),
             () if max_new == 0 => {
                 Some("only gaps are filled in, whose length is given, and no text follows that could end")
@@ -143,6 +164,7 @@ impl<'m> Reply<'m> {
         Request {
             stop: &setup.stop_ids,
             seed: setup.seed,
+            grammar: setup.grammar.as_ref().map(|bound| &*bound.0 as &dyn Grammar),
             ..Request::new(&prompt.ids, self.max_new, &setup.policy)
         }
     }

@@ -18,7 +18,7 @@ pub mod open;
 mod prompt;
 mod stream;
 
-pub use answer::{Answer, DEFAULT_MAX_TOKENS, Setup};
+pub use answer::{Answer, Bound, DEFAULT_MAX_TOKENS, Setup};
 pub use batch::{Answered, Batch};
 pub use prompt::Prompt;
 pub use stream::TextStream;
@@ -35,7 +35,7 @@ pub struct Model {
     /// The engine, which sessions may share.
     pub engine: Arc<Engine>,
     /// Absent if the checkpoint has none: ids in, ids out.
-    pub tokenizer: Option<Box<dyn Tokenizer>>,
+    pub tokenizer: Option<Arc<dyn Tokenizer>>,
     /// Absent if the checkpoint has none: prompts are taken as they are.
     pub template: Option<Box<dyn Template>>,
     /// Where the model came from, for messages.
@@ -54,7 +54,13 @@ impl Model {
         template: Option<Box<dyn Template>>,
         origin: impl Into<String>,
     ) -> Self {
-        Self { engine: engine.into(), tokenizer, template, origin: origin.into(), in_use: InUse::default() }
+        Self {
+            engine: engine.into(),
+            tokenizer: tokenizer.map(Arc::from),
+            template,
+            origin: origin.into(),
+            in_use: InUse::default(),
+        }
     }
 
     /// The tokenizer.

@@ -4,6 +4,7 @@ Needs the packages openai and ollama. Prints a line for each check; exit code 1 
 """
 
 import asyncio
+import json
 import sys
 
 import ollama
@@ -62,6 +63,30 @@ async def with_async_openai(model, text):
     check("openai, async: a stream", "".join(pieces) == text, pieces)
 
 
+SCHEMA = {
+    "type": "object",
+    "properties": {"sum": {"type": "integer", "minimum": 0, "maximum": 999}, "sure": {"type": "boolean"}},
+    "required": ["sum", "sure"],
+    "additionalProperties": False,
+}
+
+
+def fits(text):
+    answer = json.loads(text)
+    return set(answer) == {"sum", "sure"} and 0 <= answer["sum"] <= 999 and isinstance(answer["sure"], bool)
+
+
+def with_schemas(model):
+    client = openai.OpenAI(base_url=f"{BASE}/v1", api_key="none")
+    form = {"type": "json_schema", "json_schema": {"name": "sum", "schema": SCHEMA, "strict": True}}
+    answer = client.chat.completions.create(model=model, messages=QUESTION, response_format=form).choices[0]
+    check("openai: a schema", answer.finish_reason == "stop" and fits(answer.message.content), answer)
+    answer = client.chat.completions.create(model=model, messages=QUESTION, extra_body={"regex": "(yes|no)!"}).choices[0]
+    check("openai: a regular expression", answer.message.content in ("yes!", "no!"), answer)
+    answer = ollama.Client(host=BASE).chat(model=model, messages=QUESTION, format=SCHEMA)
+    check("ollama: a schema", fits(answer.message.content), answer)
+
+
 def with_ollama(model, text):
     client = ollama.Client(host=BASE)
     check("ollama: list", client.list().models[0].model == f"{model}:latest", client.list())
@@ -81,3 +106,4 @@ def with_ollama(model, text):
 model, text = with_openai()
 asyncio.run(with_async_openai(model, text))
 with_ollama(model, text)
+with_schemas(model)

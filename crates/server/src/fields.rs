@@ -1,5 +1,6 @@
 //! Fields that several interfaces have in common.
 
+use crate::bound::Wish;
 use crate::error::ApiError;
 use crate::state::Wishes;
 use diffulex::Model;
@@ -146,6 +147,7 @@ pub(crate) struct Sampling {
     pub(crate) stop: Option<OneOrMany>,
     pub(crate) max_tokens: Option<i64>,
     pub(crate) diffusion: Option<DecodingArgs>,
+    pub(crate) grammar: Option<Wish>,
 }
 
 /// The most stop strings of a request.
@@ -185,7 +187,11 @@ impl Sampling {
         };
         // Negative seeds are seeds like others.
         let seed = self.seed.map_or_else(random_seed, |seed| seed as u64);
-        Ok(Wishes { overrides, seed, stop, max_tokens })
+        if let Some(Wish { field, .. }) = self.grammar.as_ref().filter(|_| !stop.is_empty()) {
+            let message = format!("given together with `{field}`, whose answers end when they are complete");
+            return Err(ApiError::field("stop", message));
+        }
+        Ok(Wishes { overrides, seed, stop, max_tokens, grammar: self.grammar })
     }
 }
 

@@ -3,6 +3,7 @@
 mod api;
 mod args;
 mod body;
+mod bound;
 mod error;
 mod fields;
 mod keys;
@@ -67,8 +68,15 @@ fn run(args: &Cli) -> Result<ExitCode> {
     say(args, &model, &config, &listener, keys.is_empty())?;
     let worker = start(Arc::clone(&model), Arc::clone(&queue), Limits::for_engine(engine, parallel))?;
     let started = OffsetDateTime::now_utc();
-    let server =
-        Server { model: Arc::clone(&model), queue: Arc::clone(&queue), config, keys, metrics, started };
+    let server = Server {
+        model: Arc::clone(&model),
+        queue: Arc::clone(&queue),
+        config,
+        keys,
+        words: Default::default(),
+        metrics,
+        started,
+    };
     let routes = routes::routes(Arc::new(server), &args.server.cors)?;
     let grace = Duration::from_secs(args.server.grace);
     runtime.block_on(async {

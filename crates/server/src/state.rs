@@ -1,5 +1,6 @@
 //! [`Server`]: what every request needs, and the way from a prompt to its answer.
 
+use crate::bound::{Wish, Words};
 use crate::error::ApiError;
 use crate::queue::{Job, Queue};
 use crate::update::{Outcome, Update};
@@ -42,6 +43,7 @@ pub(crate) struct Server {
     pub(crate) queue: Arc<Queue>,
     pub(crate) config: Config,
     pub(crate) keys: crate::keys::Keys,
+    pub(crate) words: Words,
     pub(crate) metrics: PrometheusHandle,
     /// When the server was started.
     pub(crate) started: OffsetDateTime,
@@ -54,6 +56,7 @@ pub(crate) struct Wishes {
     pub(crate) seed: u64,
     pub(crate) stop: Vec<String>,
     pub(crate) max_tokens: Option<usize>,
+    pub(crate) grammar: Option<Wish>,
 }
 
 /// Puts what is given in `over` in place of what is in `base`.
@@ -100,7 +103,11 @@ impl Server {
             return Err(ApiError { code, ..ApiError::field("max_tokens", message) });
         }
         let (stop_ids, stop) = (engine.stop().to_vec(), wishes.stop.clone());
-        Ok(Setup { policy, stop_ids, stop, seed: wishes.seed, max_tokens: Some(asked) })
+        let grammar = match &wishes.grammar {
+            Some(wish) => Some(self.words.bind(&self.model, wish)?),
+            None => None,
+        };
+        Ok(Setup { policy, stop_ids, stop, seed: wishes.seed, grammar, max_tokens: Some(asked) })
     }
 
     /// Whether the scores of a policy are probabilities.

@@ -1,6 +1,7 @@
 //! One answer: a prompt goes through the decoding loop, its events to whoever watches.
 
 use crate::args::LengthArgs;
+use crate::bound::bound;
 use crate::cli;
 use crate::display::Display;
 use diffulex::engine::Session;
@@ -10,7 +11,7 @@ use diffulex::{Control, Model, Policy, Result};
 /// What the options say, with `policy`.
 ///
 /// # Errors
-/// For stop ids that the model does not have.
+/// For stop ids that the model does not have, and as [`bound`].
 pub(crate) fn setup(args: &LengthArgs, policy: Policy, model: &Model) -> Result<Setup> {
     let stop_ids = match (&args.stop_id[..], args.ignore_eos) {
         (_, true) => &[][..],
@@ -19,7 +20,8 @@ pub(crate) fn setup(args: &LengthArgs, policy: Policy, model: &Model) -> Result<
     };
     model.check_ids("stop-id", stop_ids)?;
     let (stop_ids, stop) = (stop_ids.to_vec(), args.stop.clone());
-    Ok(Setup { policy, stop_ids, stop, seed: args.seed, max_tokens: args.max_tokens })
+    let grammar = bound(args, model)?;
+    Ok(Setup { policy, stop_ids, stop, seed: args.seed, grammar, max_tokens: args.max_tokens })
 }
 
 /// Answers `prompt`. Ctrl-C ends the answer with what there is.

@@ -141,6 +141,18 @@ pub(crate) struct LengthArgs {
     /// Do not end the text at the model's stop ids
     #[arg(long, conflicts_with = "stop_id")]
     pub(crate) ignore_eos: bool,
+    /// The answer is JSON that this JSON schema allows; it ends when it is complete
+    #[arg(long, value_name = "FILE", group = "bound")]
+    pub(crate) schema: Option<PathBuf>,
+    /// The answer is a JSON object
+    #[arg(long, group = "bound")]
+    pub(crate) json_object: bool,
+    /// The answer is what this regular expression matches from its beginning to its end
+    #[arg(long, value_name = "REGEX", group = "bound")]
+    pub(crate) regex: Option<String>,
+    /// The answer is what this grammar in Lark's syntax derives from `start`
+    #[arg(long, value_name = "FILE", group = "bound")]
+    pub(crate) grammar: Option<PathBuf>,
 }
 
 /// What to print.

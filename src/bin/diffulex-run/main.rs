@@ -3,6 +3,7 @@
 mod answer;
 mod args;
 mod batch;
+mod bound;
 mod broken;
 mod canvas;
 mod chat;

@@ -44,8 +44,11 @@ impl Sequence<'_> {
         let (range, first_step, len) = (range.clone(), !staged, self.canvas.len());
         let masks_left = self.canvas.first_mask(range.clone()) < range.end;
         let goes_on = if self.rules.every_step() { !quota.is_over() } else { masks_left };
-        if self.cancelled {
+        if self.cancelled || self.is_complete() {
             self.stage = Stage::Stored;
+            return;
+        }
+        if self.place_forced() {
             return;
         }
         if !goes_on {

@@ -104,9 +104,12 @@ impl Sequence<'_> {
 
     fn denoise(&mut self, cache: &KvPool, blocks: Blocks) {
         let (range, region) = (self.active.range.clone(), self.active.region.clone());
-        if self.cancelled {
+        if self.cancelled || self.is_complete() {
             self.draft.clear();
             self.stage = Stage::Done;
+            return;
+        }
+        if self.place_forced() {
             return;
         }
         if !self.draft.is_empty() {

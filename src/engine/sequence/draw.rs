@@ -1,9 +1,11 @@
 //! From a row of logits to a token: [`Drawer`].
 
 use super::Sequence;
+use super::bound::Bound;
 use crate::engine::Engine;
 use crate::engine::generation::Request;
 use crate::engine::plan::Lead;
+use crate::error::Result;
 use crate::exec::Serial;
 use crate::sampler::{Draw, Drawn, Rng, Score};
 use crate::tensor::{Rows, RowsMut, TokenId};
@@ -32,11 +34,16 @@ pub(in crate::engine) struct Drawer {
     pub(super) step: usize,
     /// Tokens that the repetition penalty applies to: everything known, once.
     pub(super) seen: Vec<TokenId>,
+    /// What the answer has to be.
+    pub(super) bound: Option<Bound>,
 }
 
 impl Drawer {
-    pub(super) fn new(request: &Request<'_>, bans: bool) -> Self {
-        Self {
+    /// # Errors
+    /// As [`Bound::new`].
+    pub(super) fn new(request: &Request<'_>, bans: bool, first_mask: usize) -> Result<Self> {
+        let bound = request.grammar.map(|grammar| Bound::new(grammar, request, first_mask)).transpose()?;
+        Ok(Self {
             draw: request.policy.draw,
             score: request.policy.score,
             guidance: request.policy.guidance,
@@ -44,7 +51,8 @@ impl Drawer {
             rng: Rng::new(request.seed),
             step: 0,
             seen: Vec::new(),
-        }
+            bound,
+        })
     }
 
     pub(super) fn rng(&self) -> Rng {
@@ -78,6 +86,9 @@ impl Drawer {
         }
         if self.bans {
             engine.ban(row);
+        }
+        if let Some(bound) = &self.bound {
+            bound.restrict(wanted.pos, row);
         }
         if wanted.carries_on {
             let scan = engine.kernels.scan(row);

@@ -12,6 +12,7 @@
 
 mod admission;
 mod bidirectional;
+mod bound;
 mod causal;
 mod draw;
 mod reveal;
@@ -108,19 +109,19 @@ impl<'r> Sequence<'r> {
     /// As [`super::Session::generate`], before any work.
     pub(super) fn new(engine: &Engine, request: &Request<'_>, rules: &'r dyn Rules) -> Result<Self> {
         let Admission { mut canvas, blocks, final_blocks, lead, reusable } = Admission::new(engine, request)?;
-        let open = canvas.first_mask(0..canvas.len());
+        let first_mask = canvas.first_mask(0..canvas.len());
         let mut masked = Vec::new();
         if request.policy.guidance > 0.0 {
             masked = canvas.ids().to_vec();
             masked[..canvas.prompt()].fill(canvas.mask());
         }
         let (open, stage) = match blocks {
-            Some(blocks) => (blocks.floor(open), Stage::Prefill),
+            Some(blocks) => (blocks.floor(first_mask), Stage::Prefill),
             None => {
                 let open = match (request.policy.schedule.grid, request.policy.schedule.block) {
-                    (Grid::Cut, Some(block)) => open / block * block,
+                    (Grid::Cut, Some(block)) => first_mask / block * block,
                     (Grid::Cut, None) => 0,
-                    (Grid::Whole | Grid::Open, _) => open,
+                    (Grid::Whole | Grid::Open, _) => first_mask,
                 };
                 (open, Stage::Begin(open))
             }
@@ -156,7 +157,7 @@ impl<'r> Sequence<'r> {
             carries_on: false,
             leads: false,
             news: None,
-            drawer: Drawer::new(request, rules.bans()),
+            drawer: Drawer::new(request, rules.bans(), first_mask)?,
             candidates: Vec::new(),
             chosen: Vec::new(),
             revealed: Vec::new(),

@@ -38,7 +38,9 @@ impl Sequence<'_> {
     pub(in crate::engine) fn take(&mut self, cache: &mut KvPool, drawn: &[Drawn]) -> Result<()> {
         let Ask { kind, rows, .. } = self.ask.take().expect("a pass was asked for");
         self.nfe += 1;
-        self.carried = if self.carries_on { drawn.last().copied() } else { self.carried };
+        if self.carries_on {
+            self.carry(drawn[drawn.len() - 1], rows.end)?;
+        }
         match kind {
             PassKind::Prefill => {
                 self.prefill_passes += 1;
@@ -72,6 +74,7 @@ impl Sequence<'_> {
         if std::mem::take(&mut self.leads) {
             self.active.quota = self.active.quota.clone().skip();
             self.chosen.push(0);
+            self.keep_to_grammar()?;
         } else if self.policy.editing.is_none() || !self.candidates.is_empty() {
             let want = self.active.quota.next(self.candidates.len());
             let mut step = Step {
@@ -81,6 +84,7 @@ impl Sequence<'_> {
                 stream: self.drawer.rng().stream(self.drawer.step, self.canvas.len()),
             };
             self.rules.choose(&mut step, &mut self.chosen)?;
+            self.keep_to_grammar()?;
             let kept_back = want.count.min(self.candidates.len()) - self.chosen.len().min(want.count);
             self.active.quota.rejected(kept_back);
         }

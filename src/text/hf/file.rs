@@ -1,5 +1,6 @@
 //! [`Parts`]: a tokenizer's files, read.
 
+use super::bytes::named_byte;
 use super::guard::guarded;
 use super::steps::Steps;
 use super::vocabulary::Vocabulary;
@@ -118,7 +119,8 @@ impl Parts {
         }
         let mut bytes = Vec::new();
         if steps.joins_bytes() {
-            bytes = tokens.iter().filter(|(token, _)| is_byte(token)).map(|(_, id)| *id).collect();
+            bytes =
+                tokens.iter().filter(|(token, _)| named_byte(token).is_some()).map(|(_, id)| *id).collect();
         }
         let mut known = tokens.into_iter().map(|(_, id)| id).peekable();
         let mut holes = Vec::new();
@@ -130,12 +132,6 @@ impl Parts {
         }
         Ok(HfTokenizer { file: file.to_owned(), model, steps, vocabulary, size, holes, bytes })
     }
-}
-
-/// Whether a token is written as one byte, such as `<0x0A>`.
-fn is_byte(token: &str) -> bool {
-    let digits = token.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
-    digits.is_some_and(|digits| digits.len() == 2 && u8::from_str_radix(digits, 16).is_ok())
 }
 
 /// Refuses merges whose second part does not hold the prefix that is cut off it: the tokenizers crate cuts bytes, whatever they are.

@@ -130,6 +130,12 @@ impl Steps {
         Ok(tokens.concat())
     }
 
+    /// Whether the characters of tokens are bytes.
+    pub(super) fn is_byte_level(&self) -> bool {
+        let bytes = |step: &Decode| matches!(step, Decode::Other(DecoderWrapper::ByteLevel(_)));
+        self.decoders.iter().flatten().any(bytes)
+    }
+
     /// Whether a run of byte tokens is judged as a whole.
     pub(super) fn joins_bytes(&self) -> bool {
         let joins = |step: &Decode| matches!(step, Decode::Other(DecoderWrapper::ByteFallback(_)));

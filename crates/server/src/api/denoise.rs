@@ -3,6 +3,7 @@
 use super::new_id;
 use super::openai::finish_reason;
 use crate::body::Body;
+use crate::bound::{ResponseFormat, one_of};
 use crate::error::ApiError;
 use crate::fields::{self, ChatMessage, OneOrMany, Sampling};
 use crate::keys::Owner;
@@ -13,6 +14,7 @@ use axum::Json;
 use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
 use diffulex::tensor::TokenId;
+use diffulex::text::grammar::Form;
 use diffulex::text_model::Prompt;
 use diffulex_cli::decoding::DecodingArgs;
 use serde::Deserialize;
@@ -33,6 +35,9 @@ pub(crate) struct DenoiseRequest {
     stop: Option<OneOrMany>,
     max_tokens: Option<i64>,
     diffusion: Option<DecodingArgs>,
+    response_format: Option<ResponseFormat>,
+    regex: Option<String>,
+    grammar: Option<String>,
 }
 
 /// `POST /v1/denoise`
@@ -55,6 +60,11 @@ pub(crate) async fn denoise(
         stop: request.stop,
         max_tokens: request.max_tokens,
         diffusion: request.diffusion,
+        grammar: one_of([
+            ("response_format", request.response_format.and_then(ResponseFormat::form)),
+            ("regex", request.regex.map(Form::Regex)),
+            ("grammar", request.grammar.map(Form::Lark)),
+        ])?,
     };
     let setup = server.setup(&prompt, &sampling.read()?)?;
     server.log_prompt(&prompt);

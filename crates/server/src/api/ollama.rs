@@ -2,6 +2,7 @@
 
 use super::openai::finish_reason;
 use crate::body::Body;
+use crate::bound::{self, Wish};
 use crate::error::ApiError;
 use crate::fields::{self, ChatMessage, OneOrMany, Sampling};
 use crate::keys::Owner;
@@ -73,7 +74,12 @@ const NEUTRAL: [(&str, f64); 10] = [
 ];
 
 impl Options {
-    fn sampling(self, server: &Server, diffusion: Option<DecodingArgs>) -> Result<Sampling, ApiError> {
+    fn sampling(
+        self,
+        server: &Server,
+        diffusion: Option<DecodingArgs>,
+        grammar: Option<Wish>,
+    ) -> Result<Sampling, ApiError> {
         for (name, value) in &self.others {
             let neutral = NEUTRAL.iter().find(|(neutral, _)| neutral == name);
             let asks_nothing = match neutral {
@@ -103,6 +109,7 @@ impl Options {
             stop: self.stop,
             max_tokens: self.num_predict.filter(|&tokens| !matches!(tokens, -1 | -2)),
             diffusion,
+            grammar,
         })
     }
 }
@@ -168,15 +175,15 @@ pub(crate) async fn chat(
     let Body(request) = request?;
     server.check_model(request.model.as_deref())?;
     let tools = request.tools.is_some_and(|tools| !tools.is_empty());
-    let (format, think) = (asks(request.format.as_ref()), asks(request.think.as_ref()));
-    refuse(&[("tools", tools), ("format", format), ("think", think)])?;
+    refuse(&[("tools", tools), ("think", asks(request.think.as_ref()))])?;
+    let grammar = bound::of_format(request.format)?;
     let answer = Answer::new(&server, true);
     if request.messages.is_empty() {
         // How a model is loaded, which it is.
         return Ok(Json(answer.loaded()).into_response());
     }
     let prompt = fields::conversation(&server.model, request.messages)?;
-    let sampling = request.options.unwrap_or_default().sampling(&server, request.diffusion)?;
+    let sampling = request.options.unwrap_or_default().sampling(&server, request.diffusion, grammar)?;
     answer.give(&server, owner, prompt, sampling, request.stream.unwrap_or(true)).await
 }
 
@@ -190,12 +197,12 @@ pub(crate) async fn generate(
     server.check_model(request.model.as_deref())?;
     refuse(&[
         ("images", request.images.is_some_and(|images| !images.is_empty())),
-        ("format", asks(request.format.as_ref())),
         ("think", asks(request.think.as_ref())),
         ("template", request.template.is_some_and(|template| !template.is_empty())),
         ("context", request.context.is_some_and(|context| !context.is_empty())),
         ("suffix", request.suffix.is_some_and(|suffix| !suffix.is_empty())),
     ])?;
+    let grammar = bound::of_format(request.format)?;
     let answer = Answer::new(&server, false);
     if request.prompt.is_empty() {
         return Ok(Json(answer.loaded()).into_response());
@@ -209,7 +216,7 @@ pub(crate) async fn generate(
         }
         _ => server.model.prompt_with(&request.prompt, system.as_deref(), true)?,
     };
-    let sampling = request.options.unwrap_or_default().sampling(&server, request.diffusion)?;
+    let sampling = request.options.unwrap_or_default().sampling(&server, request.diffusion, grammar)?;
     answer.give(&server, owner, prompt, sampling, request.stream.unwrap_or(true)).await
 }
 

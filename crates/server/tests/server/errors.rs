@@ -11,6 +11,8 @@ fn a_request_that_makes_no_sense_is_refused_by_field() {
         body[name] = value;
         body
     };
+    let schema =
+        |schema: Value| json!({ "type": "json_schema", "json_schema": { "name": "x", "schema": schema } });
     let long = "a fox ".repeat(500);
     for (body, status, param) in [
         (with("model", json!("gpt-4")), 404, "model"),
@@ -39,6 +41,10 @@ fn a_request_that_makes_no_sense_is_refused_by_field() {
         (with("tools", json!([{ "type": "function" }])), 400, "tools"),
         (with("top_logprobs", json!(3)), 400, "top_logprobs"),
         (with("stream_options", json!({})), 400, "stream_options"),
+        (with("response_format", json!({ "type": "xml" })), 400, "response_format"),
+        (with("response_format", schema(json!({ "type": "colour" }))), 400, "response_format"),
+        (with("regex", json!("(")), 400, "regex"),
+        (with("grammar", json!("start: absent")), 400, "grammar"),
         (with("diffusion", json!({ "threshhold": 1 })), 400, "diffusion"),
         (with("diffusion", json!({ "threshold": "high" })), 400, "diffusion"),
         (with("no_such_field", json!(1)), 400, "no_such_field"),

@@ -7,6 +7,7 @@ mod documents;
 mod errors;
 mod ollama;
 mod openai;
+mod structured;
 
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};

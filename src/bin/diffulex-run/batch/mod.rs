@@ -225,6 +225,7 @@ fn begin(
             stop_ids: setup.stop_ids.clone(),
             stop: task.stop.clone().unwrap_or_else(|| setup.stop.clone()),
             seed: task.seed.unwrap_or(setup.seed),
+            grammar: setup.grammar.clone(),
             max_tokens: task.max_tokens.or(setup.max_tokens),
         };
         // What the command line says for all lines is left out where it has no place.

@@ -1,11 +1,13 @@
 //! What requests of this interface say. A field that is not known is refused by its name; one that is known and has no effect
 //! here is taken only with the value that asks for nothing.
 
+use crate::bound::{ResponseFormat, one_of};
 use crate::error::ApiError;
 use crate::fields::{ChatMessage, OneOrMany, Sampling};
 use crate::state::Wishes;
 use diffulex::Model;
 use diffulex::tensor::TokenId;
+use diffulex::text::grammar::Form;
 use diffulex::text_model::Prompt;
 use diffulex_cli::decoding::DecodingArgs;
 use serde::Deserialize;
@@ -51,6 +53,8 @@ macro_rules! request {
             n: Option<i64>,
             max_tokens: Option<i64>,
             diffusion: Option<DecodingArgs>,
+            regex: Option<String>,
+            grammar: Option<String>,
             frequency_penalty: Option<f64>,
             presence_penalty: Option<f64>,
             logit_bias: Option<serde_json::Map<String, Value>>,
@@ -60,7 +64,12 @@ macro_rules! request {
         }
 
         impl $name {
-            fn options(&mut self, max_tokens: Option<i64>, logprobs: bool) -> Result<Options, ApiError> {
+            fn options(
+                &mut self,
+                max_tokens: Option<i64>,
+                logprobs: bool,
+                format: Option<Form>,
+            ) -> Result<Options, ApiError> {
                 neutral("frequency_penalty", self.frequency_penalty.is_none_or(|x| x == 0.0), "0")?;
                 neutral("presence_penalty", self.presence_penalty.is_none_or(|x| x == 0.0), "0")?;
                 neutral("logit_bias", self.logit_bias.as_ref().is_none_or(serde_json::Map::is_empty), "{}")?;
@@ -76,6 +85,11 @@ macro_rules! request {
                     stop: self.stop.take(),
                     max_tokens,
                     diffusion: self.diffusion.take(),
+                    grammar: one_of([
+                        ("response_format", format),
+                        ("regex", self.regex.take().map(Form::Regex)),
+                        ("grammar", self.grammar.take().map(Form::Lark)),
+                    ])?,
                 };
                 let n = usize::try_from(self.n.unwrap_or(1)).unwrap_or(0);
                 let usage = self.stream_options.take().unwrap_or_default().include_usage;
@@ -98,7 +112,7 @@ request! {
         max_completion_tokens: Option<i64>,
         logprobs: Option<bool>,
         top_logprobs: Option<i64>,
-        response_format: Option<Value>,
+        response_format: Option<ResponseFormat>,
         tools: Option<Vec<Value>>,
         tool_choice: Option<Value>,
         functions: Option<Vec<Value>>,
@@ -121,13 +135,6 @@ impl ChatRequest {
     /// # Errors
     /// A field that asks for what is not supported.
     pub(crate) fn split(mut self) -> Result<(Vec<ChatMessage>, Options), ApiError> {
-        let is_text = |format: &Value| format.get("type").and_then(Value::as_str) == Some("text");
-        if let Some(format) =
-            self.response_format.as_ref().filter(|format| !format.is_null() && !is_text(format))
-        {
-            let message = format!("{format} given, only {{\"type\": \"text\"}} is supported");
-            return Err(ApiError::unsupported("response_format", message));
-        }
         let has = |list: &Option<Vec<Value>>| list.as_ref().is_some_and(|list| !list.is_empty());
         if has(&self.tools) || has(&self.functions) {
             let field = if has(&self.tools) { "tools" } else { "functions" };
@@ -149,7 +156,8 @@ impl ChatRequest {
             return Err(ApiError::field("max_completion_tokens", message));
         }
         let max_tokens = self.max_completion_tokens.or(self.max_tokens);
-        let options = self.options(max_tokens, logprobs)?;
+        let format = self.response_format.take().and_then(ResponseFormat::form);
+        let options = self.options(max_tokens, logprobs, format)?;
         Ok((self.messages, options))
     }
 }
@@ -217,7 +225,7 @@ impl CompletionRequest {
             let message = "only 0 and 1 are supported: the probability of the token itself";
             return Err(ApiError::unsupported("logprobs", message));
         }
-        let options = self.options(self.max_tokens, self.logprobs.is_some())?;
+        let options = self.options(self.max_tokens, self.logprobs.is_some(), None)?;
         let texts: Vec<_> = match self.prompt {
             Prompts::Text(text) => vec![Text::Words(text)],
             Prompts::Ids(ids) => vec![Text::Ids(ids)],
