@@ -100,7 +100,14 @@ fn text_that_may_change_is_not_shown_and_a_stop_waits_for_its_block() {
     let plain = fresh(&engine, &Request::new(&PROMPT, 16, &policy)).generation;
     for stop in [vec![], vec![298], vec![314]] {
         let (stop_ids, seed) = (stop.clone(), 0);
-        let setup = Setup { policy: policy.clone(), stop_ids, stop: Vec::new(), seed, max_tokens: None };
+        let setup = Setup {
+            policy: policy.clone(),
+            stop_ids,
+            stop: Vec::new(),
+            seed,
+            grammar: None,
+            max_tokens: None,
+        };
         let request = Request { stop: &stop, ..Request::new(&PROMPT, 16, &policy) };
         let (mut stream, mut shown) = (TextStream::new(None, &setup, 16), String::new());
         let mut session = engine.session().unwrap();
