@@ -283,6 +283,11 @@ typedef struct diffulex_question {
     size_t max_new; /* new tokens at most; 0: 128, or only what fills the gaps */
     uint64_t seed;
     int32_t raw; /* not 0: `text` is taken as it is, without the chat template */
+    /* What the answer has to be, at most one of them: JSON that a JSON schema allows, a match of a regular expression, or what a
+     * grammar in Lark's syntax derives from `start`. The answer ends when it is complete. */
+    const char *schema;
+    const char *regex;
+    const char *grammar;
 } diffulex_question;
 
 /* Told of text as it becomes final: `text_len` bytes, which never change again, and a NUL. Returns 0 to go on, anything else to

@@ -91,6 +91,7 @@ class Question(Versioned):
     _fields_ = [
         ("struct_size", c_size_t), ("text", c_char_p), ("messages", POINTER(Message)), ("messages_len", c_size_t), ("policy", c_char_p),
         ("stop", POINTER(c_char_p)), ("stop_len", c_size_t), ("max_new", c_size_t), ("seed", c_uint64), ("raw", c_int32),
+        ("schema", c_char_p), ("regex", c_char_p), ("grammar", c_char_p),
     ]
 
 

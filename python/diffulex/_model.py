@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 from typing import Callable, Generator, Iterable, Iterator, Mapping, Optional, Sequence, Union
 
@@ -73,30 +74,39 @@ class Model(_Handle):
         return text.raw[: count.value].decode()
 
     def ask(self, question: Question, *, max_new: int | None = None, policy: str | None = None, on_text: OnText | None = None,
-            stop: Sequence[str] = (), seed: int = 0, raw: bool = False, session: Session | None = None, **changes: Change) -> Answer:
+            stop: Sequence[str] = (), seed: int = 0, raw: bool = False, session: Session | None = None,
+            schema: Mapping[str, object] | str | None = None, regex: str | None = None, grammar: str | None = None, **changes: Change) -> Answer:
         """Answers a question: a string, or the messages of a conversation (`[{"role": "user", "content": ".."}]`), both through the chat
         template. A string with `<mask:N>` in it has gaps to fill in; `raw` leaves the template out.
 
         `max_new` limits the new tokens (default: 128, or only what fills the gaps). `policy` and further keywords are those of
         `Session.generate`. `stop` strings end the answer. `on_text` is told of text as it becomes final; if it returns True the answer ends
         there. `session` keeps what was computed for the next question.
+
+        The answer can be bound to a JSON `schema` (a dictionary, or JSON), a regular expression (`regex`), or a `grammar` in Lark's syntax:
+        one that ends by itself (`stop_reason` is "token") is valid.
         """
-        run = self._run(on_text is not None, question, max_new, policy, stop, seed, raw, session, changes)
+        run = self._run(on_text is not None, question, max_new, policy, stop, seed, raw, session, (schema, regex, grammar), changes)
         return tell(run, on_text)
 
     def stream(self, question: Question, *, max_new: int | None = None, policy: str | None = None, stop: Sequence[str] = (), seed: int = 0,
-               raw: bool = False, session: Session | None = None, **changes: Change) -> Iterator[str]:
+               raw: bool = False, session: Session | None = None, schema: Mapping[str, object] | str | None = None,
+               regex: str | None = None, grammar: str | None = None, **changes: Change) -> Iterator[str]:
         """The text of `ask`, piece by piece; the generator's return value is the `Answer`. Closing it ends the answer."""
-        return (yield from self._run(True, question, max_new, policy, stop, seed, raw, session, changes))
+        return (yield from self._run(True, question, max_new, policy, stop, seed, raw, session, (schema, regex, grammar), changes))
 
     def _run(self, listens: bool, question: Question, max_new: int | None, policy: str | None, stop: Sequence[str], seed: int, raw: bool,
-             session: Session | None, changes: dict[str, Change]) -> Generator[str, bool | None, Answer]:
+             session: Session | None, bound: tuple[object, str | None, str | None],
+             changes: dict[str, Change]) -> Generator[str, bool | None, Answer]:
         if max_new is not None and max_new < 1:
             raise ValueError(f"max_new is {max_new}, at least 1 expected")
         if isinstance(stop, str):
             raise TypeError("stop is a string, a list of strings expected")
         asked = _c.Question(policy=_policy(policy, changes), max_new=_number("max_new", max_new or 0),
                             seed=_number("seed", seed, ctypes.c_uint64), raw=raw)
+        schema, regex, grammar = bound
+        written = schema if schema is None or isinstance(schema, str) else json.dumps(schema)
+        asked.schema, asked.regex, asked.grammar = _text(written), _text(regex), _text(grammar)
         asked.stop, asked.stop_len = (ctypes.c_char_p * (len(stop) + 1))(*(_text(string) for string in stop)), len(stop)
         if isinstance(question, str):
             asked.text = _text(question)

@@ -328,6 +328,16 @@ class Text(unittest.TestCase):
         warm = [self.model.ask("What is 27 + 45?", policy="sdar-static", temperature=5.0, seed=7).text for _ in range(2)]
         self.assertEqual(*warm)
 
+    def test_bound_answers(self):
+        self.assertIn(self.model.ask("Is it?", regex="(yes|no)!").text, ("yes!", "no!"))
+        for schema in ({"enum": [72, 73]}, '{"enum": [72, 73]}'):
+            answer = self.model.ask("What is 27 + 45?", schema=schema)
+            self.assertEqual((answer.text in ("72", "73"), answer.stop_reason), (True, "token"))
+        self.assertEqual("".join(self.model.stream("Say a.", grammar='start: "a" "b"')), "ab")
+        for options in ({"regex": "("}, {"schema": {"type": "colour"}}, {"regex": "a", "grammar": 'start: "a"'}):
+            with self.subTest(**options), self.assertRaises(diffulex.DiffulexError):
+                self.model.ask("x", **options)
+
     def test_ids_and_back(self):
         ids = self.model.encode("27 + 45<mask:40>")
         self.assertEqual(ids[-40:], [self.model.info.mask] * 40)

@@ -48,12 +48,18 @@ pub struct Question {
     pub seed: u64,
     /// Whether the chat template is left out.
     pub raw: i32,
+    /// A JSON schema.
+    pub schema: *const c_char,
+    /// A regular expression.
+    pub regex: *const c_char,
+    /// A grammar in Lark's syntax.
+    pub grammar: *const c_char,
 }
 
 // SAFETY: see the definition: repr(C), its size first, numbers and pointers.
 unsafe impl Versioned for Question {
     const NAME: &'static str = "diffulex_question";
-    const FIRST: usize = 80;
+    const FIRST: usize = 104;
 }
 
 /// `diffulex_text_callback`.
@@ -151,11 +157,11 @@ pub unsafe extern "C" fn diffulex_ask(
         // SAFETY: as above.
         let question = unsafe { read(question) }?;
         handle.with(|state| {
-            if !Arc::ptr_eq(&state.engine.engine, &model.0.engine) {
+            if !Arc::ptr_eq(&state.engine.engine, &model.model.engine) {
                 return Err(Failure::argument("the session belongs to another engine than the model's"));
             }
             // SAFETY: as above.
-            let done = unsafe { state.ask(&model.0, &question, callback, user_data) }?;
+            let done = unsafe { state.ask(&model, &question, callback, user_data) }?;
             if answer.is_null() {
                 return Ok(());
             }
@@ -174,18 +180,19 @@ impl State {
     /// Members of the question and the callback as the header says.
     unsafe fn ask(
         &mut self,
-        model: &Model,
+        handle: &ModelHandle,
         question: &Question,
         callback: TextCallback,
         user_data: *mut c_void,
     ) -> Outcome<text_model::Answer> {
+        let model = &handle.model;
         self.answer.clear();
         // A pass of the answer will have been the latest.
         self.rows = 0;
         // SAFETY: by the contract, for this and the blocks below.
         let prompt = unsafe { question.prompt(model) }?;
         // SAFETY: as above.
-        let setup = unsafe { question.setup(model) }?;
+        let setup = unsafe { question.setup(handle) }?;
         let mut shown = String::new();
         let done = model.answer(&mut self.session, &prompt, &setup, &mut |_, settled| {
             let Some(callback) = callback.filter(|_| !settled.is_empty()) else {
@@ -242,7 +249,8 @@ impl Question {
 
     /// # Safety
     /// Members as the header says.
-    unsafe fn setup(&self, model: &Model) -> Outcome<Setup> {
+    unsafe fn setup(&self, handle: &ModelHandle) -> Outcome<Setup> {
+        let model = &handle.model;
         // SAFETY: by the contract, for this and the blocks below.
         let policy = unsafe { text("diffulex_question.policy", self.policy) }?;
         // SAFETY: as above.
@@ -254,7 +262,12 @@ impl Question {
             let absent = || Failure::argument("diffulex_question.stop: a string is NULL or empty");
             Ok(string.ok_or_else(absent)?.to_string())
         };
+        // SAFETY: as above.
+        let form = |name: &str, pointer| unsafe { text(&format!("diffulex_question.{name}"), pointer) };
+        let forms =
+            [form("schema", self.schema)?, form("regex", self.regex)?, form("grammar", self.grammar)?];
         Ok(Setup {
+            grammar: handle.bound(forms)?,
             policy: policy.unwrap_or_default().parse::<Overrides>()?.policy(&model.engine)?,
             stop: stop.iter().map(string).collect::<Outcome<_>>()?,
             seed: self.seed,

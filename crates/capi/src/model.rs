@@ -7,11 +7,56 @@ use super::structs::Options;
 use diffulex::Model;
 use diffulex::engine::EngineBuilder;
 use diffulex::error::Result;
+#[cfg(feature = "text")]
+use diffulex::text::grammar::{Form, Grammars};
+use diffulex::text_model::Bound;
 use std::ffi::c_char;
 use std::sync::Arc;
+#[cfg(feature = "text")]
+use std::sync::OnceLock;
 
 /// `diffulex_model`.
-pub struct ModelHandle(pub(super) Model);
+pub struct ModelHandle {
+    pub(super) model: Model,
+    /// The tokens of the model, for grammars; read when the first question needs them.
+    #[cfg(feature = "text")]
+    words: OnceLock<Result<Grammars>>,
+}
+
+impl ModelHandle {
+    fn new(model: Model) -> Self {
+        Self {
+            model,
+            #[cfg(feature = "text")]
+            words: OnceLock::new(),
+        }
+    }
+
+    /// The grammar that a question gives, as JSON schema, regular expression or Lark grammar.
+    #[cfg(feature = "text")]
+    pub(super) fn bound(&self, forms: [Option<&str>; 3]) -> Outcome<Option<Bound>> {
+        let [schema, regex, grammar] = forms.map(|form| form.map(str::to_string));
+        let forms = [schema.map(Form::JsonSchema), regex.map(Form::Regex), grammar.map(Form::Lark)];
+        let mut forms = forms.into_iter().flatten();
+        let (Some(form), tokenizer) = (forms.next(), &self.model.tokenizer) else { return Ok(None) };
+        if forms.next().is_some() {
+            return Err(Failure::argument(
+                "diffulex_question: several of schema, regex and grammar are given",
+            ));
+        }
+        self.model.tokenizer()?;
+        let Some(tokenizer) = tokenizer else { return Ok(None) };
+        let words = self.words.get_or_init(|| Grammars::new(Arc::clone(tokenizer)));
+        let words = words.as_ref().map_err(|error| Failure::argument(error.to_string()))?;
+        Ok(Some(Bound(Arc::new(words.compile(&form)?))))
+    }
+
+    /// A build without text opens no model, so that nobody asks.
+    #[cfg(not(feature = "text"))]
+    pub(super) fn bound(&self, _: [Option<&str>; 3]) -> Outcome<Option<Bound>> {
+        Ok(None)
+    }
+}
 
 /// A checkpoint with everything that lies beside its weights.
 #[cfg(feature = "text")]
@@ -44,7 +89,7 @@ pub unsafe extern "C" fn diffulex_model_open(
         let path = unsafe { text("path", path) }?.ok_or_else(|| Failure::argument("path is NULL"))?;
         // SAFETY: as above.
         let builder = unsafe { builder(options) }?;
-        let opened = Arc::new(ModelHandle(open(path, builder)?));
+        let opened = Arc::new(ModelHandle::new(open(path, builder)?));
         // SAFETY: `clear` has written there. `diffulex_model_free` takes this share back.
         unsafe { model.write(Arc::into_raw(opened).cast_mut()) };
         Ok(())
@@ -79,7 +124,7 @@ pub unsafe extern "C" fn diffulex_model_engine(
         // SAFETY: as above.
         let model = unsafe { share("model", model) }?;
         // SAFETY: `clear` has written there.
-        unsafe { EngineHandle::new(Arc::clone(&model.0.engine)).hand_out(engine) };
+        unsafe { EngineHandle::new(Arc::clone(&model.model.engine)).hand_out(engine) };
         Ok(())
     };
     // SAFETY: the contract of this function.
@@ -107,7 +152,7 @@ pub unsafe extern "C" fn diffulex_encode(
         let bytes = unsafe { slice::<u8>("text", text.cast(), text_len) }?;
         let text = std::str::from_utf8(bytes);
         let text = text.map_err(|error| Failure::argument(format!("text is not UTF-8: {error}")))?;
-        let found = model.0.encode_with_gaps(text)?;
+        let found = model.model.encode_with_gaps(text)?;
         // SAFETY: as above.
         unsafe { fill("ids", &found, ids, capacity, ids_len) }
     };
@@ -135,8 +180,8 @@ pub unsafe extern "C" fn diffulex_decode(
         let model = unsafe { share("model", model) }?;
         // SAFETY: as above.
         let ids = unsafe { slice("ids", ids, ids_len) }?;
-        model.0.check_ids("ids", ids)?;
-        let found = model.0.tokenizer()?.decode(ids, skip_special != 0)?;
+        model.model.check_ids("ids", ids)?;
+        let found = model.model.tokenizer()?.decode(ids, skip_special != 0)?;
         // SAFETY: as above.
         unsafe { fill("text", found.as_bytes(), text.cast(), capacity, text_len) }
     };

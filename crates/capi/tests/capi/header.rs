@@ -127,7 +127,8 @@ fn layouts() -> BTreeMap<&'static str, Layout> {
         ("diffulex_message", layout!(Message: role content)),
         (
             "diffulex_question",
-            layout!(Question: struct_size text messages messages_len policy stop stop_len max_new seed raw),
+            layout!(Question: struct_size text messages messages_len policy stop stop_len max_new seed raw schema regex
+                grammar),
         ),
         (
             "diffulex_answer",

@@ -132,6 +132,33 @@ fn a_conversation_a_policy_and_stop_strings_reach_the_model() {
 }
 
 #[test]
+fn a_grammar_binds_the_answer() {
+    let model = open(&demo());
+    let session = session(&engine(&model));
+    let mut question = zeroed!(Question);
+    question.text = c"What is 27 + 45?".as_ptr();
+    question.regex = c"(yes|no)!".as_ptr();
+    let (text, answer) = ask(&model, &session, &question, usize::MAX);
+    assert!(["yes!", "no!"].contains(&text.as_str()) && answer.stop_reason == STOP_TOKEN, "{text}");
+    question.regex = null();
+    question.schema = c"{\"enum\": [72, 73]}".as_ptr();
+    let (text, _) = ask(&model, &session, &question, usize::MAX);
+    assert!(["72", "73"].contains(&text.as_str()), "{text}");
+    question.grammar = c"start: \"a\"".as_ptr();
+    let several = refused(Status::Argument, |error| {
+        // SAFETY: live handles, a local.
+        unsafe { diffulex_ask(model.0, session.0, &raw const question, None, null_mut(), null_mut(), error) }
+    });
+    assert!(several.contains("several"), "{several}");
+    (question.schema, question.grammar) = (null(), c"start: nothing".as_ptr());
+    let wrong = refused(Status::Option, |error| {
+        // SAFETY: live handles, a local.
+        unsafe { diffulex_ask(model.0, session.0, &raw const question, None, null_mut(), null_mut(), error) }
+    });
+    assert!(wrong.contains("grammar"), "{wrong}");
+}
+
+#[test]
 fn text_becomes_ids_and_ids_become_text() {
     let (model, reference) = (open(&demo()), reference());
     let text = "user: 27 + 45 é <mask:2>";
