@@ -92,7 +92,7 @@ def compare(directory, **options):
     """All results of a recorded directory. `options` are those of Engine.open."""
     manifest = json.loads((directory / "golden.json").read_text())
     tensors = read_tensors(directory / "golden.safetensors")
-    with diffulex.Engine.open(directory, **{"kv": "f32", "context": 512, "mask": manifest["mask_token_id"], **options}) as engine:
+    with diffulex.Engine.open(directory, **{"kv": "f32", "mask": manifest["mask_token_id"], **options}) as engine:
         return [*passes(engine, manifest, tensors), *generations(engine, manifest)]
 
 
