@@ -14,7 +14,7 @@ OK, ARGUMENT = 0, 8
 EVENT_KINDS = ("pass", "revealed", "block")
 PASS_KINDS = ("prefill", "denoise", "commit")
 STOP_REASONS = ("length", "token", "cancelled", "string")
-ALIGNMENTS = ("own", "before")
+ALIGNMENTS = ("own", "before", "seeded")
 VISIBLE = {"rule": 0, "all": 1}
 
 ids_p = POINTER(c_uint32)

@@ -41,7 +41,8 @@ class Info:
     mask: int | None
     stop: tuple[int, ...]
     alignment: str
-    """Logits for position i stand in row i ("own") or i - 1 ("before")."""
+    """Logits for position i stand in row i ("own") or i - 1 ("before"); "seeded": in row i, but for the first position of a block,
+    which the last row of the causal pass before it predicts."""
 
 
 @dataclass(frozen=True)

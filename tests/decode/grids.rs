@@ -142,7 +142,8 @@ fn what_a_draft_cannot_do_is_refused_by_name() {
         let result = session.generate(&Request::new(prompt, 8, &policy), &mut |_| Ok(Control::Continue));
         result.unwrap_err().to_string()
     };
-    let changes: [(&str, &dyn Fn(&mut Policy)); 7] = [
+    type Change<'a> = (&'a str, &'a dyn Fn(&mut Policy));
+    let changes: [Change<'_>; 7] = [
         ("steps", &|p| p.schedule.steps = Steps::PerBlock(2)),
         ("threshold", &|p| p.unmask = Unmask::LeftToRight),
         ("temperature", &|p| p.draw.temperature = 0.5),

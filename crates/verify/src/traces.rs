@@ -9,6 +9,7 @@ use diffulex::engine::{BlockEnd, Control, Engine, Event, Generation, PassKind, R
 use diffulex::json::Value;
 use diffulex::sampler::Canvas;
 use diffulex::tensor::TokenId;
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 type Check<T> = Result<T, String>;
@@ -138,22 +139,8 @@ pub(super) fn replay(
     };
     let mut watch = |event: Event<'_>| {
         match event {
-            Event::Pass { kind, .. } if recorded.passes == Passes::Uncached && kind != PassKind::Denoise => {}
             Event::Pass { kind, rows, cached, canvas, .. } => {
-                let (shape, times) = match recorded.passes {
-                    Passes::Uncached => (Shape { rows: rows.end, cached: 0 }, 1),
-                    Passes::Same => (Shape { rows: rows.len(), cached }, 1),
-                    Passes::Prefixes { padding, guided } => (
-                        match kind {
-                            PassKind::Denoise => Shape { rows: rows.len(), cached: padding + cached },
-                            PassKind::Prefill | PassKind::Commit => {
-                                Shape { rows: padding + rows.end, cached: 0 }
-                            }
-                        },
-                        1 + usize::from(guided),
-                    ),
-                };
-                for _ in 0..times {
+                for shape in recorded_as(recorded.passes, kind, rows, cached) {
                     if let Some(tape) = tape {
                         tape.pass();
                     }
@@ -171,29 +158,61 @@ pub(super) fn replay(
     };
     let mut session = engine.session().map_err(|e| e.to_string())?;
     let generation = session.generate(&request, &mut watch).map_err(|e| e.to_string())?;
-    let mut returned = generation.canvas.clone();
-    if let Returns::UpTo(id) = recorded.returns {
-        returned.truncate(prompt.len() + recorded.max_new);
-        let cut = (prompt.len()..returned.len()).find(|&pos| returned[pos] == id);
-        returned.truncate(cut.map_or(returned.len(), |pos| pos + 1));
-    }
-    if let Returns::Blocks | Returns::FilledBlocks(_) = recorded.returns {
-        returned.truncate(finished);
-    }
-    if let Returns::FilledBlocks(id) = recorded.returns {
-        let first = (prompt.len()..returned.len()).find(|&pos| returned[pos] == id);
-        returned[first.unwrap_or(finished)..].fill(id);
-    }
-    if recorded.returns == Returns::Carried {
-        let canvas = Canvas::new(&returned, returned.len(), engine.mask().map_err(|e| e.to_string())?);
-        match canvas.settled_stop(prompt.len()..returned.len(), &recorded.stop) {
-            Some(pos) => returned.truncate(pos + 1),
-            None => returned.extend(generation.carried),
-        }
-    }
+    let mask = engine.mask().map_err(|e| e.to_string())?;
+    let returned = returned(recorded, &generation, prompt.len(), finished, mask);
     let passes = states.len();
     let prefill_passes = generation.prefill_passes;
     Ok(Replayed { generation, states, shapes, revealed, edited, passes, prefill_passes, returned })
+}
+
+/// The passes that a reference makes for one of this engine.
+fn recorded_as(passes: Passes, kind: PassKind, rows: &Range<usize>, cached: usize) -> Vec<Shape> {
+    match (passes, kind) {
+        (Passes::Same, _) => vec![Shape { rows: rows.len(), cached }],
+        (Passes::Uncached, PassKind::Denoise) => vec![Shape { rows: rows.end, cached: 0 }],
+        (Passes::Uncached, _) => Vec::new(),
+        (Passes::Prefixes { padding, guided }, kind) => {
+            let shape = match kind {
+                PassKind::Denoise => Shape { rows: rows.len(), cached: padding.saturating_add(cached) },
+                _ => Shape { rows: padding.saturating_add(rows.end), cached: 0 },
+            };
+            vec![shape; 1 + usize::from(guided)]
+        }
+    }
+}
+
+/// What a reference returns of a canvas whose last finished block ends at `finished`.
+fn returned(
+    recorded: &Recorded,
+    generation: &Generation,
+    prompt: usize,
+    finished: usize,
+    mask: TokenId,
+) -> Vec<TokenId> {
+    let mut returned = generation.canvas.clone();
+    let first = |ids: &[TokenId], id: TokenId| (prompt..ids.len()).find(|&pos| ids[pos] == id);
+    match recorded.returns {
+        Returns::Canvas => {}
+        Returns::UpTo(id) => {
+            returned.truncate(prompt + recorded.max_new);
+            let cut = first(&returned, id);
+            returned.truncate(cut.map_or(returned.len(), |pos| pos + 1));
+        }
+        Returns::Blocks => returned.truncate(finished),
+        Returns::FilledBlocks(id) => {
+            returned.truncate(finished);
+            let cut = first(&returned, id).unwrap_or(returned.len());
+            returned[cut..].fill(id);
+        }
+        Returns::Carried => {
+            let canvas = Canvas::new(&returned, returned.len(), mask);
+            match canvas.settled_stop(prompt..returned.len(), &recorded.stop) {
+                Some(pos) => returned.truncate(pos + 1),
+                None => returned.extend(generation.carried),
+            }
+        }
+    }
+    returned
 }
 
 /// The reference leaves a prompt of exactly one block unread; this engine reads it, which the format allows to skip.
@@ -236,11 +255,7 @@ fn check(
         let tape = Tape::new(&known, mask);
         let replayed = replay(engine, &recorded, prompt, padding, uniforms.as_deref(), Some(&tape))?;
         ties.extend(tape.ties());
-        if let (Passes::Prefixes { padding, .. }, Some(_)) = (recorded.passes, entry.get("grid_offset")) {
-            if whole(entry, "grid_offset")? != padding {
-                return Err(format!("`grid_offset` is {}, {padding} expected", whole(entry, "grid_offset")?));
-            }
-        }
+        check_offset(&recorded, entry)?;
         // Shorter prompts of a batch are followed by fillers after their masks.
         let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
         let fill = if masks.is_none() { longest - prompt.len() } else { 0 };
@@ -262,6 +277,18 @@ fn check(
         return Ok(Verdict::Passed);
     }
     Ok(Verdict::Tied(format!("near ties, position (score): {}", ties.join("; "))))
+}
+
+/// How much of the first block is before the prompt.
+fn check_offset(recorded: &Recorded, entry: &Value) -> Check<()> {
+    let offset = match recorded.passes {
+        Passes::Prefixes { padding, .. } => padding,
+        Passes::Same | Passes::Uncached => 0,
+    };
+    if entry.get("grid_offset").is_some() && whole(entry, "grid_offset")? != offset {
+        return Err(format!("`grid_offset` is {}, {offset} expected", whole(entry, "grid_offset")?));
+    }
+    Ok(())
 }
 
 fn rows(entry: &Value, key: &str) -> Check<Vec<Vec<TokenId>>> {

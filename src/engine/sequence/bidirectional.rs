@@ -3,7 +3,16 @@
 use super::{Block, News, Sequence, Stage};
 use crate::cache::KvPool;
 use crate::engine::event::PassKind;
-use crate::sampler::{CachePlan, Quota};
+use crate::sampler::{CachePlan, Grid, Quota, Schedule};
+
+/// Where the first block begins that holds a mask; the first mask is at `open`.
+pub(super) fn first_block(schedule: &Schedule, open: usize) -> usize {
+    match (schedule.grid, schedule.block) {
+        (Grid::Cut, Some(block)) => open / block * block,
+        (Grid::Cut, None) => 0,
+        (Grid::Whole | Grid::Open, _) => open,
+    }
+}
 
 impl Sequence<'_> {
     /// One step of the loop, up to the next pass or happening.

@@ -30,7 +30,7 @@ use super::rules::Rules;
 use crate::cache::{Blocks, KvPool, SlotId, Visible};
 use crate::error::Result;
 use crate::model::{Alignment, CommitRule, Segment};
-use crate::sampler::{CachePlan, Candidate, Canvas, Drawn, Edit, Grid, Policy, Quota};
+use crate::sampler::{CachePlan, Candidate, Canvas, Drawn, Edit, Policy, Quota};
 use crate::tensor::TokenId;
 use std::ops::Range;
 use std::time::Duration;
@@ -118,11 +118,7 @@ impl<'r> Sequence<'r> {
         let (open, stage) = match blocks {
             Some(blocks) => (blocks.floor(first_mask), Stage::Prefill),
             None => {
-                let open = match (request.policy.schedule.grid, request.policy.schedule.block) {
-                    (Grid::Cut, Some(block)) => first_mask / block * block,
-                    (Grid::Cut, None) => 0,
-                    (Grid::Whole | Grid::Open, _) => first_mask,
-                };
+                let open = bidirectional::first_block(&request.policy.schedule, first_mask);
                 (open, Stage::Begin(open))
             }
         };

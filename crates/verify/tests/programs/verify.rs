@@ -110,45 +110,68 @@ type Damage = fn(&TempDir);
 
 #[test]
 fn tampering_is_found_and_named() {
-    let table: [(&str, &str, Damage); 9] = [
-        ("one logit off by 0.1", "fwd.len5", |dir| {
+    let table: [(&str, &str, &str, Damage); 15] = [
+        ("llada-f32", "one logit off by 0.1", "fwd.len5", |dir| {
             edit_tensor(dir, "fwd.len5.logits", |bytes| {
                 let logit = f32::from_le_bytes(bytes[40..44].try_into().unwrap()) + 0.1;
                 bytes[40..44].copy_from_slice(&logit.to_le_bytes());
             });
         }),
-        ("a logit that is no number", "fwd.len5", |dir| {
+        ("llada-f32", "a logit that is no number", "fwd.len5", |dir| {
             edit_tensor(dir, "fwd.len5.logits", |bytes| {
                 bytes[40..44].copy_from_slice(&f32::NAN.to_le_bytes());
             });
         }),
-        ("a state in the middle of a trace", "plain_block", |dir| {
+        ("llada-f32", "a state in the middle of a trace", "plain_block", |dir| {
             edit_tensor(dir, "trace.plain_block.states", |bytes| {
                 let middle = bytes.len() / 16 * 8;
                 bytes[middle] ^= 1;
             });
         }),
-        ("an unknown kind of entry", "surprise", |dir| edit_manifest(dir, |m| m["surprise"] = json!([1]))),
-        ("an unknown tensor", "stray", |dir| {
+        ("llada-f32", "an unknown kind of entry", "surprise", |dir| {
+            edit_manifest(dir, |m| m["surprise"] = json!([1]));
+        }),
+        ("llada-f32", "an unknown tensor", "stray", |dir| {
             let (header, data) = parts(&std::fs::read(dir.file("golden.safetensors")).unwrap());
             let stray = "{\"stray\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]},";
             dir.write("golden.safetensors", safetensors(&header.replacen('{', stray, 1), &data));
         }),
-        ("an unknown function", "plain_block", |dir| {
+        ("llada-f32", "an unknown function", "plain_block", |dir| {
             edit_manifest(dir, |m| trace(m, "plain_block")["function"] = json!("llada.regenerate"));
         }),
-        ("an unknown parameter", "plain_block", |dir| {
+        ("llada-f32", "an unknown parameter", "plain_block", |dir| {
             edit_manifest(dir, |m| trace(m, "plain_block")["params"]["jitter"] = json!(0.0));
         }),
-        ("another number of passes", "cfg", |dir| {
+        ("llada-f32", "another number of passes", "cfg", |dir| {
             edit_manifest(dir, |m| trace(m, "cfg")["num_forwards"] = json!(9));
         }),
-        ("another answer", "end_to_end.1", |dir| {
+        ("llada-f32", "another answer", "end_to_end.1", |dir| {
             edit_manifest(dir, |m| m["end_to_end"][1]["new_ids"][3] = json!(5));
         }),
+        ("a2d-qwen3-f32", "another grid", "bd3lm_short", |dir| {
+            edit_manifest(dir, |m| trace(m, "bd3lm_short")["grid_offset"] = json!(4));
+        }),
+        ("a2d-qwen3-f32", "a filler of a shorter prompt", "mdlm_batch", |dir| {
+            edit_manifest(dir, |m| {
+                *trace(m, "mdlm_batch")["final_ids"][1].as_array_mut().unwrap().last_mut().unwrap() =
+                    json!(1);
+            });
+        }),
+        ("a2d-qwen3-f32", "other counts of a schedule", "dllm_num_transfer.1", |dir| {
+            edit_manifest(dir, |m| m["schedules"]["dllm_num_transfer"][1]["counts"] = json!([3, 3, 2]));
+        }),
+        ("stable-diffcoder-f32", "a shift that reveals masks", "static", |dir| {
+            edit_manifest(dir, |m| trace(m, "static")["params"]["shift"] = json!(true));
+        }),
+        ("stable-diffcoder-f32", "passes without the prompt", "eos", |dir| {
+            edit_manifest(dir, |m| trace(m, "eos")["returned_nfe_without_prefill"] = json!(8));
+        }),
+        ("nemotron-diffusion-f32", "an attention that nobody knows", "cache.causal", |dir| {
+            edit_manifest(dir, |m| m["cache_scripts"][0]["steps"][1]["attention"] = json!("sideways"));
+        }),
     ];
-    for (what, entry, damage) in table {
-        let dir = TempDir::with_recording("llada-f32");
+    for (model, what, entry, damage) in table {
+        let dir = TempDir::with_recording(model);
         damage(&dir);
         let output = verify(&[&dir.argument(), "--quiet"]);
         assert_eq!(output.code, Some(1), "{what}: {}", output.stdout);
