@@ -20,6 +20,8 @@ const SIZES: &str =
 const DECODER: &str = r#""hidden_size":16,"num_attention_heads":2,"num_key_value_heads":1,"head_dim":8,"num_hidden_layers":2,"intermediate_size":24,"max_position_embeddings":64,"hidden_act":"silu""#;
 const LLADA: &str = r#""d_model":16,"n_heads":2,"n_kv_heads":1,"n_layers":2,"mlp_hidden_size":24,"max_sequence_length":64,"block_type":"llama","layer_norm_type":"rms""#;
 
+const NEMOTRON: &str = r#""model_type":"nemotron_labs_diffusion","block_size":4,"rope_parameters":{"rope_type":"yarn","rope_theta":1e4,"factor":4,"original_max_position_embeddings":8,"llama_4_scaling_beta":0.1}"#;
+
 /// Positions of a session. Some requests do not fit.
 const CONTEXT: usize = 32;
 
@@ -32,6 +34,9 @@ pub(crate) static CHECKPOINTS: LazyLock<Vec<Files>> = LazyLock::new(|| {
         (r#""model_type":"Fast_dLLM_Qwen","bd_size":4,"tie_word_embeddings":true"#, DECODER),
         (r#""model_type":"Dream""#, DECODER),
         (r#""model_type":"llada","weight_tying":false"#, LLADA),
+        (r#""model_type":"a2d-qwen3""#, DECODER),
+        (r#""architectures":["StableDiffcoderForCausalLM"],"model_type":"llama""#, DECODER),
+        (NEMOTRON, DECODER),
     ];
     let configs = families.map(|(family, sizes)| format!("{{{family},{sizes},{SIZES}}}"));
     let dtypes = [Dtype::F32, Dtype::BF16, Dtype::F16];

@@ -26,7 +26,8 @@ pub(super) fn block_of(arch: &Architecture, policy: &Policy) -> Result<Option<us
             format!("given, but the blocks of {family} models are not predicted from themselves alone");
         return Err(Error::option("edit-threshold", reason));
     }
-    if policy.commit != Commit::Model && arch.commit != CommitRule::Causal {
+    let predicts = arch.commit == CommitRule::Causal && arch.alignment == Alignment::Seeded;
+    if policy.commit != Commit::Model && !predicts {
         let reason = format!("given, but {family} models do not make blocks final causally");
         return Err(Error::option("strategy", reason));
     }

@@ -67,6 +67,26 @@ fn a_longer_conversation_goes_on_where_its_keys_are_the_same() {
 }
 
 #[test]
+fn padding_alone_sees_padding() {
+    let engine = engine(NEMOTRON);
+    for name in ["nemotron-diffusion", "nemotron-full", "nemotron-speculative"] {
+        let policy = strategy(name, 4);
+        let ids = prompt(&engine, 6, 9);
+        let texts: Vec<_> = [0, 3, 5, 6]
+            .map(|padding| {
+                fresh(&engine, &Request { padding, ..Request::new(&ids, 9, &policy) }).generation.tokens
+            })
+            .into();
+        assert!(texts.iter().all(|text| text.len() == 9), "{name}");
+        // What nobody sees may be anything.
+        let mut other = ids.clone();
+        other[..3].fill(200);
+        let request = Request { padding: 3, ..Request::new(&other, 9, &policy) };
+        assert_eq!(fresh(&engine, &request).generation.tokens, texts[1], "{name}");
+    }
+}
+
+#[test]
 fn a_larger_block_than_the_text_is_the_text() {
     for name in GRIDS {
         let (engine, mut policy) = (engine(name), policy_of(name));

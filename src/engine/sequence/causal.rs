@@ -198,7 +198,11 @@ impl Sequence<'_> {
     /// Says what rows see in the passes whose keys and values stay.
     fn see_finally(&mut self, rows: Range<usize>) {
         let blocks = match (self.policy.commit, self.commit) {
-            (Commit::Full, _) => return self.visible.set_all(rows.clone(), self.padding..rows.end),
+            (Commit::Full, _) => {
+                // Nobody but padding sees padding.
+                let first = if self.padding < rows.end { self.padding } else { rows.start };
+                return self.visible.set_all(rows.clone(), first..rows.end);
+            }
             (_, CommitRule::Causal) => Blocks::CAUSAL,
             (_, CommitRule::AsDenoised) => self.blocks.expect("the model is block-causal"),
         };
