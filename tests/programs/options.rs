@@ -187,7 +187,7 @@ fn max_tokens_is_how_many_come() {
         for n in [1, 3, 17] {
             assert_eq!(of(&n.to_string()).len(), n, "{name}");
         }
-        if ["sdar", "fast", "stable"].iter().any(|family| name.starts_with(family)) {
+        if name.starts_with("sdar") || name.starts_with("fast") {
             assert_eq!(of("17")[..3], of("3"), "{name}: blocks do not see later ones");
         }
     }
@@ -259,7 +259,7 @@ fn masks_in_the_prompt_are_filled_in() {
     for name in MODELS {
         let model = model(name);
         let fixed = ["-w", &model, "--raw", "--prompt", "The <mask:3> home"];
-        if name.starts_with("sdar") || name.starts_with("fast") {
+        if ["sdar", "fast", "stable"].iter().any(|family| name.starts_with(family)) {
             // Those models see no later block; the whole prompt is one.
             let json = run(&[&fixed[..], &["--block", "32", "--sub-block", "32", "--json"]].concat()).json();
             assert_eq!(ids(&json["filled"][0]).len(), 3, "{name}");
