@@ -42,7 +42,7 @@ def passes(engine, manifest, tensors):
     for entry in manifest["forward"]:
         attention, ids = entry["attention"], tensors[entry["name"] + ".ids"]
         block = int(attention.split("block ")[1].split()[0]) if attention.startswith("block-causal") else len(ids)
-        if "batch" in entry or (block < len(ids) and block != info.block):
+        if "batch" in entry or attention == "causal" or (block < len(ids) and block != info.block):
             continue
         with engine.session() as session:
             session.forward(ids, visible="all" if block >= len(ids) else "rule")
