@@ -70,7 +70,7 @@ fn ask(model: &Models, session: &Sessions, question: &Question, enough: usize) -
     assert_eq!(text[answer.text_len], 0, "a NUL follows");
     let text = String::from_utf8(text[..answer.text_len].to_vec()).unwrap();
     assert!(heard.pieces.iter().all(|piece| !piece.is_empty()), "{:?}", heard.pieces);
-    assert_eq!(heard.pieces.concat(), text);
+    assert_eq!(heard.pieces.concat(), text, "the pieces are the text");
     (text, answer)
 }
 
