@@ -12,6 +12,21 @@ LINES = r"""
 {{ true }} {{ none }} {{ 1 / 2 }} {{ 7 // 2 }} {{ [1, 'a'] }} {{ missing }}|{{ messages[0].missing }}
 {% for m in messages if m.role == 'user' %}{{ loop.index }}/{{ loop.length }} {% else %}none{% endfor %}
 {% for m in messages %}{% if m.role == 'user' %}{% break %}{% endif %}{{ m.role }}{% endfor %}
+{% for m in messages %}{% if loop.first %}{% break %}{% endif %}{{ m.role }}{% else %}none{% endfor %}
+{% for m in messages %}{% if loop.last %}{% break %}{% endif %}{{ m.role }}{% else %}none{% endfor %}
+{% for m in messages %}{% continue %}{% else %}none{% endfor %}
+{% for i in [1,2] %}{% if i == 1 %}{% continue %}{% endif %}{{ i }}{% else %}none{% endfor %}
+{% for i in [1,2] %}{% for j in [] %}{% else %}{% break %}{% endfor %}{{ i }}{% else %}none{% endfor %}|
+{% for i in [1,2] %}{% for j in [] %}{% else %}{% continue %}{% endfor %}{{ i }}{% endfor %}|
+{% for i in [] %}{% else %}{% break %}{% endfor %}
+{% filter length %}abc{% endfilter %}
+{% filter first %}abc{% endfilter %}|{% filter trim|upper %} abc {% endfilter %}
+{% filter e %}<abc>{% endfilter %}|{% filter default('x') %}abc{% endfilter %}
+{{ messages|sort(attribute='missing')|map(attribute='role')|join(',') }}
+{{ [none, none]|sort }} {{ [{}, {}]|sort }} {{ [[missing], [missing]]|sort|length }}
+{{ [{'a': 1}, {}]|sort(attribute='a') }}
+{{ [none, 1]|sort }}
+{{ messages|groupby('missing')|length }}
 {% set ns = namespace(n=0, s='') %}{% for m in messages %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}
 {{ messages|map(attribute='role')|join(', ') }} {{ messages|selectattr('role', 'equalto', 'user')|list|length }}
 {{ (messages|last)['content'].strip().upper() }} {{ messages[-1]['role'].title() }} {{ messages[0].content[:4] }}

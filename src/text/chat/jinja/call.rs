@@ -110,7 +110,7 @@ impl Machine<'_> {
         };
         let mut bound = given.bind("loop", &["iterable"], 1).map_err(fault)?;
         let items = bound.remove(0).expect("bound");
-        self.printing(|machine| machine.for_loop(definition, &items, scope, state.depth0 + 1))
+        self.printing(|machine| machine.for_loop(definition, &items, scope, state.depth0 + 1).map(drop))
     }
 
     fn call_macro(&mut self, item: &Macro, mut given: Given, line: u32) -> Run<Value> {

@@ -68,7 +68,7 @@ pub(super) struct Machine<'a> {
 
 /// What follows a statement.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Flow {
+pub(super) enum Flow {
     Next,
     Break,
     Continue,
@@ -201,7 +201,7 @@ impl<'a> Machine<'a> {
             Action::If(branches, otherwise) => flow = self.branch(branches, otherwise, scope)?,
             Action::For(definition) => {
                 let items = self.eval(&definition.items, scope)?;
-                self.for_loop(definition, &items, scope, 0)?;
+                flow = self.for_loop(definition, &items, scope, 0)?;
             }
             Action::Set(target, value) => {
                 let value = self.eval(value, scope)?;
@@ -227,6 +227,10 @@ impl<'a> Machine<'a> {
                 let (value, left) = self.block(body, Some(filter), scope)?;
                 flow = left;
                 if let Some(value) = value {
+                    if value.as_text().is_none() {
+                        let what = format!("a filter block prints strings only, not {}", value.type_name());
+                        return Err(fault(what));
+                    }
                     self.print_value(&value).map_err(fault)?;
                 }
             }
@@ -258,14 +262,16 @@ impl<'a> Machine<'a> {
         self.body(body, &inner)
     }
 
-    /// Runs a loop over `items`.
+    /// Runs a loop over `items`. Its `else` is for a loop of which no pass came to its end, and may leave a loop around it.
+    ///
+    /// Source: Jinja2, `CodeGenerator.visit_For`.
     pub(super) fn for_loop(
         &mut self,
         definition: &Arc<For>,
         items: &Value,
         scope: &Rc<Scope>,
         depth0: usize,
-    ) -> Run<()> {
+    ) -> Run<Flow> {
         let line = definition.items.line;
         let fault = |what| Fault { line, what };
         let mut items = items.items().map_err(fault)?;
@@ -281,11 +287,8 @@ impl<'a> Machine<'a> {
             }
             items = kept;
         }
-        if items.is_empty() {
-            self.body(&definition.otherwise, &Scope::inside(scope))?;
-            return Ok(());
-        }
         let items = Value::loop_items(items).map_err(fault)?;
+        let mut ended = false;
         let seen = self.objects.len();
         self.objects.push(Object::Seen(None));
         for at in 0..items.items.len() {
@@ -294,11 +297,13 @@ impl<'a> Machine<'a> {
             let inner = Scope::inside(scope);
             inner.set(&Name::from("loop"), Value::Loop(Rc::new(state)));
             self.assign(&definition.target, items.items[at].clone(), &inner).map_err(fault)?;
-            if self.body(&definition.body, &inner)? == Flow::Break {
-                break;
+            match self.body(&definition.body, &inner)? {
+                Flow::Next => ended = true,
+                Flow::Continue => {}
+                Flow::Break => break,
             }
         }
-        Ok(())
+        if ended { Ok(Flow::Next) } else { self.body(&definition.otherwise, &Scope::inside(scope)) }
     }
 
     /// Stores a value in the innermost block.

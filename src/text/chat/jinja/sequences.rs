@@ -103,7 +103,7 @@ fn folded(value: Value, case_sensitive: bool) -> Value {
     }
 }
 
-/// Items with the keys that they are compared by. Several keys make a list.
+/// Items with the keys that they are compared by. Where there may be several, they make a list: equal ones need no order then.
 fn keyed(
     machine: &mut Machine,
     items: Vec<Value>,
@@ -116,7 +116,7 @@ fn keyed(
     let key = |item: &Value| {
         let part = |path: &Vec<Value>| Ok(folded(walk(machine, item, path, None)?, case_sensitive));
         let mut keys = paths.iter().map(part).collect::<Or<Vec<_>>>()?;
-        if keys.len() == 1 { Ok(keys.remove(0)) } else { Value::list(keys) }
+        if several { Value::list(keys) } else { Ok(keys.remove(0)) }
     };
     items.into_iter().map(|item| Ok((key(&item)?, item))).collect()
 }
