@@ -58,6 +58,9 @@ fn open(case: &Value, models: &[Value]) -> HfTokenizer {
     let dir = TestDir::new("tokenizers");
     dir.write("tokenizer.json", &file);
     dir.write("tokenizer_config.json", config);
+    for (name, contents) in case.get("beside").and_then(Value::as_object).into_iter().flatten() {
+        dir.write(name, contents);
+    }
     HfTokenizer::from_dir(&dir.0).unwrap()
 }
 

@@ -53,6 +53,22 @@ def byte_level(merges=MERGES, **options):
     return bpe(tokens + [a + b for a, b in merges if a + b not in tokens], merges, **options)
 
 
+# What sentencepiece 0.2.3 makes of `normalization_rule_tsv` (code points and what replaces them):
+# fi -> f i, e acute -> e (both spellings), aa -> A, aaa -> B, U+3000 -> space, U+200B and CR -> nothing, << -> two <, (1) -> 1,
+# a grave -> a, U+0E33 -> U+0E4D U+0E32.
+CHARSMAP = (
+    "AAQAAAAwAAANDQAAAAAAgGEdAAAIAACACgAAgMwAAgCBPQAADgAAgKsNAAAFAACADAAAgLjIAgCzDQAAEwAAgIBUAgCgbQAAi00AAKAFAAADAACAgAQCAIANAAABAACArD"
+    "gCAIEJAACpRQAAEAAAgBoAAAAdAAAAHAAAAJGwAgAeAAAAIQAAACAAAAAjAAAAIgAAACUAAAAkAAAAJwAAACYAAAApAAAAKAAAACsAAAAqAAAALQAAACwAAAAvAAAALgAA"
+    "ADEAAAAwAAAAMwAAADIAAAA1AAAANAAAADcAAAA2AAAAOQAAADgAAAA7AAAAOgAAAD0AAAA8AAAAPwAAAD4AAABBAAAAQAAAAEMAAABCAAAARQAAAEQAAABHAAAARgAAAE"
+    "kAAABIAAAASwAAAEoAAABNAAAATAAAAE8AAABOAAAAUQAAAFAAAABTAAAAUgAAAFUAAABUAAAAVwAAAFYAAABZAAAAWAAAAFsAAABaAAAAXQAAAFwAAABfAAAAXgAAAGEA"
+    "AABgAAAAYwAAAGIAAABlAAAAYYEBAGcAAABmAAAAaQAAAGWMAgBrAAAAagAAAG0AAABhPAAAbwAAAG4AAABxAAAAcAAAAHMAAAByAAAAdQAAAHQAAAB3AAAAdgAAAHkAAA"
+    "B4AAAAewAAAHoAAAB9AAAAfAAAAH8AAAB+AAAAgQAAAIAAAACDAAAAggAAAIUAAACEAAAAhwAAAIYAAACJAAAAiAAAAIsAAACKAAAAjQAAAIwAAACPAAAAjgAAAJEAAACQ"
+    "AAAAkwAAAJIAAACVAAAAlAAAAJcAAACWAAAAmQAAAJgAAACbAAAAmgAAAJ0AAACcAAAAnwAAAJ4AAAChAAAAoAAAAKMAAACiAAAApQAAAKQAAACnAAAApgAAAKkAAACoAA"
+    "AAqwAAAKoAAACtAAAArAAAAK8AAACuAAAAsQAAALAAAACzAAAAsgAAALUAAAC0AAAAtwAAALYAAAC5AAAAuAAAALsAAAC6AAAAvQAAALwAAAC/AAAAvgAAAMEAAADAAAAA"
+    "wwAAAMIAAADFAAAAxAAAAMcAAADGAAAAyQAAAMgAAADLAAAAygAAAM0AAADMAAAAwrABAMP8AQDRAAAA0AAAANMAAADSAAAA1QAAANQAAADXAAAA1gAAANkAAADYAAAA2w"
+    "AAANoAAADdAAAA3AAAAN8AAADeAAAA4QAAAOAAAADjAAAA72ABAOUAAADkAAAA5wAAAOYAAADpAAAA6AAAAOsAAADqAAAA4GABAOwAAADihAEA4+wBAPEAAADwAAAA8wAA"
+    "APIAAAD1AAAA9AAAAPcAAAD2AAAA+QAAAPgAAAD7AAAA+gAAAP0AAAD8AAAA/wAAAP4AAAAAIAAxADw8AEEAQgBhAGUAZmkA4LmN4LiyAA=="
+)
 CHARACTERS = sorted(set("".join(TEXTS)) - set(" \t\r\n") | set("▁"))
 
 
@@ -161,6 +177,9 @@ def handmade():
         yield f"normalizer {step}", file(byte_level(), {"type": step}, level(), DECODE_BYTES)
     for step in [{"type": "Strip", "strip_left": True, "strip_right": False}, replace(regex(r"\s+"), "_"), replace({"String": "l"}, ""), replace({"String": "é"}, "e"), replace(regex("^|$"), "|"), bert]:
         yield f"normalizer {json.dumps(step)}", file(byte_level(), norm({"type": "NFC"}, step), level(), DECODE_BYTES)
+    for table in [{"type": "Precompiled", "precompiled_charsmap": CHARSMAP}, sequence("normalizers", {"type": "Precompiled", "precompiled_charsmap": CHARSMAP}, replace(regex(" {2,}"), " "))]:
+        yield f"normalizer {'in a sequence: ' if 'normalizers' in table else ''}Precompiled", file(unigram(byte_fallback=True), table, metaspace("always"), DECODE_PIECES, tokens=[added(1, "<s>")])
+        yield f"normalizer {'in a sequence: ' if 'normalizers' in table else ''}Precompiled for bytes", file(byte_level(), table, level(), DECODE_BYTES)
     yield "normalizer to bytes", file(byte_level(), {"type": "ByteLevel"}, None, DECODE_BYTES)
     cuts = [{"type": name} for name in ["Whitespace", "WhitespaceSplit", "BertPreTokenizer", "UnicodeScripts"]]
     cuts += [{"type": "Punctuation", "behavior": b} for b in ["Isolated", "Removed", "MergedWithPrevious", "MergedWithNext", "Contiguous"]]
@@ -190,7 +209,7 @@ def handmade():
 
 
 def configured():
-    """Name, tokenizer.json and tokenizer_config.json, read by transformers."""
+    """Name, tokenizer.json, tokenizer_config.json and other files beside them, read by transformers."""
     tokens = [added(256, "<|x|>", False), added(257, "<|end|>"), added(258, "<s>", False)]
     base = file(bpe(sorted(BYTES) + [t["content"] for t in tokens]), None, level(), DECODE_BYTES, tokens=tokens)
     entry = lambda content, special=False, **flags: {k: v for k, v in added(0, content, special, **flags).items() if k != "id"}
@@ -205,9 +224,16 @@ def configured():
     yield "config: a first space", base | {"pre_tokenizer": level(True, True)}, {"add_prefix_space": True}
     yield "config: no first space", base | {"pre_tokenizer": level(True, True)}, {"add_prefix_space": False}
     yield "config: a word of the model", base, {"eos_token": "a"}
+    older, lower = {"<|new|>": 260, "</s>": 259, "mask": 261}, base | {"normalizer": {"type": "Lowercase"}}
+    yield "added_tokens.json", base, {}, {"added_tokens.json": older}
+    yield "added_tokens.json: tokens again", lower, {}, {"added_tokens.json": {"<|x|>": 256, "[MASK]": 259}}
+    yield "added_tokens.json: special ones", lower, {"eos_token": "[MASK]"}, {"added_tokens.json": {"[MASK]": 259}}
+    yield "added_tokens.json and map", lower, {}, {"added_tokens.json": older, "special_tokens_map.json": {"eos_token": "</s>", "pad_token": {"content": "<|x|>"}}}
+    yield "added_tokens.json beside a list", base, {"added_tokens_decoder": {"259": entry("</s>", True)}}, {"added_tokens.json": older}
+    yield "special_tokens_map.json beside a list", base, {"added_tokens_decoder": {"259": entry("</s>")}}, {"special_tokens_map.json": {"eos_token": "</s>"}}
 
 
-def reference(path_or_file, config=None):
+def reference(path_or_file, config=None, beside=()):
     """The tokenizer, of transformers if it has a folder or a configuration."""
     if isinstance(path_or_file, str):
         return AutoTokenizer.from_pretrained(path_or_file)
@@ -220,6 +246,8 @@ def reference(path_or_file, config=None):
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "tokenizer.json").write_text(json.dumps(content))
         Path(folder, "tokenizer_config.json").write_text(json.dumps(config | {"tokenizer_class": "PreTrainedTokenizerFast"}))
+        for name in beside:
+            Path(folder, name).write_text(json.dumps(beside[name]))
         return AutoTokenizer.from_pretrained(folder)
 
 
@@ -228,7 +256,8 @@ def outcome(tokenizer, ids):
     return [ids, tokenizer.decode(ids, skip_special_tokens=True), tokenizer.decode(ids, skip_special_tokens=False)]
 
 
-def record(name, tokenizer, chance):
+def record(name, tokenizer):
+    chance = random.Random(name)  # A new case changes no other.
     texts = []
     for text in TEXTS:
         try:
@@ -242,18 +271,17 @@ def record(name, tokenizer, chance):
 
 
 def cases():
-    chance = random.Random(0)
     for root in ROOTS:
-        yield record(root, reference(root), chance) | {"dir": root}
+        yield record(root, reference(root)) | {"dir": root}
     for root in sys.argv[1:]:
         read = lambda name: json.loads(Path(root, name).read_text())
         config = read("tokenizer_config.json")
         config.pop("chat_template", None)
-        yield record(Path(root).name, reference(root), chance) | {"file": read("tokenizer.json"), "config": config}
+        yield record(Path(root).name, reference(root)) | {"file": read("tokenizer.json"), "config": config}
     for name, content in handmade():
-        yield record(name, reference(content), chance) | {"file": content}
-    for name, content, config in configured():
-        yield record(name, reference(content, config), chance) | {"file": content, "config": config}
+        yield record(name, reference(content)) | {"file": content}
+    for name, content, config, *beside in configured():
+        yield record(name, reference(content, config, *beside)) | {"file": content, "config": config} | ({"beside": beside[0]} if beside else {})
 
 
 def pieces(pattern):

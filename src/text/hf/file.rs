@@ -3,11 +3,13 @@
 use super::bytes::named_byte;
 use super::guard::guarded;
 use super::steps::Steps;
-use super::vocabulary::Vocabulary;
+use super::vocabulary::{Vocabulary, named};
 use super::{HfTokenizer, MAX_SIZE, text_error};
 use crate::error::{Error, Result};
+use crate::files::beside;
 use crate::json::Value;
 use crate::tensor::TokenId;
+use std::collections::HashSet;
 use std::path::Path;
 use tokenizers::{AddedToken, Model, ModelWrapper};
 
@@ -62,28 +64,52 @@ impl Parts {
     }
 
     /// Takes what the files beside `tokenizer.json` say about its tokens: added ones with their flags, and special ones. A token
-    /// stays special if one of the files calls it so.
+    /// stays special if one of the files calls it so. Only where tokenizer_config.json lists no added tokens, the older files
+    /// count: added_tokens.json and special_tokens_map.json.
     ///
-    /// Source: transformers, `PreTrainedTokenizerFast.__init__`.
+    /// Source: transformers, `PreTrainedTokenizerBase._from_pretrained` and `PreTrainedTokenizerFast.__init__`.
     pub(super) fn configure(&mut self, dir: &Path) -> Result<()> {
-        let (config, map) = (dir.join("tokenizer_config.json"), dir.join("special_tokens_map.json"));
-        let mut listed = false;
-        if config.is_file() {
-            let (file, value) = (config.display().to_string(), Value::read(&config)?);
-            if let Some(tokens) = value.get("added_tokens_decoder").and_then(Value::entries) {
-                self.add_listed(&file, tokens)?;
-                listed = true;
-            }
-            self.vocabulary.add_named(&file, &value, &self.model, &self.steps)?;
+        let read = |name: &str| -> Result<Option<(String, Value)>> {
+            let Some(path) = beside(dir, name)? else { return Ok(None) };
+            Ok(Some((path.display().to_string(), Value::read(&path)?)))
+        };
+        let (config, map) = (read("tokenizer_config.json")?, read("special_tokens_map.json")?);
+        let listed = config.as_ref().and_then(|(file, value)| {
+            Some((file, value.get("added_tokens_decoder").and_then(Value::entries)?))
+        });
+        if let Some((file, tokens)) = listed {
+            self.add_listed(file, tokens)?;
+        } else if let Some((file, value)) = read("added_tokens.json")? {
+            let special = [&config, &map].into_iter().flatten().flat_map(|(_, value)| named(value)).collect();
+            self.add_by_name(&file, &value, &special)?;
+        }
+        if let Some((file, value)) = &config {
+            self.vocabulary.add_named(file, value, &self.model, &self.steps)?;
             let flag = |key: &str| value.get(key).and_then(Value::as_bool);
             self.vocabulary.plain.set_encode_special_tokens(flag("split_special_tokens").unwrap_or(false));
             flag("add_prefix_space").into_iter().for_each(|space| self.steps.set_first_space(space));
         }
-        if map.is_file() && !listed {
-            let (file, value) = (map.display().to_string(), Value::read(&map)?);
-            self.vocabulary.add_named(&file, &value, &self.model, &self.steps)?;
+        if let (Some((file, value)), None) = (&map, listed) {
+            self.vocabulary.add_named(file, value, &self.model, &self.steps)?;
         }
         Ok(())
+    }
+
+    /// Adds the tokens of added_tokens.json, an object of tokens and their ids.
+    fn add_by_name(&mut self, file: &str, listed: &Value, special: &HashSet<String>) -> Result<()> {
+        let token = |(content, id): &(String, Value)| {
+            let id = id.as_u64().and_then(|id| TokenId::try_from(id).ok())?;
+            let special = special.contains(content);
+            Some((id, AddedToken::from(content.as_str(), special).normalized(!special)))
+        };
+        let tokens: Option<Vec<_>> = listed.entries().and_then(|all| all.iter().map(token).collect());
+        let mut tokens =
+            tokens.ok_or_else(|| text_error(file, "expected an object of tokens and their ids"))?;
+        // Those that tokenizer.json has added stay as they are.
+        let known = self.vocabulary.plain.get_added_tokens_decoder();
+        tokens.retain(|(_, token)| known.values().all(|known| known.content != token.content));
+        tokens.sort_by_key(|(id, _)| *id);
+        self.vocabulary.add(file, tokens, &self.model, &self.steps)
     }
 
     /// Adds the tokens of `added_tokens_decoder`, whose flags count.

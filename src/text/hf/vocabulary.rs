@@ -66,7 +66,7 @@ impl Vocabulary {
         Ok(())
     }
 
-    /// Gives the tokens that `config` calls special, by name or in a list, that flag.
+    /// Gives the tokens that `config` calls special that flag.
     pub(super) fn add_named(
         &mut self,
         file: &str,
@@ -74,20 +74,12 @@ impl Vocabulary {
         model: &ModelWrapper,
         steps: &Steps,
     ) -> Result<()> {
-        let content =
-            |value: &Value| Some(value.as_str().or_else(|| value.get("content")?.as_str())?.to_owned());
-        let mut names: Vec<_> = NAMES.iter().filter_map(|name| content(config.get(name)?)).collect();
-        let lists = ["additional_special_tokens", "extra_special_tokens"].map(|key| config.get(key));
-        for list in lists.into_iter().flatten() {
-            names.extend(list.as_array().unwrap_or(&[]).iter().filter_map(content));
-            names.extend(list.entries().unwrap_or(&[]).iter().filter_map(|(_, value)| content(value)));
-        }
         let known = |name: String| {
             let id = self.plain.token_to_id(&name, model)?;
             let added = self.plain.get_added_tokens_decoder().get(&id).cloned();
             Some((id, added.unwrap_or_else(|| AddedToken::from(name, true)).special(true)))
         };
-        let tokens = names.into_iter().filter_map(known).collect();
+        let tokens = named(config).into_iter().filter_map(known).collect();
         self.add(file, tokens, model, steps)
     }
 
@@ -158,6 +150,18 @@ impl Vocabulary {
         *kept = Some(Arc::clone(&marked));
         Ok(marked)
     }
+}
+
+/// The tokens that `config` calls special, by name or in a list.
+pub(super) fn named(config: &Value) -> Vec<String> {
+    let content = |value: &Value| Some(value.as_str().or_else(|| value.get("content")?.as_str())?.to_owned());
+    let mut names: Vec<_> = NAMES.iter().filter_map(|name| content(config.get(name)?)).collect();
+    let lists = ["additional_special_tokens", "extra_special_tokens"].map(|key| config.get(key));
+    for list in lists.into_iter().flatten() {
+        names.extend(list.as_array().unwrap_or(&[]).iter().filter_map(content));
+        names.extend(list.entries().unwrap_or(&[]).iter().filter_map(|(_, value)| content(value)));
+    }
+    names
 }
 
 /// A name for a token that no text without `mark` has.
