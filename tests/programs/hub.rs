@@ -35,7 +35,14 @@ fn a_downloaded_model_opens_by_its_id() {
             "--ignore-eos",
             "--quiet",
         ]));
-        for id in [format!("Org/{name}"), format!("Org/{name}@main"), format!("Org/{name}@{COMMIT}")] {
+        for id in [
+            format!("Org/{name}"),
+            format!("Org/{name}/"),
+            format!("https://huggingface.co/Org/{name}"),
+            format!("https://huggingface.co/Org/{name}/tree/main"),
+            format!("Org/{name}@main"),
+            format!("Org/{name}@{COMMIT}"),
+        ] {
             assert_eq!(open(dir.path(), &id).text(), expected.text(), "{id}");
         }
     }
@@ -95,6 +102,14 @@ fn what_is_not_there_comes_with_the_command_that_downloads_it() {
     let snapshot = download(dir.path(), "models--Org--SDAR", "sdar-f32", COMMIT);
     let there = format!("there is Org/SDAR@{COMMIT}");
     refused(dir.path(), "Org/SDAR@v2", &["no revision `v2`", &there]);
+    // What is called nearly so is named.
+    refused(dir.path(), "sdar", &["sdar: no such file or directory; the Hugging Face cache has Org/SDAR\n"]);
+    refused(
+        dir.path(),
+        "org/sdar",
+        &["org/sdar: no such file", "; there is Org/SDAR)", "hf download org/sdar"],
+    );
+    refused(dir.path(), "sda", &["sda: No such file"]);
     // Downloaded by its commit, no branch is known.
     std::fs::remove_file(dir.file("models--Org--SDAR/refs/main")).unwrap();
     refused(dir.path(), "Org/SDAR", &["no revision `main`", &there]);

@@ -18,16 +18,27 @@ use std::path::{Path, PathBuf};
 
 /// The branch that is meant where no revision is named.
 const MAIN: &str = "main";
+/// What the address of a model begins with in a browser, without `https://`.
+const HOSTS: [&str; 3] = ["huggingface.co/", "www.huggingface.co/", "hf.co/"];
 
 /// Where the model that the user calls `name` lies: `name` itself if there is such a file or directory or if it cannot be a
-/// hub id, else the snapshot of the model with this id (`ORG/NAME` or `ORG/NAME@REVISION`) in the local cache.
+/// hub id, else the snapshot of the model with this id (`ORG/NAME`, `ORG/NAME@REVISION`, or its address in a browser) in the
+/// local cache.
 ///
 /// # Errors
-/// [`Error::Format`] that says where was looked and how to download it, if it is not there or not complete.
+/// [`Error::Format`] that says where was looked and how to download it, if it is not there or not complete, and what is there that
+/// is called nearly so.
 pub fn resolve(name: &Path) -> Result<Cow<'_, Path>> {
-    let id = name.to_str().filter(|_| !name.exists()).and_then(Id::parse);
-    let Some(id) = id else { return Ok(Cow::Borrowed(name)) };
+    let Some(text) = name.to_str().filter(|_| !name.exists()) else { return Ok(Cow::Borrowed(name)) };
     let cache = cache(|variable| std::env::var_os(variable), std::env::home_dir());
+    let Some(id) = Id::parse(text) else {
+        let alike = cache.map_or_else(Vec::new, |cache| alike(&cache, text));
+        if alike.is_empty() {
+            return Ok(Cow::Borrowed(name));
+        }
+        let what = format!("no such file or directory; the Hugging Face cache has {}", alike.join(", "));
+        return Err(Error::format(text, what));
+    };
     cache
         .map_or_else(
             || Err(id.missing("no home directory, and HF_HOME is not set")),
@@ -81,7 +92,8 @@ fn expanded(text: &OsString, variable: impl Fn(&str) -> Option<OsString>) -> Opt
 }
 
 /// The small files of a snapshot that are read. What else a repository holds may be missing.
-const READ: [&str; 6] = [
+const READ: [&str; 7] = [
+    "added_tokens.json",
     "config.json",
     "generation_config.json",
     "tokenizer.json",
@@ -107,7 +119,12 @@ impl<'a> Id<'a> {
         let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         let word =
             |word: &str| word.starts_with(|c: char| c.is_ascii_alphanumeric()) && word.chars().all(plain);
-        let (path, revision) = text.split_once('@').map_or((text, None), |(path, rev)| (path, Some(rev)));
+        let address = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or(text);
+        let at_host = HOSTS.iter().find_map(|host| address.strip_prefix(host));
+        let text = at_host.unwrap_or(text).trim_end_matches('/');
+        let branch = at_host.and_then(|_| text.split_once("/tree/"));
+        let parts = branch.or_else(|| text.split_once('@'));
+        let (path, revision) = parts.map_or((text, None), |(path, revision)| (path, Some(revision)));
         let (organisation, name) = path.split_once('/')?;
         let file = [".safetensors", ".json"].iter().any(|ending| name.ends_with(ending));
         let known = revision.is_none_or(|revision| revision.split('/').all(word));
@@ -129,6 +146,10 @@ impl<'a> Id<'a> {
                 "no such file or directory, and not in the Hugging Face cache (looked in {}",
                 model.display()
             );
+            let alike = alike(cache, &self.path());
+            if commits.is_empty() && !alike.is_empty() {
+                what += &format!("; there is {}", alike.join(", "));
+            }
             if !commits.is_empty() {
                 what += &format!(
                     ", which has no revision `{revision}`; there is {}",
@@ -162,6 +183,16 @@ impl<'a> Id<'a> {
         let advice = format!("to download it: `hf {arguments}` (older: `huggingface-cli {arguments}`)");
         Error::format(self.path(), format!("{what}; {advice}"))
     }
+}
+
+/// Ids of the models in a cache that are called so, with capital letters or an organisation that `name` does not have.
+fn alike(cache: &Path, name: &str) -> Vec<String> {
+    let id = |directory: String| {
+        let (organisation, model) = directory.strip_prefix("models--")?.split_once("--")?;
+        let id = format!("{organisation}/{model}");
+        [model, &id].iter().any(|known| known.eq_ignore_ascii_case(name)).then_some(id)
+    };
+    names(cache).into_iter().filter_map(id).collect()
 }
 
 /// What shows that a snapshot is not complete. Files that a broken download left in `blobs` do not, nor do links to nothing where
@@ -243,6 +274,14 @@ mod tests {
             ("JetLM/SDAR-1.7B-Chat", Some(id(None))),
             ("JetLM/SDAR-1.7B-Chat@main", Some(id(Some("main")))),
             ("JetLM/SDAR-1.7B-Chat@refs/pr/3", Some(id(Some("refs/pr/3")))),
+            ("JetLM/SDAR-1.7B-Chat/", Some(id(None))),
+            ("https://huggingface.co/JetLM/SDAR-1.7B-Chat", Some(id(None))),
+            ("http://www.huggingface.co/JetLM/SDAR-1.7B-Chat/", Some(id(None))),
+            ("hf.co/JetLM/SDAR-1.7B-Chat@v2", Some(id(Some("v2")))),
+            ("https://huggingface.co/JetLM/SDAR-1.7B-Chat/tree/main", Some(id(Some("main")))),
+            ("https://huggingface.co/JetLM/SDAR-1.7B-Chat/blob/main/config.json", None),
+            ("https://example.org/JetLM/SDAR-1.7B-Chat", None),
+            ("https://huggingface.co/datasets", None),
             ("SDAR-1.7B-Chat", None),
             ("./SDAR/chat", None),
             ("/models/sdar", None),
