@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+from collections.abc import Mapping as _Mapping
 from typing import Callable, Generator, Iterable, Iterator, Mapping, Optional, Sequence, Union
 
 from . import _c, _types
@@ -15,6 +16,17 @@ from ._types import Answer, Info
 Messages = Iterable[Mapping[str, str]]
 Question = Union[str, Messages]
 OnText = Callable[[str], Optional[bool]]
+
+
+def _turn(place: int, turn: Mapping[str, str]) -> _c.Message:
+    if not isinstance(turn, _Mapping) or not all(isinstance(value, str) for value in turn.values()):
+        raise TypeError(f"messages[{place}] is {turn!r}, a mapping of strings expected")
+    for key in ("role", "content"):
+        if key not in turn:
+            raise KeyError(f"messages[{place}] has no {key}")
+    if len(turn) > 2:  # Nothing is left out of a prompt in silence.
+        raise ValueError(f"messages[{place}] has the keys {sorted(turn)}, only role and content are known")
+    return _c.Message(_text(turn["role"]), _text(turn["content"]))
 
 
 class Model(_Handle):
@@ -108,10 +120,12 @@ class Model(_Handle):
         written = schema if schema is None or isinstance(schema, str) else json.dumps(schema)
         asked.schema, asked.regex, asked.grammar = _text(written), _text(regex), _text(grammar)
         asked.stop, asked.stop_len = (ctypes.c_char_p * (len(stop) + 1))(*(_text(string) for string in stop)), len(stop)
+        if isinstance(question, (bytes, _Mapping)):
+            raise TypeError(f"question is {question!r}, a string or a list of messages expected")
         if isinstance(question, str):
             asked.text = _text(question)
         else:
-            turns = [_c.Message(_text(turn["role"]), _text(turn["content"])) for turn in question]
+            turns = [_turn(place, turn) for place, turn in enumerate(question)]
             asked.messages, asked.messages_len = (_c.Message * (len(turns) + 1))(*turns), len(turns)
         own = session or self.session()
 

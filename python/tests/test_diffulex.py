@@ -244,25 +244,53 @@ class Processes(unittest.TestCase):
     def test_a_child_generates_and_ends_quietly(self):
         with sdar() as engine:
             self.assertEqual(engine.generate(PROMPT, 16, **GREEDY).tokens, TOKENS)
-            read, write = os.pipe()
-            pid = os.fork()
-            if pid == 0:
-                status = 1
-                try:
-                    os.dup2(write, 2)
-                    status = 0 if engine.generate(PROMPT, 16, **GREEDY).tokens == TOKENS else 2
-                    engine.close()
-                finally:
-                    os._exit(status)
-            os.close(write)
-            deadline = time.monotonic() + 30
-            while (ended := os.waitpid(pid, os.WNOHANG))[0] == 0 and time.monotonic() < deadline:
-                time.sleep(0.01)
-            if ended[0] == 0:
-                os.kill(pid, signal.SIGKILL)
-                self.fail("the child hangs")
-            with os.fdopen(read, "rb") as said:
-                self.assertEqual((os.waitstatus_to_exitcode(ended[1]), said.read()), (0, b""))
+
+            def generates_and_closes():
+                same = engine.generate(PROMPT, 16, **GREEDY).tokens == TOKENS
+                engine.close()
+                return same
+
+            self.assertEqual(self.in_a_child(generates_and_closes), (0, b""))
+
+    @unittest.skipUnless(hasattr(os, "fork"), "no fork here")
+    def test_a_child_that_is_born_during_a_generation_works(self):
+        with sdar(context=4096) as engine, engine.session() as busy:
+            begun, over = threading.Event(), threading.Event()
+
+            def watch(event):
+                begun.set()
+                return over.is_set()
+
+            thread = threading.Thread(target=lambda: busy.generate(PROMPT, 2000, on_event=watch, stop=[]))
+            thread.start()
+            try:
+                begun.wait(30)
+                self.assertEqual(self.in_a_child(lambda: engine.generate(PROMPT, 16, **GREEDY).tokens == TOKENS), (0, b""))
+            finally:
+                over.set()
+                thread.join()
+
+    def in_a_child(self, check):
+        """The exit code of a child in which `check` is to hold, and what it said."""
+        read, write = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                os.dup2(write, 2)
+                status = 0 if check() else 2
+            finally:
+                os._exit(status)
+        os.close(write)
+        deadline = time.monotonic() + 30
+        while (ended := os.waitpid(pid, os.WNOHANG))[0] == 0 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if ended[0] == 0:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            self.fail("the child hangs")
+        with os.fdopen(read, "rb") as said:
+            return os.waitstatus_to_exitcode(ended[1]), said.read()
 
 
 class Documents(unittest.TestCase):
@@ -349,6 +377,10 @@ class Text(unittest.TestCase):
             ("", {}, diffulex.DiffulexError), ("a", {"max_new": 0}, ValueError), ("a", {"stop": "b"}, TypeError),
             ("a", {"temperature": -1}, diffulex.DiffulexError), ([{"role": "user"}], {}, KeyError), ([], {}, diffulex.DiffulexError),
             ("a", {"stop": [""]}, diffulex.DiffulexError), ([{"role": "user", "content": "a"}], {"raw": True}, diffulex.DiffulexError),
+            ([{"role": "user", "content": "a", "name": "b"}], {}, ValueError), ([{"role": "user", "content": None}], {}, TypeError),
+            ([{"role": "user", "content": [{"type": "text", "text": "a"}]}], {}, TypeError), (["a"], {}, TypeError),
+            ({"role": "user", "content": "a"}, {}, TypeError), (b"a", {}, TypeError), (None, {}, TypeError),
+            ("a\0b", {}, ValueError), ("\ud83d", {}, UnicodeEncodeError), ([{"role": "user", "content": "\udc00"}], {}, UnicodeEncodeError),
         ]:
             with self.subTest(question, **options), self.assertRaises(error):
                 self.model.ask(question, **options)
