@@ -12,13 +12,21 @@ pub const MAX_FILE: u64 = 100_000_000;
 const POINTER: &[u8] = b"version https://git-lfs";
 
 /// How files of other formats begin, and what they are called.
-const FOREIGN: [(&[u8], &str); 6] = [
+const FOREIGN: [(&[u8], &str); 14] = [
     (b"GGUF", "a GGUF file"),
+    (b"FUGG", "a GGUF file"),
     (b"tjgg", "a GGML file"),
     (b"lmgg", "a GGML file"),
     (b"PK\x03\x04", "a PyTorch file or another zip archive"),
     (b"\x80\x02", "a Python pickle"),
+    (b"\x80\x03", "a Python pickle"),
+    (b"\x80\x04", "a Python pickle"),
+    (b"\x80\x05", "a Python pickle"),
     (b"\x89HDF", "an HDF5 file"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"<!", "a page for a browser"),
+    (b"<html", "a page for a browser"),
+    (b"Entry not", "a message of the hub that there is no such file"),
 ];
 
 /// What is read instead of files of other formats.

@@ -539,6 +539,35 @@ fn generation_configs_out_of_range() {
     table.finish(23);
 }
 
+/// What transformers would generate otherwise with is named; what says "off" is not.
+#[test]
+fn generation_settings_without_effect_are_named() {
+    let unused = |text: &str| {
+        let json = Value::parse("g.json", text.as_bytes()).unwrap();
+        GenerationConfig::from_json("g.json", &json).unwrap().unused
+    };
+    for (text, keys) in [
+        ("{}", &[][..]),
+        (r#"{"do_sample": true, "min_p": 0.1, "typical_p": 0.9, "temperature": 1}"#, &["min_p", "typical_p"]),
+        (r#"{"do_sample": false, "min_p": 0.1, "typical_p": 0.9}"#, &[]),
+        (
+            r#"{"num_beams": 4, "no_repeat_ngram_size": 3, "stop_strings": ["x"]}"#,
+            &["num_beams", "no_repeat_ngram_size", "stop_strings"],
+        ),
+        (
+            r#"{"num_beams": 1, "no_repeat_ngram_size": 0, "stop_strings": null, "suppress_tokens": [], "guidance_scale": 1.0, "forced_eos_token_id": null}"#,
+            &[],
+        ),
+        (r#"{"alg": "entropy", "steps": 64, "alg_temp": 0.1}"#, &["steps", "alg", "alg_temp"]),
+        (
+            r#"{"max_new_tokens": 5, "max_length": 20, "bos_token_id": 1, "transformers_version": "4.53.3"}"#,
+            &[],
+        ),
+    ] {
+        assert_eq!(unused(text), keys, "{text}");
+    }
+}
+
 /// What Python's json module reads beyond JSON stops nothing in a key that nobody reads, and is refused by its key in one that is.
 #[test]
 fn values_that_only_python_knows() {

@@ -297,6 +297,12 @@ fn files_of_other_formats_are_named() {
         ("consolidated.00.pth", b"\x80\x02\x8a\x0al\xfc\x9cF\xf9", "a Python pickle"),
         ("tf_model.h5", b"\x89HDF\r\n\x1a\n\x00", "an HDF5 file"),
         ("short.gguf", b"GGUF", "a GGUF file"),
+        ("big-endian.gguf", b"FUGG\x00\x00\x00\x03", "a GGUF file"),
+        ("model.pt", b"\x80\x04\x95\x10\x00\x00\x00\x00\x00", "a Python pickle"),
+        ("model.ckpt", b"\x80\x05\x95\x10\x00\x00\x00\x00\x00", "a Python pickle"),
+        ("model.tar.gz", b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00", "a gzip archive"),
+        ("page", b"<!doctype html><html>", "a page for a browser"),
+        ("message", b"Entry not found", "a message of the hub that there is no such file"),
     ] {
         let dir = TempDir::new();
         let file = dir.write(name, bytes);
@@ -311,7 +317,7 @@ fn files_of_other_formats_are_named() {
             &["t.safetensors: not a safetensors file but", format],
         );
     }
-    table.finish(18);
+    table.finish(36);
     // The length of a header may begin with the bytes of a pickle.
     let header = format!("{{}}{}", " ".repeat(640 - 2));
     read(safetensors(&header, b"")).unwrap();

@@ -1,10 +1,44 @@
 //! [`GenerationConfig`]: the decoding defaults that a checkpoint ships in `generation_config.json`.
 
 use super::config::{Config, MAX_VOCAB};
+use super::refused::is_off;
 use crate::Result;
 use crate::json::Value;
 use crate::tensor::TokenId;
 use std::path::Path;
+
+/// Keys that change what transformers generates and have no effect here, with the number that means "off" beside null, 0 and
+/// nothing. Those of drawing come first.
+///
+/// Source: transformers, `GenerationConfig`; Dream, `DreamGenerationConfig`.
+const UNUSED: [(&str, f64); 24] = [
+    ("min_p", 0.0),
+    ("typical_p", 1.0),
+    ("top_h", 0.0),
+    ("epsilon_cutoff", 0.0),
+    ("eta_cutoff", 0.0),
+    ("num_beams", 1.0),
+    ("num_beam_groups", 1.0),
+    ("penalty_alpha", 0.0),
+    ("guidance_scale", 1.0),
+    ("no_repeat_ngram_size", 0.0),
+    ("encoder_repetition_penalty", 1.0),
+    ("min_length", 0.0),
+    ("min_new_tokens", 0.0),
+    ("stop_strings", 0.0),
+    ("suppress_tokens", 0.0),
+    ("begin_suppress_tokens", 0.0),
+    ("bad_words_ids", 0.0),
+    ("sequence_bias", 0.0),
+    ("forced_bos_token_id", -1.0),
+    ("forced_eos_token_id", -1.0),
+    ("steps", 0.0),
+    ("eps", 0.0),
+    ("alg", 0.0),
+    ("alg_temp", 0.0),
+];
+/// How many of them matter only where tokens are drawn.
+const OF_DRAWING: usize = 5;
 
 /// Values of `generation_config.json`. What the file does not say is `None`, and so is what it says about drawing (temperature,
 /// top-k, top-p) where `do_sample` is false: nothing of that is used then.
@@ -22,6 +56,8 @@ pub struct GenerationConfig {
     pub top_p: Option<f32>,
     /// Divides the positive logits (and multiplies the negative ones) of tokens that already stand in the text.
     pub repetition_penalty: Option<f32>,
+    /// Keys of the file that change what transformers generates and have no effect here.
+    pub unused: Vec<&'static str>,
 }
 
 impl GenerationConfig {
@@ -45,6 +81,7 @@ impl GenerationConfig {
             eos: config.stop_ids("eos_token_id", MAX_VOCAB)?,
             do_sample: config.optional_flag("do_sample")?,
             repetition_penalty: real("repetition_penalty", 0.01..=100.0)?,
+            unused: unused(&config),
             ..Self::default()
         };
         if given.do_sample == Some(false) {
@@ -67,4 +104,14 @@ impl GenerationConfig {
             ..given
         })
     }
+}
+
+/// The keys of [`UNUSED`] that say something.
+fn unused(config: &Config<'_>) -> Vec<&'static str> {
+    let draws = config.get("do_sample").and_then(Value::as_bool) == Some(true);
+    let keys = &UNUSED[if draws { 0 } else { OF_DRAWING }..];
+    let says = |&&(key, off): &&(&str, f64)| {
+        config.get(key).is_some_and(|value| !is_off(value) && value.as_f64() != Some(off))
+    };
+    keys.iter().filter(says).map(|(key, _)| *key).collect()
 }

@@ -107,7 +107,8 @@ pub(super) fn unless_number(config: &Config<'_>, key: &str, known: f64) -> Resul
     }
 }
 
-fn is_off(value: &Value) -> bool {
+/// Whether a value is null, false, 0 or empty.
+pub(super) fn is_off(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Surrogates(_) => false,

@@ -76,7 +76,12 @@ impl Model {
     /// # Errors
     /// No template, no tokenizer, a template that refuses the conversation or with which it cannot be told what the messages' text is.
     pub fn conversation(&self, messages: &[Message]) -> Result<Prompt> {
-        Prompt::new(self.encode_messages(messages)?)
+        let ids = self.encode_messages(messages)?;
+        if ids.is_empty() {
+            let what = "the chat template prints nothing for these messages, at least one token expected";
+            return Err(Error::Text { file: self.origin.clone(), what: what.to_owned() });
+        }
+        Prompt::new(ids)
     }
 
     /// Raw text before and after a gap of `masks` tokens.

@@ -26,7 +26,9 @@ impl Index {
         let map = json.get("weight_map");
         let entries = map.and_then(Value::entries).ok_or_else(|| {
             let found = map.map_or_else(|| "nothing".to_string(), |value| format!("`{value}`"));
-            let reason = format!("found {found}, expected an object of tensor names and shards");
+            let reason = format!(
+                "found {found}, expected an object of tensor names and shards; a checkpoint is given by its directory"
+            );
             Error::config(&file, "weight_map", reason)
         })?;
         let mut map = Vec::with_capacity(entries.len());

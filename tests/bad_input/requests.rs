@@ -40,11 +40,16 @@ fn prompts() {
     );
     sdar.write("broken.jinja", "{{ raise_exception('only two turns') }}");
     table.damaged("refusal", &sdar, &["--prompt", "a", "--chat-template", &file], &[&file, "only two turns"]);
+    for nothing in ["{# a comment #}", "{% set x = messages %}"] {
+        sdar.write("broken.jinja", nothing);
+        let words = ["error: ", "the chat template prints nothing for these messages"];
+        table.damaged("nothing", &sdar, &["--prompt", "a", "--chat-template", &file], &words);
+    }
     let dir = with_key("llada-f32", "tokenizer_config.json", "chat_template", "");
     let system = ["--prompt", "a", "--system", "b"];
     table.damaged("no template", &dir, &system, &["option `system`", "no chat template"]);
     table.damaged("system and raw", &dir, &[&system[..], &["--raw"]].concat(), &["--system", "--raw"]);
-    table.finish(27);
+    table.finish(29);
 }
 
 #[test]
@@ -116,7 +121,20 @@ fn decoding_options_out_of_range() {
     ] {
         row(sdar, &[option, value], &[&format!("invalid value '{value}'"), option]);
     }
-    table.finish(45);
+    // In words of people, not of the programming language.
+    for (option, value, words) in [
+        ("--top-k", "-1", "invalid value '-1' for '--top-k <K>': a whole number from 0 on expected"),
+        ("--top-k", "1e3", "a whole number from 0 on expected"),
+        ("--seed", "1.5", "a whole number from 0 on expected"),
+        ("--seed", "", "a whole number from 0 on expected"),
+        ("--seed", "18446744073709551616", "number too large, at most 18446744073709551615 expected"),
+        ("--temperature", "1,5", "invalid value '1,5' for '--temperature <T>': a number expected"),
+        ("--stop-id", "-1", "a whole number from 0 to 4294967295 expected"),
+        ("--threads", "0", "a whole number from 1 to 1024 expected"),
+    ] {
+        row(sdar, &[option, value], &[words]);
+    }
+    table.finish(53);
 }
 
 #[test]

@@ -363,3 +363,55 @@ fn keys_that_would_do_nothing_fail_their_line() {
     let found = errors(&["--raw"]);
     assert!(found[1].contains("option `raw`"), "{found:?}");
 }
+
+#[test]
+fn what_is_wrong_with_a_line_is_said_in_words_of_people() {
+    let lines = [
+        (r#"{"prompt": "a", "max_tokens": -1}"#, "integer `-1`, expected a whole number from 0 on"),
+        (r#"{"prompt": "a", "max_tokens": 1.5}"#, "floating point `1.5`, expected a whole number from 0 on"),
+        (r#"{"prompt": "a", "max_tokens": null}"#, "null, expected a whole number from 0 on"),
+        (r#"{"prompt": "a", "seed": "1"}"#, "string \"1\", expected a whole number from 0 on"),
+    ];
+    let (_dir, prompts, output) = prepare(&lines.map(|(line, _)| line).join("\n"));
+    assert_eq!(batch(&prompts, &output, &[]).code, Some(1));
+    let records = records(&output);
+    assert_eq!(records.len(), lines.len());
+    for (record, (line, words)) in records.iter().zip(lines) {
+        let error = record["error"].as_str().unwrap();
+        assert!(error.contains(words), "{line}: {error}");
+        assert!(!["usize", "u64"].iter().any(|word| error.contains(word)), "{line}: {error}");
+    }
+}
+
+/// An output that is one of the files that are read would replace what it is made from.
+#[test]
+fn an_output_is_none_of_the_files_that_are_read() {
+    let (model, (dir, prompts, _)) = (TempDir::with_golden("sdar-f32"), prepare(PROMPTS));
+    let question = dir.write("question.json", "Hello");
+    let link = dir.file("link.json");
+    std::os::unix::fs::symlink(model.file("config.json"), &link).unwrap();
+    let hard = dir.file("hard.json");
+    std::fs::hard_link(&question, &hard).unwrap();
+    let here = model.argument();
+    for output in ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"]
+        .map(|name| model.file(name))
+        .into_iter()
+        .chain([question.clone(), hard, link])
+    {
+        let before = std::fs::read(&output).unwrap();
+        let path = output.to_str().unwrap();
+        let fixed = ["-w", &here, "--prompt-file", question.to_str().unwrap(), "--max-tokens", "1"];
+        let traced = run(&[&fixed[..], &["--trace", path]].concat());
+        assert_eq!(traced.code, Some(2), "{path}: {}", traced.stderr);
+        assert!(traced.stderr.contains("option `trace`: it is "), "{path}: {}", traced.stderr);
+        assert_eq!(std::fs::read(&output).unwrap(), before, "{path}");
+    }
+    let weights = model.file("model.safetensors");
+    let before = std::fs::read(&weights).unwrap();
+    let words =
+        ["-w", &here, "--prompts", prompts.to_str().unwrap(), "-o", weights.to_str().unwrap(), "--overwrite"];
+    let refused = run(&words);
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert!(refused.stderr.contains("option `output`: it is "), "{}", refused.stderr);
+    assert!(std::fs::read(&weights).unwrap() == before, "the weights are as they were");
+}

@@ -5,6 +5,7 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
+use diffulex_cli::input::{Object, for_people};
 use serde::de::DeserializeOwned;
 
 /// A request's body.
@@ -34,13 +35,15 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
 /// 400 with the path of the field, what was found and what was expected.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+    let Object(value) = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
         let error = error.into_inner();
         if error.is_data() && path != "." {
-            ApiError::field(path.clone(), format!("field `{path}`: {error}"))
+            let what = for_people(&error.to_string());
+            ApiError::field(path.clone(), format!("field `{path}`: {what}"))
         } else if error.is_data() {
-            ApiError::new(StatusCode::BAD_REQUEST, format!("the body: {error}"))
+            let what = for_people(&error.to_string());
+            ApiError::new(StatusCode::BAD_REQUEST, format!("the body: {what}"))
         } else {
             ApiError::new(StatusCode::BAD_REQUEST, format!("the body is not JSON: {error}"))
         }

@@ -4,8 +4,10 @@ use super::{BAD_INPUT, Idle, idle, note, print};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command, Error, Parser, value_parser};
 use clap_complete::Shell;
+use std::error::Error as _;
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::num::{IntErrorKind, ParseFloatError, ParseIntError};
 use std::process::exit;
 
 /// Options whose value is called so take any word as it is, one that begins with a dash, too.
@@ -40,7 +42,7 @@ pub fn parse_from<P: Parser>(
 ) -> Result<P, Error> {
     let mut command = with_options(P::command());
     let matches = command.try_get_matches_from_mut(words);
-    let mut matches = matches.map_err(|error| explained(&command, error))?;
+    let mut matches = matches.map_err(|error| explained(&mut command, error))?;
     let wanted = matches.remove_one::<Shell>("completions").map(|shell| completions(&mut command, shell));
     if let Some(bytes) = wanted.or_else(|| matches.get_flag("man").then(|| man(&command))) {
         exit(match print(&String::from_utf8_lossy(&bytes)) {
@@ -67,12 +69,37 @@ fn end(error: &Error) -> ! {
     }
 }
 
-/// A word that belongs to no option: what it could be, if that is likely.
-fn explained(command: &Command, mut error: Error) -> Error {
+/// What a number has to be, for people; clap says it in words of the programming language.
+fn expected(source: &(dyn std::error::Error + 'static)) -> Option<String> {
+    if source.is::<ParseFloatError>() {
+        return Some("a number".to_owned());
+    }
+    if let Some(error) = source.downcast_ref::<ParseIntError>() {
+        return Some(match error.kind() {
+            IntErrorKind::PosOverflow => format!("number too large, at most {}", u64::MAX),
+            IntErrorKind::Zero => "a whole number from 1 on".to_owned(),
+            _ => "a whole number from 0 on".to_owned(),
+        });
+    }
+    let words = source.to_string();
+    let (first, last) = words.split_once(" is not in ")?.1.split_once("..=")?;
+    Some(format!("a whole number from {first} to {last}"))
+}
+
+/// A value that cannot be: what was expected. A word that belongs to no option: what it could be, if that is likely.
+fn explained(command: &mut Command, mut error: Error) -> Error {
     let text = |error: &Error, kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
         _ => None,
     };
+    if error.kind() == ErrorKind::ValueValidation
+        && let Some(expected) = error.source().and_then(expected)
+        && let (Some(value), Some(option)) =
+            (text(&error, ContextKind::InvalidValue), text(&error, ContextKind::InvalidArg))
+    {
+        let message = format!("invalid value '{value}' for '{option}': {expected} expected");
+        return command.error(ErrorKind::ValueValidation, message);
+    }
     if error.kind() != ErrorKind::UnknownArgument {
         return error;
     }

@@ -102,6 +102,22 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
+/// What a reader of JSON says, without names of types in the programming language.
+pub fn for_people(words: &str) -> String {
+    const TYPES: [(&str, &str); 6] = [
+        ("usize", "a whole number from 0 on"),
+        ("u64", "a whole number from 0 on"),
+        ("u32", "a whole number from 0 on"),
+        ("i64", "a whole number"),
+        ("f64", "a number"),
+        ("f32", "a number"),
+    ];
+    let (what, place) = words.split_at(words.rfind(" at line ").unwrap_or(words.len()));
+    let known = TYPES.iter().find_map(|(name, meant)| Some((what.strip_suffix(name)?, meant)));
+    let known = known.filter(|(rest, _)| rest.ends_with("expected "));
+    known.map_or(words.to_owned(), |(rest, meant)| format!("{rest}{meant}{place}"))
+}
+
 /// A line of JSON, an object, as a value whose keys are known, such as a struct that denies unknown fields.
 ///
 /// # Errors
@@ -111,7 +127,7 @@ pub fn json_line<T: DeserializeOwned>(line: &[u8]) -> std::result::Result<T, Str
     // The position is that of one line only, and so is its number.
     let words = |error: &serde_json::Error| {
         let words = error.to_string();
-        words.rsplit_once(" at line ").map_or(words.clone(), |(words, _)| words.to_owned())
+        for_people(words.rsplit_once(" at line ").map_or(&*words, |(words, _)| words))
     };
     let malformed =
         |error: &serde_json::Error| format!("malformed JSON: {} (column {})", words(error), error.column());
@@ -151,6 +167,17 @@ mod tests {
             [("a\n", "a"), ("a\r\n", "a"), ("a", "a"), ("a\n\n", "a\n"), ("\n", ""), ("a\nb\n", "a\nb")]
         {
             assert_eq!(without_line_end(line), meant, "{line:?}");
+        }
+        for (said, meant) in [
+            ("invalid type: null, expected usize", "invalid type: null, expected a whole number from 0 on"),
+            (
+                "invalid type: null, expected f32 at line 1 column 2",
+                "invalid type: null, expected a number at line 1 column 2",
+            ),
+            ("unknown field `usize`", "unknown field `usize`"),
+            ("expected a boolean at line 1", "expected a boolean at line 1"),
+        ] {
+            assert_eq!(for_people(said), meant);
         }
         for (bytes, words) in [(&b"ab\xff"[..], "f: not UTF-8 from byte 2 on"), (b"\xff\xfea\0", "f: UTF-16")]
         {

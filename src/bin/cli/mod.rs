@@ -28,7 +28,7 @@ pub use complete::{parse, parse_from};
 pub use idle::{Idle, unknown};
 pub use interrupt::{catch_interrupt, interrupted, parting, release_interrupt};
 pub use model::{CpuArgs, FILES_OF_WEIGHTS, MachineArgs, ModelArgs, kv, passed_over};
-pub use output::{Claim, OutputDirectory, replace, replaceable};
+pub use output::{Claim, OutputDirectory, refuse_input, replace, replaceable};
 pub use progress::Progress;
 pub use safe::safe;
 pub use version::{long_version, version};

@@ -156,6 +156,26 @@ impl ModelArgs {
         Ok(files)
     }
 
+    /// The files that are read of the checkpoint, as far as it can be found; none of the demo model.
+    pub fn inputs(&self) -> Vec<PathBuf> {
+        let Some(files) = self.weights.as_deref().and_then(|path| self.locate(path).ok()) else {
+            return Vec::new();
+        };
+        let (Weights::File(weights) | Weights::Index(weights)) = &files.weights;
+        let named = [
+            &files.config,
+            &files.tokenizer,
+            &files.tokenizer_config,
+            &files.chat_template,
+            &files.generation_config,
+            &files.special_tokens_map,
+        ];
+        let beside =
+            ["vocab.json", "merges.txt", "added_tokens.json"].map(|name| files.directory().join(name));
+        let shards = files.weight_files().unwrap_or_default();
+        named.into_iter().flatten().chain([weights]).cloned().chain(shards).chain(beside).collect()
+    }
+
     /// Opens the checkpoint at `path`.
     ///
     /// # Errors

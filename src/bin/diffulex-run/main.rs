@@ -58,7 +58,11 @@ fn run(args: &Cli) -> Result<ExitCode> {
         doctor::run(args)?;
         return Ok(ExitCode::SUCCESS);
     }
-    // Files that cannot be written are found before any work.
+    // Files that cannot be written, or should not be, are found before any work.
+    let inputs: Vec<_> = args.model.inputs().into_iter().chain(args.prompt.prompt_file.clone()).collect();
+    for (option, output) in [("trace", &args.output.trace), ("output", args.batch.output())] {
+        output.iter().try_for_each(|output| cli::refuse_input(option, output, &inputs))?;
+    }
     let batch = args.batch.prepare()?;
     let trace = args.output.trace.as_deref().map(Trace::create).transpose()?;
     let start = Instant::now();
@@ -78,6 +82,10 @@ fn run(args: &Cli) -> Result<ExitCode> {
         }
         if is_unsaid(args, &model) {
             cli::note(TWO_WAYS);
+        }
+        let unused = &model.engine.defaults().unused;
+        if !unused.is_empty() {
+            cli::note(&format!("note: generation_config.json: no effect here: {}", unused.join(", ")));
         }
     }
     let outcome = match batch {

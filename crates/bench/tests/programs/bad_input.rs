@@ -17,6 +17,10 @@ fn bench_options() {
     row(&["-w", &sdar, "--format", "int4"], &["--weights", "--format"]);
     row(&["-w", "nowhere"], &["nowhere"]);
     row(&["-w", &sdar, "--quality"], &["quality.jsonl: No such file"]);
+    row(
+        &["-w", &sdar, "--quality", "--limit", "0"],
+        &["'0'", "--limit", "a whole number from 1 on expected"],
+    );
     row(&["--roofline", "--rows", "4"], &["--roofline", "--rows"]);
     row(&["--roofline", "--kv", "f32"], &["--roofline", "--kv"]);
     let with = |more: &[&'static str]| [&["--preset", "tiny-sdar"], more].concat();
@@ -85,5 +89,5 @@ fn bench_options() {
         let file = dir.write("questions.jsonl", line).display().to_string();
         row(&["-w", &sdar, "--quality", "--questions", &file], &[&file, reason]);
     }
-    table.finish(50);
+    table.finish(51);
 }

@@ -130,14 +130,15 @@ impl Drop for Claim {
     }
 }
 
+/// Whether both are of one file, as far as the system tells.
 #[cfg(unix)]
-fn same(a: &Metadata, b: &Metadata) -> bool {
+pub(super) fn same(a: &Metadata, b: &Metadata) -> bool {
     use std::os::unix::fs::MetadataExt;
     (a.dev(), a.ino()) == (b.dev(), b.ino())
 }
 
 #[cfg(not(unix))]
-fn same(_a: &Metadata, _b: &Metadata) -> bool {
+pub(super) fn same(_a: &Metadata, _b: &Metadata) -> bool {
     true
 }
 

@@ -57,6 +57,25 @@ pub fn replaceable(path: &Path) -> Result<()> {
     check().map_err(|error| Error::io(path, plain(error)))
 }
 
+/// Refuses an output of the option `option` that is one of the files that are read: it would replace what it is made from.
+///
+/// # Errors
+/// [`Error::Option`].
+pub fn refuse_input(option: &'static str, output: &Path, inputs: &[PathBuf]) -> Result<()> {
+    let Some(there) = fs::metadata(output).ok().filter(fs::Metadata::is_file) else { return Ok(()) };
+    let is_output = |input: &&PathBuf| {
+        fs::metadata(input).is_ok_and(|input| claim::same(&there, &input))
+            && (cfg!(unix) || input.canonicalize().ok() == output.canonicalize().ok())
+    };
+    match inputs.iter().find(is_output) {
+        None => Ok(()),
+        Some(input) => {
+            let what = format!("it is {}, which is read; another file expected", input.display());
+            Err(Error::option(option, what))
+        }
+    }
+}
+
 /// Where an output goes.
 enum Place {
     /// A regular file, there or not, with no link left in its path that matters.

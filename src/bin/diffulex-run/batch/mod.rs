@@ -58,6 +58,11 @@ struct Counts {
 }
 
 impl BatchArgs {
+    /// Where the answers go.
+    pub(crate) fn output(&self) -> &Option<PathBuf> {
+        &self.output
+    }
+
     /// The batch that the options name, if they name one.
     ///
     /// # Errors

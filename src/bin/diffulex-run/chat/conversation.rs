@@ -70,12 +70,13 @@ impl Saved {
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let wrong = |what: String| Error::format(path.display(), what);
         let text = input::read(path)?;
-        let Version { version } =
-            serde_json::from_str(&text).map_err(|e| wrong(format!("not a saved conversation: {e}")))?;
+        let Version { version } = serde_json::from_str(&text)
+            .map_err(|e| wrong(format!("not a saved conversation: {}", input::for_people(&e.to_string()))))?;
         if version != VERSION {
             return Err(wrong(format!("a conversation of version {version}, expected {VERSION}")));
         }
-        serde_json::from_str(&text).map_err(|e| wrong(format!("not a saved conversation: {e}")))
+        serde_json::from_str(&text)
+            .map_err(|e| wrong(format!("not a saved conversation: {}", input::for_people(&e.to_string()))))
     }
 
     /// Writes a new file, or replaces an earlier conversation.

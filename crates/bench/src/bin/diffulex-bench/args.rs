@@ -9,6 +9,7 @@ use diffulex::{Error, Result};
 use diffulex_cli::decoding::DecodingArgs;
 use diffulex_cli::presets::Preset;
 use diffulex_cli::{self as cli, DEFAULT_GROUP, FormatName, Idle, MachineArgs};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 /// Measure forward passes beside what this machine can do at most.
@@ -159,7 +160,7 @@ pub(crate) struct QualityArgs {
     pub(crate) questions: Option<PathBuf>,
     /// Questions of each task at most
     #[arg(long, value_name = "N")]
-    pub(crate) limit: Option<usize>,
+    pub(crate) limit: Option<NonZeroUsize>,
 }
 
 /// Tokens that a chat template may add to a question.

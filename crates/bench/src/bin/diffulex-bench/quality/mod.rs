@@ -73,7 +73,7 @@ fn questions(args: &Cli, weights: &Path) -> Result<(Vec<Question>, Vec<String>)>
             tasks.len() - 1
         });
         tasks[at].1 += 1;
-        args.quality.limit.is_none_or(|limit| tasks[at].1 <= limit)
+        args.quality.limit.is_none_or(|limit| tasks[at].1 <= limit.get())
     });
     Ok((questions, tasks.into_iter().map(|(task, _)| task).collect()))
 }
