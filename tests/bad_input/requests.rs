@@ -40,7 +40,7 @@ fn prompts() {
     );
     sdar.write("broken.jinja", "{{ raise_exception('only two turns') }}");
     table.damaged("refusal", &sdar, &["--prompt", "a", "--chat-template", &file], &[&file, "only two turns"]);
-    for nothing in ["{# a comment #}", "{% set x = messages %}"] {
+    for nothing in ["{% if false %}a{% endif %}", "{% set x = messages %}"] {
         sdar.write("broken.jinja", nothing);
         let words = ["error: ", "the chat template prints nothing for these messages"];
         table.damaged("nothing", &sdar, &["--prompt", "a", "--chat-template", &file], &words);

@@ -77,6 +77,13 @@ impl CpuArgs {
     pub fn threads(&self) -> usize {
         self.threads.map_or_else(diffulex::exec::physical_cores, usize::from)
     }
+
+    /// Says that there are more threads than CPUs for them.
+    pub fn note(&self) -> Option<String> {
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = self.threads.map(usize::from).filter(|&threads| threads > cpus)?;
+        Some(format!("note: {threads} threads share {cpus} CPUs, which is slower than a thread for each"))
+    }
 }
 
 impl MachineArgs {
@@ -258,5 +265,18 @@ impl ModelArgs {
             builder = builder.quantize(name.resolve(DEFAULT_GROUP, false)?);
         }
         Ok(builder)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_threads_than_cpus_are_noted() {
+        let note = |threads| CpuArgs { threads, level: None }.note();
+        assert_eq!((note(None), note(Some(1))), (None, None));
+        let said = note(Some(u16::MAX)).unwrap();
+        assert!(said.starts_with("note: 65535 threads share "), "{said}");
     }
 }

@@ -76,7 +76,7 @@ fn run(args: &Cli) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if !args.output.quiet && !args.output.json {
-        notes.iter().for_each(|note| cli::note(note));
+        notes.iter().chain(&args.machine.cpu.note()).for_each(|note| cli::note(note));
         if model.engine.stop().is_empty() && args.length.stop_id.is_empty() && !args.length.ignore_eos {
             cli::note(NO_STOP);
         }

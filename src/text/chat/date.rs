@@ -3,6 +3,7 @@
 
 use jiff::civil::{DateTime, Weekday};
 use jiff::{Timestamp, tz::TimeZone};
+use std::path::Path;
 
 const MONTHS: [&str; 12] = [
     "January",
@@ -23,10 +24,32 @@ const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday",
 /// The current local time in this format.
 ///
 /// # Errors
-/// A code that is not known.
+/// A code or a time zone that is not known.
 pub(super) fn now(format: &str) -> Result<String, String> {
-    let (now, zone) = (Timestamp::now(), TimeZone::system());
+    let zone = match (TimeZone::try_system(), std::env::var("TZ")) {
+        (Ok(zone), _) => zone,
+        (Err(_), Ok(name)) => named(&name)?,
+        (Err(_), Err(_)) => TimeZone::UTC,
+    };
+    let now = Timestamp::now();
     strftime(format, zone.to_datetime(now), now.as_second())
+}
+
+/// What the C library takes a value of TZ for that jiff does not know: any file of the system's zones, summer time without its rule,
+/// and UTC if it is nothing.
+fn named(name: &str) -> Result<TimeZone, String> {
+    let file = Path::new("/usr/share/zoneinfo").join(name.strip_prefix(':').unwrap_or(name));
+    let zone = std::fs::read(file).ok().and_then(|bytes| TimeZone::tzif(name, &bytes).ok());
+    if let Some(zone) = zone.or_else(|| TimeZone::posix(&format!("{name},M3.2.0,M11.1.0")).ok()) {
+        return Ok(zone);
+    }
+    let offset = name.trim_start_matches(|c: char| c.is_ascii_alphabetic());
+    let is_offset =
+        name.len() - offset.len() >= 3 && offset.starts_with(|c: char| "+-0123456789".contains(c));
+    if is_offset || name.starts_with('<') {
+        return Err(format!("strftime_now: the time zone `{name}` is not supported"));
+    }
+    Ok(TimeZone::UTC)
 }
 
 /// How a code is written: the flags between `%` and its letter.
@@ -186,6 +209,25 @@ mod tests {
             (0, "%z%Z.", "."),
         ] {
             assert_eq!(utc(format, seconds).as_deref(), Ok(want), "{seconds} {format}");
+        }
+    }
+
+    #[test]
+    fn zones_are_those_of_the_c_library() {
+        let offset = |name: &str, seconds| {
+            let time = Timestamp::from_second(seconds).unwrap();
+            named(name).map(|zone| zone.to_offset(time).seconds())
+        };
+        // Winter and summer.
+        assert_eq!(
+            (offset("CET-1CEST", 1_768_000_000), offset("CET-1CEST", 1_784_000_000)),
+            (Ok(3600), Ok(7200))
+        );
+        for name in ["Nowhere/City", "XXX", "A1", "", "../../../etc/passwd"] {
+            assert_eq!(offset(name, 0), Ok(0), "{name}");
+        }
+        for name in ["UTC+200", "ABC1DEF2GHI", "<+03"] {
+            assert!(offset(name, 0).unwrap_err().contains(name), "{name}");
         }
     }
 
