@@ -112,6 +112,14 @@ pub fn release_interrupt() -> bool {
     STATE.swap(ENDS, Ordering::SeqCst) == NOTED
 }
 
+/// Does what may wait without end, such as for the reader of a pipe: a Ctrl-C meanwhile ends the program at once.
+pub(super) fn waiting<T>(wait: impl FnOnce() -> T) -> T {
+    let before = STATE.swap(ENDS, Ordering::SeqCst);
+    let outcome = wait();
+    STATE.store(before, Ordering::SeqCst);
+    outcome
+}
+
 /// Whether there was a Ctrl-C since [`catch_interrupt`].
 pub fn interrupted() -> bool {
     STATE.load(Ordering::SeqCst) == NOTED

@@ -7,7 +7,7 @@ mod directory;
 pub use claim::Claim;
 pub use directory::OutputDirectory;
 
-use super::interrupt::Temporary;
+use super::interrupt::{Temporary, waiting};
 use diffulex::error::{Error, Result};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, ErrorKind, Write};
@@ -30,7 +30,7 @@ pub fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>
             new.persist().map(drop)
         }
         Place::Stream => {
-            let mut out = BufWriter::new(File::options().write(true).open(path)?);
+            let mut out = BufWriter::new(waiting(|| File::options().write(true).open(path))?);
             match write(&mut out).and_then(|()| out.flush()) {
                 Err(error) if error.kind() == ErrorKind::BrokenPipe => {
                     // What is left in the buffer has nobody to go to.
