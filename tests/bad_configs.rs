@@ -544,7 +544,7 @@ fn generation_configs_out_of_range() {
 fn generation_settings_without_effect_are_named() {
     let unused = |text: &str| {
         let json = Value::parse("g.json", text.as_bytes()).unwrap();
-        GenerationConfig::from_json("g.json", &json).unwrap().unused
+        GenerationConfig::without_effect("g.json", &json).unwrap()
     };
     for (text, keys) in [
         ("{}", &[][..]),

@@ -56,8 +56,6 @@ pub struct GenerationConfig {
     pub top_p: Option<f32>,
     /// Divides the positive logits (and multiplies the negative ones) of tokens that already stand in the text.
     pub repetition_penalty: Option<f32>,
-    /// Keys of the file that change what transformers generates and have no effect here.
-    pub unused: Vec<&'static str>,
 }
 
 impl GenerationConfig {
@@ -81,7 +79,6 @@ impl GenerationConfig {
             eos: config.stop_ids("eos_token_id", MAX_VOCAB)?,
             do_sample: config.optional_flag("do_sample")?,
             repetition_penalty: real("repetition_penalty", 0.01..=100.0)?,
-            unused: unused(&config),
             ..Self::default()
         };
         if given.do_sample == Some(false) {
@@ -104,14 +101,18 @@ impl GenerationConfig {
             ..given
         })
     }
-}
 
-/// The keys of [`UNUSED`] that say something.
-fn unused(config: &Config<'_>) -> Vec<&'static str> {
-    let draws = config.get("do_sample").and_then(Value::as_bool) == Some(true);
-    let keys = &UNUSED[if draws { 0 } else { OF_DRAWING }..];
-    let says = |&&(key, off): &&(&str, f64)| {
-        config.get(key).is_some_and(|value| !is_off(value) && value.as_f64() != Some(off))
-    };
-    keys.iter().filter(says).map(|(key, _)| *key).collect()
+    /// The keys of a parsed file that change what transformers generates and have no effect here; `file` names it in errors.
+    ///
+    /// # Errors
+    /// [`Error::Format`](crate::Error::Format) if `json` is no object.
+    pub fn without_effect(file: &str, json: &Value) -> Result<Vec<&'static str>> {
+        let config = Config::new(file, json)?;
+        let draws = config.get("do_sample").and_then(Value::as_bool) == Some(true);
+        let keys = &UNUSED[if draws { 0 } else { OF_DRAWING }..];
+        let says = |&&(key, off): &&(&str, f64)| {
+            config.get(key).is_some_and(|value| !is_off(value) && value.as_f64() != Some(off))
+        };
+        Ok(keys.iter().filter(says).map(|(key, _)| *key).collect())
+    }
 }

@@ -7,8 +7,9 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use diffulex::cache::KvDtype;
 use diffulex::engine::{Engine, EngineBuilder};
 use diffulex::error::Result;
+use diffulex::json::Value;
 use diffulex::kernels::{Activations, Level};
-use diffulex::model::Architecture;
+use diffulex::model::{Architecture, GenerationConfig};
 use diffulex::quant::{DEFAULT_GROUP, FormatName};
 use diffulex::tensor::TokenId;
 use diffulex::text_model::Model;
@@ -142,6 +143,14 @@ pub fn passed_over(files: &Checkpoint) -> Option<String> {
     Some(format!("note: reading {}; {} beside it is not read", read.display(), index.display()))
 }
 
+/// Says what of generation_config.json changes what transformers generates and has no effect here.
+fn without_effect(files: &Checkpoint) -> Result<Option<String>> {
+    let Some(path) = &files.generation_config else { return Ok(None) };
+    let file = path.display().to_string();
+    let keys = GenerationConfig::without_effect(&file, &Value::read(path)?)?;
+    Ok((!keys.is_empty()).then(|| format!("note: {file}: no effect here: {}", keys.join(", "))))
+}
+
 impl ModelArgs {
     /// The files of the checkpoint at `path` (or with this hub id), with those replaced that have an option of their own.
     ///
@@ -207,6 +216,7 @@ impl ModelArgs {
         let in_use = if self.no_mmap { InUse::default() } else { InUse::hold(&files)? };
         let mapped = files.open(Storage::Map);
         let mut notes: Vec<_> = passed_over(&files).into_iter().collect();
+        notes.extend(without_effect(&files)?);
         notes.extend(match &mapped {
             Ok(source) if check_memory => self.check_memory(&builder, parts.arch(), source)?,
             _ => None,

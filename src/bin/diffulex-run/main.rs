@@ -83,10 +83,6 @@ fn run(args: &Cli) -> Result<ExitCode> {
         if is_unsaid(args, &model) {
             cli::note(TWO_WAYS);
         }
-        let unused = &model.engine.defaults().unused;
-        if !unused.is_empty() {
-            cli::note(&format!("note: generation_config.json: no effect here: {}", unused.join(", ")));
-        }
     }
     let outcome = match batch {
         Some(batch) => batch.run(args, &model),
