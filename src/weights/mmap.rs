@@ -37,3 +37,18 @@ pub(super) fn map(path: &Path) -> Result<Option<Bytes>> {
     }
     Ok(Some(Bytes::new(map)))
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    /// Such as sysfs, or network and merged file systems: the caller reads instead.
+    #[test]
+    fn a_file_system_that_cannot_map_is_no_error() {
+        let path = Path::new("/sys/devices/system/cpu/online");
+        if !path.is_file() {
+            return println!("SKIPPED: {} is not there", path.display());
+        }
+        assert!(map(path).unwrap().is_none(), "{} was mapped", path.display());
+    }
+}

@@ -124,14 +124,3 @@ fn metadata_of_the_header_is_kept() {
     assert_eq!(source.metadata(), [("format".into(), "pt".into()), ("note".into(), "é".into())]);
     assert!(source.names().is_empty());
 }
-
-/// Such as sysfs, or network and merged file systems: the caller reads instead.
-#[cfg(all(target_os = "linux", feature = "mmap"))]
-#[test]
-fn a_file_system_that_cannot_map_is_no_error() {
-    let path = std::path::Path::new("/sys/devices/system/cpu/online");
-    if !path.is_file() {
-        return println!("SKIPPED: {} is not there", path.display());
-    }
-    assert!(mmap::map(path).unwrap().is_none());
-}
