@@ -1,8 +1,7 @@
 //! What goes into a generation and what comes out of it.
 
-use super::grammar::Grammar;
 use super::rules::{Rules, Standard};
-use crate::sampler::{CachePlan, Policy};
+use crate::sampler::{CachePlan, Grammar, Policy};
 use crate::tensor::TokenId;
 use std::ops::Range;
 use std::time::Duration;

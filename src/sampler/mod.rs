@@ -8,6 +8,7 @@
 mod canvas;
 mod draw;
 mod filter;
+mod grammar;
 mod presets;
 mod rng;
 mod schedule;
@@ -16,6 +17,7 @@ mod unmask;
 pub use canvas::Canvas;
 pub use draw::{Basis, Draw, DrawKind, Drawn, Score, gumbel_argmax};
 pub use filter::{FilterOrder, Filters, Kept};
+pub use grammar::{Grammar, Walk};
 pub use rng::{Rng, Stream};
 pub use schedule::{Pace, Quota, Want, timesteps};
 pub use unmask::{Candidate, Edit, Floor, Unmask};

@@ -3,8 +3,8 @@
 //! The llguidance crate decides what may come next; this module gives it the tokens and the engine its answers.
 
 use super::Tokenizer;
-use crate::engine::{Grammar, Walk};
 use crate::error::{Error, Result};
+use crate::sampler::{Grammar, Walk};
 use crate::tensor::TokenId;
 use llguidance::api::TopLevelGrammar;
 use llguidance::toktrie::{InferenceCapabilities, TokEnv, TokRxInfo, TokTrie, TokenizerEnv};

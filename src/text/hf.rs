@@ -193,7 +193,7 @@ fn text_error(file: &str, what: impl ToString) -> Error {
 /// Whether a token stands between markers and has "mask" as a word of its own.
 fn is_mask(token: &str) -> bool {
     let inner = token.trim_matches(['<', '>', '|', '[', ']']);
-    inner.len() + 2 <= token.len() && inner.split('_').any(|word| word.eq_ignore_ascii_case("mask"))
+    inner.len() + 2 <= token.len() && inner.split(['_', '▁']).any(|word| word.eq_ignore_ascii_case("mask"))
 }
 
 /// Qwen2's tokenizer from its two files, which may lie at any path: NFC, words by [`QWEN2_WORDS`], BPE on bytes.
@@ -226,7 +226,9 @@ mod tests {
 
     #[test]
     fn masks_are_told_from_other_tokens() {
-        for token in ["<|mask|>", "<|MASK|>", "|<MASK>|", "<|mdm_mask|>", "[MASK]", "<mask>"] {
+        for token in
+            ["<|mask|>", "<|MASK|>", "|<MASK>|", "<|mdm_mask|>", "[MASK]", "<mask>", "<[MASK▁TOKEN]>"]
+        {
             assert!(is_mask(token), "{token}");
         }
         for token in ["mask", "<|unmask|>", "<|im_end|>", "<|masking|>", "|mask", "<>", ""] {

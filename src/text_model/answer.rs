@@ -1,9 +1,9 @@
 //! [`Model::answer`]: a prompt goes through the decoding loop, its text to whoever listens.
 
 use super::{Model, Prompt, TextStream};
-use crate::engine::{Control, Event, Generation, Grammar, Request, Session, StopReason};
+use crate::engine::{Control, Event, Generation, Request, Session, StopReason};
 use crate::error::{Error, Result};
-use crate::sampler::Policy;
+use crate::sampler::{Grammar, Policy};
 use crate::tensor::TokenId;
 use std::sync::Arc;
 

@@ -5,12 +5,10 @@
 //! need no pass.
 
 use super::Sequence;
-use crate::engine::Grammar;
 use crate::engine::generation::Request;
-use crate::engine::grammar::Walk;
 use crate::engine::plan::Lead;
 use crate::error::{Error, Result};
-use crate::sampler::{Candidate, Commit, Drawn};
+use crate::sampler::{Candidate, Commit, Drawn, Grammar, Walk};
 use crate::tensor::TokenId;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
