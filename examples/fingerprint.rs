@@ -41,9 +41,11 @@ fn open(dir: &Path, level: Level, kv: KvDtype) -> Result<Engine> {
     engine.mask(mask as TokenId).open(dir)
 }
 
-/// Ids that every recorded vocabulary has.
-fn ids() -> Vec<TokenId> {
-    (0..ROWS as TokenId).map(|i| 7 + i * 19).collect()
+/// Ids that every recorded vocabulary has, without the mask: a prompt has no gaps.
+fn ids(engine: &Engine) -> Result<Vec<TokenId>> {
+    let mask = engine.mask()?;
+    let ids = (0..ROWS as TokenId).map(|i| 7 + i * 19);
+    Ok(ids.map(|id| if id == mask { id + 1 } else { id }).collect())
 }
 
 fn logits(engine: &Engine) -> Result<u64> {
@@ -52,7 +54,7 @@ fn logits(engine: &Engine) -> Result<u64> {
         Attention::Bidirectional => Visible::all(0..ROWS, 0..ROWS),
         rule => Visible::by_rule(rule, 0..ROWS, 0, ROWS),
     };
-    session.forward(&ids(), 0, &visible, &mut Probe::none())?;
+    session.forward(&ids(engine)?, 0, &visible, &mut Probe::none())?;
     let rows: Vec<usize> = (0..ROWS).collect();
     let logits = session.logits(&rows, &mut Probe::none());
     Ok(hash(logits.data().iter().map(|x| x.to_bits())))
@@ -60,7 +62,7 @@ fn logits(engine: &Engine) -> Result<u64> {
 
 /// Tokens of a generation, as they are the same for everybody only if every bit of every probability is.
 fn tokens(engine: &Engine, policy: &Policy) -> Result<u64> {
-    let ids = ids();
+    let ids = ids(engine)?;
     let request = Request { seed: 11, ..Request::new(&ids, NEW, policy) };
     let generation = engine.session()?.generate(&request, &mut |_| Ok(Control::Continue))?;
     assert_eq!(generation.tokens.len(), NEW, "nothing ends the text");
