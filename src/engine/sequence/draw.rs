@@ -1,7 +1,7 @@
 //! From a row of logits to a token: [`Drawer`].
 
 use super::Sequence;
-use super::bound::Bound;
+use super::binding::Binding;
 use crate::engine::Engine;
 use crate::engine::generation::Request;
 use crate::engine::plan::Lead;
@@ -35,14 +35,15 @@ pub(in crate::engine) struct Drawer {
     /// Tokens that the repetition penalty applies to: everything known, once.
     pub(super) seen: Vec<TokenId>,
     /// What the answer has to be.
-    pub(super) bound: Option<Bound>,
+    pub(super) binding: Option<Binding>,
 }
 
 impl Drawer {
     /// # Errors
-    /// As [`Bound::new`].
+    /// As [`Binding::new`].
     pub(super) fn new(request: &Request<'_>, bans: bool, first_mask: usize) -> Result<Self> {
-        let bound = request.grammar.map(|grammar| Bound::new(grammar, request, first_mask)).transpose()?;
+        let binding =
+            request.grammar.map(|grammar| Binding::new(grammar, request, first_mask)).transpose()?;
         Ok(Self {
             draw: request.policy.draw,
             score: request.policy.score,
@@ -51,7 +52,7 @@ impl Drawer {
             rng: Rng::new(request.seed),
             step: 0,
             seen: Vec::new(),
-            bound,
+            binding,
         })
     }
 
@@ -87,8 +88,8 @@ impl Drawer {
         if self.bans {
             engine.ban(row);
         }
-        if let Some(bound) = &self.bound {
-            bound.restrict(wanted.pos, row);
+        if let Some(binding) = &self.binding {
+            binding.restrict(wanted.pos, row);
         }
         if wanted.carries_on {
             let scan = engine.kernels.scan(row);

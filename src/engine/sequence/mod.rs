@@ -12,7 +12,7 @@
 
 mod admission;
 mod bidirectional;
-mod bound;
+mod binding;
 mod causal;
 mod draw;
 mod reveal;

@@ -1,4 +1,4 @@
-//! Answers that a grammar binds: [`Bound`].
+//! Answers that a grammar binds: [`Binding`].
 //!
 //! The canvas is filled from the left. A pass draws the token of the first mask from those that the grammar allows there; what the
 //! policy chose to the right of it is taken as long as the grammar takes it, one token after the other. Tokens that are forced
@@ -14,7 +14,7 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 /// The grammar of an answer in progress.
-pub(super) struct Bound {
+pub(super) struct Binding {
     /// Nobody waits for this lock: it lets the rows of a pass, which look at `allowed` alone, share the value.
     walk: Mutex<Box<dyn Walk>>,
     stop: Vec<TokenId>,
@@ -28,7 +28,7 @@ pub(super) struct Bound {
     allowed: Vec<u32>,
 }
 
-impl Bound {
+impl Binding {
     /// # Errors
     /// A request that no grammar can bind, or what is wrong with the grammar.
     pub(super) fn new(grammar: &dyn Grammar, request: &Request<'_>, first_mask: usize) -> Result<Self> {
@@ -45,7 +45,7 @@ impl Bound {
         if request.stop.is_empty() {
             return wrong("without a stop id, by which its end could be told");
         }
-        let mut bound = Self {
+        let mut binding = Self {
             walk: Mutex::new(grammar.begin(request.stop)?),
             stop: request.stop.to_vec(),
             next: request.prompt.len(),
@@ -53,8 +53,8 @@ impl Bound {
             over: false,
             allowed: Vec::new(),
         };
-        bound.look_ahead()?;
-        Ok(bound)
+        binding.look_ahead()?;
+        Ok(binding)
     }
 
     fn walk(&mut self) -> &mut dyn Walk {
@@ -115,11 +115,11 @@ impl Bound {
 impl Sequence<'_> {
     /// Puts the tokens on the canvas that need no pass, which is news. Whether there were any.
     pub(super) fn place_forced(&mut self) -> bool {
-        let Some(bound) = self.drawer.bound.as_mut() else { return false };
+        let Some(binding) = self.drawer.binding.as_mut() else { return false };
         let len = self.canvas.len();
-        let tokens: Vec<Candidate> = bound
+        let tokens: Vec<Candidate> = binding
             .pending()
-            .zip(bound.pending.drain(..))
+            .zip(binding.pending.drain(..))
             .filter(|(pos, _)| *pos < len)
             .map(|(pos, token)| Candidate { pos, token, score: 1.0 })
             .collect();
@@ -134,7 +134,7 @@ impl Sequence<'_> {
 
     /// Whether the answer is complete, and on the canvas.
     pub(super) fn is_complete(&self) -> bool {
-        self.drawer.bound.as_ref().is_some_and(|bound| bound.over && bound.pending.is_empty())
+        self.drawer.binding.as_ref().is_some_and(|binding| binding.over && binding.pending.is_empty())
     }
 
     /// Of what was chosen, keeps what the grammar takes: the first mask, and what follows it without a gap.
@@ -142,11 +142,11 @@ impl Sequence<'_> {
     /// # Errors
     /// As [`Walk`].
     pub(super) fn keep_to_grammar(&mut self) -> Result<()> {
-        let Some(bound) = self.drawer.bound.as_mut() else { return Ok(()) };
+        let Some(binding) = self.drawer.binding.as_mut() else { return Ok(()) };
         let chosen = std::mem::take(&mut self.chosen);
         for (i, candidate) in self.candidates.iter().enumerate() {
-            let wanted = candidate.pos == bound.next && (i == 0 || chosen.contains(&i));
-            if !wanted || !bound.accept(candidate.token)? {
+            let wanted = candidate.pos == binding.next && (i == 0 || chosen.contains(&i));
+            if !wanted || !binding.accept(candidate.token)? {
                 break;
             }
             self.chosen.push(i);
@@ -154,7 +154,7 @@ impl Sequence<'_> {
         if self.chosen.is_empty() {
             return Err(Error::unsupported("a grammar that refuses a token which it allowed"));
         }
-        bound.look_ahead()
+        binding.look_ahead()
     }
 
     /// What a commit predicted for the position `at`, if the answer goes on there.
@@ -163,16 +163,16 @@ impl Sequence<'_> {
     /// As [`Walk`].
     pub(super) fn carry(&mut self, drawn: Drawn, at: usize) -> Result<()> {
         self.carried = Some(drawn);
-        let Some(bound) = self.drawer.bound.as_mut() else { return Ok(()) };
-        let goes_on = bound.next == at && bound.pending.is_empty() && at < self.canvas.len();
+        let Some(binding) = self.drawer.binding.as_mut() else { return Ok(()) };
+        let goes_on = binding.next == at && binding.pending.is_empty() && at < self.canvas.len();
         if goes_on && self.lead == Lead::Competing {
             // It is one candidate among others, and taken with them.
             return Ok(());
         }
-        if !goes_on || !bound.accept(drawn.token)? {
+        if !goes_on || !binding.accept(drawn.token)? {
             self.carried = None;
             return Ok(());
         }
-        bound.look_ahead()
+        binding.look_ahead()
     }
 }
