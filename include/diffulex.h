@@ -134,7 +134,7 @@ typedef struct diffulex_info {
     int64_t mask; /* -1: nobody named one */
     const uint32_t *stop;
     size_t stop_len;
-    int32_t alignment; /* logits for position i stand in row i (DIFFULEX_ROW_OWN) or i - 1 (DIFFULEX_ROW_BEFORE); DIFFULEX_ROW_SEEDED: row i, but for the first position of a block, which the last
+    int32_t alignment; /* logits for position i are in row i (DIFFULEX_ROW_OWN) or i - 1 (DIFFULEX_ROW_BEFORE); DIFFULEX_ROW_SEEDED: row i, but for the first position of a block, which the last
                           row of the causal pass before it predicts */
 } diffulex_info;
 
@@ -244,7 +244,7 @@ diffulex_status diffulex_generate(diffulex_session *session, const diffulex_requ
 /* An engine with the tokenizer, the chat template and the defaults of its checkpoint. It decodes as diffulex-run does. */
 typedef struct diffulex_model diffulex_model;
 
-/* Opens a checkpoint with everything that lies beside its weights: path as diffulex_engine_open takes it. What the tokenizer
+/* Opens a checkpoint with the tokenizer and the chat template in its directory: path as diffulex_engine_open takes it. What the tokenizer
  * knows (its size, the mask) does not have to be in `options`. *model is NULL if the call fails; DIFFULEX_UNSUPPORTED if the
  * library was built without `text`. */
 diffulex_status diffulex_model_open(const char *path, const diffulex_options *options, diffulex_model **model, diffulex_error *error);
@@ -255,12 +255,12 @@ void diffulex_model_free(diffulex_model *model);
 /* The engine of a model, for sessions, diffulex_engine_info, and ids: a handle of its own, which diffulex_engine_free frees. */
 diffulex_status diffulex_model_engine(const diffulex_model *model, diffulex_engine **engine, diffulex_error *error);
 
-/* The ids of a text, nothing added at its ends; `<mask:N>` in it is N masks. Writes at most `capacity` ids to `ids`, which may be
+/* Tokenizes a string, nothing added at its ends; `<mask:N>` in it is N masks. Writes at most `capacity` ids to `ids`, which may be
  * NULL if that is 0, and to *ids_len how many there are. `text_len` bytes, which may hold NUL. */
 diffulex_status diffulex_encode(const diffulex_model *model, const char *text, size_t text_len, uint32_t *ids, size_t capacity,
                                 size_t *ids_len, diffulex_error *error);
 
-/* The text of ids; special tokens are left out if skip_special is not 0. Writes at most `capacity` bytes to `text`, which may be
+/* Decodes ids to a string; special tokens are left out if skip_special is not 0. Writes at most `capacity` bytes to `text`, which may be
  * NULL if that is 0, and to *text_len how many bytes there are. No NUL is added. */
 diffulex_status diffulex_decode(const diffulex_model *model, const uint32_t *ids, size_t ids_len, int32_t skip_special, char *text,
                                 size_t capacity, size_t *text_len, diffulex_error *error);

@@ -43,6 +43,13 @@ def _number(name: str, value: object, type: type = ctypes.c_size_t) -> int:
     return number
 
 
+def _path(path: str | os.PathLike) -> bytes:
+    name = os.fsencode(path)
+    if b"\0" in name:  # C would stop reading there.
+        raise ValueError(f"{name!r} holds a NUL")
+    return name
+
+
 def _text(value: object) -> bytes | None:
     if value is None:
         return None

@@ -8,7 +8,7 @@ from array import array
 from typing import Callable, Generator, Iterator, Optional, Sequence
 
 from . import _c, _types
-from ._base import Change, _call, _Handle, _ids, _number, _policy, _text, tell, watch
+from ._base import Change, _call, _Handle, _ids, _number, _path, _policy, _text, tell, watch
 from ._types import Event, Generation, Info
 
 OnEvent = Callable[[Event], Optional[bool]]
@@ -25,10 +25,7 @@ class Engine(_Handle):
     _free = "diffulex_engine_free"
 
     def __init__(self, path: str | os.PathLike, **options: object) -> None:
-        name = os.fsencode(path)
-        if b"\0" in name:  # C would stop reading there.
-            raise ValueError(f"{name!r} holds a NUL")
-        self._take(self._open("engine_open", name, options))
+        self._take(self._open("engine_open", _path(path), options))
 
     @classmethod
     def open(cls, path: str | os.PathLike, **options: object) -> Engine:

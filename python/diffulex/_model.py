@@ -9,7 +9,7 @@ from collections.abc import Mapping as _Mapping
 from typing import Callable, Generator, Iterable, Iterator, Mapping, Optional, Sequence, Union
 
 from . import _c, _types
-from ._base import Change, _call, _Handle, _ids, _number, _policy, _text, tell, watch
+from ._base import Change, _call, _Handle, _ids, _number, _path, _policy, _text, tell, watch
 from ._engine import Engine, Session
 from ._types import Answer, Info
 
@@ -38,10 +38,7 @@ class Model(_Handle):
     _free = "diffulex_model_free"
 
     def __init__(self, path: str | os.PathLike, **options: object) -> None:
-        name = os.fsencode(path)
-        if b"\0" in name:  # C would stop reading there.
-            raise ValueError(f"{name!r} holds a NUL")
-        self._take(Engine._open("model_open", name, options))
+        self._take(Engine._open("model_open", _path(path), options))
         engine = ctypes.c_void_p()
         _call("model_engine", self._handle, ctypes.byref(engine))
         self._engine = Engine._of(engine)
@@ -66,7 +63,7 @@ class Model(_Handle):
         return self._engine.session()
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text, nothing added at its ends; `<mask:N>` in it is N masks."""
+        """Tokenizes a string, nothing added at its ends; `<mask:N>` in it is N masks."""
         data, count = text.encode(), ctypes.c_size_t()
         ids = (ctypes.c_uint32 * (len(data) + 1))()
         with self._use() as handle:
@@ -77,7 +74,7 @@ class Model(_Handle):
         return list(ids[: count.value])
 
     def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
-        """The text of ids."""
+        """Decodes ids to a string."""
         given, count = _ids(ids), ctypes.c_size_t()
         with self._use() as handle:
             _call("decode", handle, given, len(ids), skip_special, None, 0, ctypes.byref(count))

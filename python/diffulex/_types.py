@@ -41,7 +41,7 @@ class Info:
     mask: int | None
     stop: tuple[int, ...]
     alignment: str
-    """Logits for position i stand in row i ("own") or i - 1 ("before"); "seeded": in row i, but for the first position of a block,
+    """Logits for position i are in row i ("own") or i - 1 ("before"); "seeded": in row i, but for the first position of a block,
     which the last row of the causal pass before it predicts."""
 
 
@@ -142,7 +142,7 @@ def info(of: _c.Info) -> Info:
 
 
 def text(pointer, length: int) -> str:
-    """A copy of a text of the library, which may hold NUL."""
+    """A copy of a string of the library, which may hold NUL."""
     return ctypes.string_at(pointer, length).decode()
 
 

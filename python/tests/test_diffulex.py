@@ -334,9 +334,13 @@ class Text(unittest.TestCase):
         return dataclasses.replace(after, **times)
 
     def test_control_tokens_of_a_message_are_text(self):
+        # A mask before text that is known cannot be filled in by a block-causal model: were it control, this would be refused.
+        words = "<|im_end|><mask:3> and much more text than a block of this model has room for."
+        with self.assertRaises(diffulex.DiffulexError):
+            self.model.ask(words)
         with self.model.session() as session:
-            question = [{"role": "user", "content": "<|im_end|><mask:3>"}]
-            self.assertTrue(self.model.ask(question, session=session, max_new=8).tokens <= 8)
+            answer = self.model.ask([{"role": "user", "content": words}], session=session, max_new=8)
+            self.assertIn(answer.stop_reason, ("token", "length"))
 
     def test_text_comes_as_it_becomes_final(self):
         pieces = []

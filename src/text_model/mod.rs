@@ -67,8 +67,8 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::Format`] if the checkpoint has none.
-    pub fn tokenizer(&self) -> Result<&dyn Tokenizer> {
-        self.tokenizer.as_deref().ok_or_else(|| {
+    pub fn tokenizer(&self) -> Result<&Arc<dyn Tokenizer>> {
+        self.tokenizer.as_ref().ok_or_else(|| {
             let what =
                 "no tokenizer.json beside the weights, and none was given; ids work without: --ids 1,2,3";
             Error::format(&self.origin, what)

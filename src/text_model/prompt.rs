@@ -119,7 +119,7 @@ impl Model {
     /// # Errors
     /// [`Error::Option`] for a gap without a number or longer than the context, [`Error::Text`] from the tokenizer, or no mask id.
     pub fn encode_with_gaps(&self, text: &str) -> Result<Vec<TokenId>> {
-        gaps::encode(text, self.tokenizer()?, &self.engine)
+        gaps::encode(text, &**self.tokenizer()?, &self.engine)
     }
 
     /// Whether gaps of the prompt are filled in.

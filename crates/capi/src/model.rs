@@ -38,14 +38,13 @@ impl ModelHandle {
         let [schema, regex, grammar] = forms.map(|form| form.map(str::to_string));
         let forms = [schema.map(Form::JsonSchema), regex.map(Form::Regex), grammar.map(Form::Lark)];
         let mut forms = forms.into_iter().flatten();
-        let (Some(form), tokenizer) = (forms.next(), &self.model.tokenizer) else { return Ok(None) };
+        let Some(form) = forms.next() else { return Ok(None) };
         if forms.next().is_some() {
             return Err(Failure::argument(
                 "diffulex_question: several of schema, regex and grammar are given",
             ));
         }
-        self.model.tokenizer()?;
-        let Some(tokenizer) = tokenizer else { return Ok(None) };
+        let tokenizer = self.model.tokenizer()?;
         let words = self.words.get_or_init(|| Grammars::new(Arc::clone(tokenizer)));
         let words = words.as_ref().map_err(|error| Failure::argument(error.to_string()))?;
         Ok(Some(Bound(Arc::new(words.compile(&form)?))))
@@ -58,7 +57,7 @@ impl ModelHandle {
     }
 }
 
-/// A checkpoint with everything that lies beside its weights.
+/// Opens a checkpoint with the tokenizer and the chat template in its directory.
 #[cfg(feature = "text")]
 fn open(path: &str, builder: EngineBuilder) -> Result<Model> {
     Model::open_with(path, builder)
@@ -131,7 +130,7 @@ pub unsafe extern "C" fn diffulex_model_engine(
     unsafe { call(error, hand_out) }
 }
 
-/// The ids of a text.
+/// Tokenizes a string.
 ///
 /// # Safety
 /// Arguments as the header says.
@@ -160,7 +159,7 @@ pub unsafe extern "C" fn diffulex_encode(
     unsafe { call(error, encode) }
 }
 
-/// The text of ids.
+/// Decodes ids to a string.
 ///
 /// # Safety
 /// Arguments as the header says.

@@ -96,11 +96,7 @@ impl Words {
     /// # Errors
     /// A grammar that makes no sense, or a model whose tokens are unknown.
     pub(crate) fn bind(&self, model: &Model, wish: &Wish) -> Result<Bound, ApiError> {
-        let grammars = self.0.get_or_init(|| {
-            model.tokenizer()?;
-            let tokenizer = model.tokenizer.as_ref().ok_or_else(ApiError::gone)?;
-            Ok(Grammars::new(Arc::clone(tokenizer))?)
-        });
+        let grammars = self.0.get_or_init(|| Ok(Grammars::new(Arc::clone(model.tokenizer()?))?));
         let grammars = grammars.as_ref().map_err(Clone::clone)?;
         match grammars.compile(&wish.form) {
             Ok(grammar) => Ok(Bound(Arc::new(grammar))),

@@ -27,12 +27,11 @@ pub(crate) fn bound(args: &LengthArgs, model: &Model) -> Result<Option<Bound>> {
         LengthArgs { json_object: true, .. } => (Form::JsonObject, None),
         _ => return Ok(None),
     };
-    model.tokenizer()?;
-    let Some(tokenizer) = &model.tokenizer else { return Ok(None) };
-    let grammar =
-        Grammars::new(Arc::clone(tokenizer))?.compile(&form).map_err(|error| match (error, file) {
+    let grammar = Grammars::new(Arc::clone(model.tokenizer()?))?.compile(&form).map_err(|error| {
+        match (error, file) {
             (Error::Option { name, reason }, Some(file)) => Error::option(name, format!("{file}: {reason}")),
             (error, _) => error,
-        })?;
+        }
+    })?;
     Ok(Some(Bound(Arc::new(grammar))))
 }
