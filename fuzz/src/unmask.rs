@@ -72,9 +72,7 @@ fn check_filters(policy: &Policy, row: &[f32]) {
     if !drawable(row) {
         return;
     }
-    let temperature = policy.draw.temperature;
-    let inv_t = if temperature == 0.0 { 1.0 } else { 1.0 / temperature };
-    let kept = policy.draw.filters.apply(row, inv_t);
+    let kept = policy.draw.filters.apply(row, policy.draw.inverse_temperature());
     let first = kept.first().expect("filters keep one token at least");
     let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     assert_eq!(row[first.token as usize], max, "the most probable token is kept");
@@ -82,7 +80,7 @@ fn check_filters(policy: &Policy, row: &[f32]) {
     assert!((sum - 1.0).abs() < 1e-9, "probabilities add up to {sum}");
     for pair in kept.windows(2) {
         let [a, b] = [pair[0], pair[1]].map(|kept| (row[kept.token as usize], kept.token));
-        assert!(a.0 > b.0 || (a.0 == b.0 && a.1 < b.1), "{a:?} stands before {b:?}");
+        assert!(a.0 > b.0 || (a.0 == b.0 && a.1 < b.1), "{a:?} comes before {b:?}");
     }
     assert!(kept.iter().all(|k| row[k.token as usize].is_finite()), "a banned token was kept: {kept:?}");
 }
@@ -104,8 +102,7 @@ fn check_choice(u: &mut Unstructured<'_>, policy: &Policy) -> Result<()> {
     let promised = match policy.unmask {
         Unmask::TopK { .. } | Unmask::LeftToRight => want.count.min(n)..=want.count.min(n),
         Unmask::Threshold { floor: Floor::Count(count), capped: false, .. } => count.min(n)..=n,
-        Unmask::Factor { .. }
-        | Unmask::EntropyBudget { .. } => 1.min(n)..=n,
+        Unmask::Factor { .. } | Unmask::EntropyBudget { .. } => 1.min(n)..=n,
         Unmask::Threshold { floor: Floor::Quota, .. } => want.count.min(n)..=n,
         Unmask::Threshold { capped: true, .. } => 1.min(n).min(want.count)..=want.count.min(n),
         Unmask::Independent => 0..=n,

@@ -56,20 +56,12 @@ impl Driver {
         batch: &mut [&mut Sequence<'_>],
         done: &mut dyn FnMut(usize, Result<()>),
     ) -> Result<()> {
-        let turn = engine.turns.take();
-        if let Err(error) = self.forward(engine, cache, batch) {
-            drop(turn);
+        if let Err(error) = engine.turns.run(|| self.pass(engine, cache, batch)) {
             return Err(match (&batch[..], error) {
                 ([sequence], Error::NotFinite { .. }) => self.locate_not_finite(engine, cache, sequence),
                 (_, error) => error,
             });
         }
-        self.drawn.clear();
-        let mut first = 0;
-        while first < self.rows.len() {
-            first = self.draw(engine, batch, first);
-        }
-        drop(turn);
         let mut first = 0;
         for (i, sequence) in batch.iter_mut().enumerate() {
             let count = self.rows[first..].iter().take_while(|row| row.sequence == i).count();
@@ -82,6 +74,17 @@ impl Driver {
             };
             done(i, outcome);
             first += count;
+        }
+        Ok(())
+    }
+
+    /// One forward pass, and the tokens that are drawn from it.
+    fn pass(&mut self, engine: &Engine, cache: &mut KvPool, batch: &[&mut Sequence<'_>]) -> Result<()> {
+        self.forward(engine, cache, batch)?;
+        self.drawn.clear();
+        let mut first = 0;
+        while first < self.rows.len() {
+            first = self.draw(engine, batch, first);
         }
         Ok(())
     }

@@ -34,9 +34,9 @@ impl Mat {
         self.data.copy_from_slice(&other.data);
     }
 
-    /// All rows.
+    /// All rows. Of a matrix that was never resized there are none.
     pub(super) fn rows(&self) -> Rows<'_> {
-        Rows::new(&self.data, self.width)
+        Rows::new(&self.data, self.width.max(1))
     }
 
     /// All rows, to be written.

@@ -131,6 +131,12 @@ impl Draw {
         Ok(())
     }
 
+    /// What logits are multiplied by before the filters; 1 at temperature 0, and always finite.
+    pub fn inverse_temperature(&self) -> f32 {
+        // The inverse of a subnormal temperature is infinite, and infinity times the best logit's distance of 0 is no number.
+        if self.temperature == 0.0 { 1.0 } else { (1.0 / self.temperature).min(f32::MAX) }
+    }
+
     /// Draws a token from a row of logits and scores it. Banned tokens are negative infinity in `row`.
     ///
     /// `None` if the row holds a NaN, positive infinity, or nothing but banned tokens.
@@ -142,9 +148,7 @@ impl Draw {
         if scan.bad || scan.max == f32::NEG_INFINITY {
             return None;
         }
-        let greedy = self.temperature == 0.0;
-        // The inverse of a subnormal temperature is infinite, and infinity times the best logit's distance of 0 is no number.
-        let inv_t = if greedy { 1.0 } else { (1.0 / self.temperature).min(f32::MAX) };
+        let (greedy, inv_t) = (self.temperature == 0.0, self.inverse_temperature());
         let filtered = !self.filters.is_off() && (!greedy || self.basis == Basis::AlwaysFiltered);
         let dense = |inv_t| Distribution::Dense { row, scan, inv_t };
         let drawn_from =

@@ -42,7 +42,7 @@ impl Filters {
     }
 
     /// The tokens that stay of a row of logits, most probable first (ties: lowest id), with their probabilities at the inverse
-    /// temperature `inv_t`. Banned tokens (negative infinity) never stay.
+    /// temperature `inv_t`, a finite number ([`super::Draw::inverse_temperature`]). Banned tokens (negative infinity) never stay.
     ///
     /// The row is sorted only as far as the filters reach.
     pub fn apply(&self, row: &[f32], inv_t: f32) -> Vec<Kept> {

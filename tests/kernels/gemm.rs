@@ -6,7 +6,7 @@ use diffulex::bytes::Bytes;
 use diffulex::dtype::{Bf16, DType, F16, as_bytes};
 use diffulex::exec::{Executor, Serial, Threads};
 use diffulex::kernels::{Activations, Group, Kernels, Prepared, Projection};
-use diffulex::quant::{Code, Format, Matrix, Quant};
+use diffulex::quant::{Code, Format, Matrix, PanelsMut, Quant};
 use diffulex::tensor::{Rows, RowsMut, TensorView};
 use proptest::prelude::*;
 
@@ -28,11 +28,16 @@ fn check_gemm(kernels: &Kernels, m: usize, n: usize, k: usize, format: Format) {
 }
 
 fn check_product(kernels: &Kernels, format: Format, x: &[f32], w: &[f32], n: usize, k: usize) {
-    let (m, w, bias) = (x.len() / k, oracle::matrices::matrix(n, k, format, w), noise(n, 2));
-    let (values, magnitudes) = (oracle::matrices::values(&w), oracle::matrices::magnitudes(&w));
+    check_matrix(kernels, x, &oracle::matrices::matrix(n, k, format, w));
+}
+
+fn check_matrix(kernels: &Kernels, x: &[f32], w: &Matrix) {
+    let (m, n, k, format) = (x.len() / w.k(), w.n(), w.k(), w.format());
+    let bias = noise(n, 2);
+    let (values, magnitudes) = (oracle::matrices::values(w), oracle::matrices::magnitudes(w));
     let (seen, values) = oracle::products::operands(kernels, format, k, x, &values);
     for bias in [None, Some(&*bias)] {
-        let out = run_gemm(kernels, &Serial, x, &w, bias);
+        let out = run_gemm(kernels, &Serial, x, w, bias);
         let expected = oracle::gemm(&seen, &values, &magnitudes, bias, k);
         for (i, (&found, dot)) in out.iter().zip(expected).enumerate() {
             let error = (f64::from(found) - dot.value).abs();
@@ -133,6 +138,26 @@ fn the_least_code_is_a_number_like_others() {
                     );
                 }
             }
+        }
+    }
+}
+
+/// A kernel that centres codes adds up two parts that cancel; what is left of them is as small as the rounding of each.
+#[test]
+fn weights_of_zero_by_their_code_and_minimum_give_next_to_nothing() {
+    let (n, k) = (19, 83);
+    for quant in Quant::all().into_iter().filter(|quant| quant.zero_points) {
+        let mut bytes = vec![0; quant.bytes(n, k).unwrap()];
+        let mut panels = PanelsMut::new(n, k, quant, &mut bytes).unwrap();
+        let len = quant.group_len(k);
+        for (row, group) in (0..n).flat_map(|row| (0..quant.groups(k)).map(move |group| (row, group))) {
+            let codes = vec![0; len.min(k - group * len)];
+            panels.put(row, group, F16::from_f32(0.01 * (row + 1) as f32), F16::from_f32(0.0), &codes);
+        }
+        let w = Matrix::from_panels(n, k, quant, Bytes::copy_aligned(&bytes)).unwrap();
+        assert!(oracle::matrices::values(&w).iter().all(|&w| w == 0.0));
+        for kernels in every_kernel() {
+            [1, 2, 3, 9, 17].into_iter().for_each(|m| check_matrix(&kernels, &noise(m * k, 3), &w));
         }
     }
 }

@@ -54,10 +54,18 @@ pub(crate) fn values(w: &Matrix) -> Vec<f32> {
     }
 }
 
-/// What rounding errors of a product are measured against: the magnitudes of what is added up, element by element.
+/// What rounding errors of a product are measured against: the magnitudes of what is added up, element by element. Kernels for
+/// floats add up `scale * code` and the minimum; those for integers centre 4-bit codes, so the two parts that they add are
+/// `scale * (code - 8)` and the minimum of the centred code.
 pub(crate) fn magnitudes(w: &Matrix) -> Vec<f32> {
     match w.elements() {
-        Elements::Panels(x) => each(x, |scale, code, minimum| (scale * code).abs() + minimum.abs()),
+        Elements::Panels(x) => {
+            let centre = if x.quant().zero_points { 8.0 } else { 0.0 };
+            each(x, |scale, code, minimum| {
+                let parts = |c: f32| (scale * (code - c)).abs() + (minimum + scale * c).abs();
+                parts(0.0).max(parts(centre))
+            })
+        }
         _ => values(w).iter().map(|x| x.abs()).collect(),
     }
 }

@@ -27,10 +27,8 @@ fn score_of(p: &[f64], score: Score, token: usize) -> f64 {
 /// `p`, restricted to what `filters` keep.
 fn filtered(filters: &Filters, row: &[f32], temperature: f32) -> Vec<f64> {
     let mut p = vec![0.0; row.len()];
-    filters
-        .apply(row, (1.0 / temperature).min(f32::MAX))
-        .iter()
-        .for_each(|k| p[k.token as usize] = k.probability);
+    let inv_t = Draw { temperature, ..DRAW }.inverse_temperature();
+    filters.apply(row, inv_t).iter().for_each(|k| p[k.token as usize] = k.probability);
     p
 }
 

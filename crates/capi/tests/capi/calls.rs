@@ -314,6 +314,8 @@ fn passes_out_of_order_are_refused_and_harm_nothing() {
             let call = |error| diffulex_forward(session.0, PROMPT.as_ptr(), len, first, VISIBLE_RULE, error);
             if status == Status::Ok { done(call) } else { drop(refused(status, call)) }
         };
+        // No rows of no pass.
+        done(|error| diffulex_logits(session.0, null(), 0, null_mut(), 0, error));
         forward(1, 4, Status::Argument); // a hole
         forward(0, 0, Status::Argument);
         forward(usize::MAX, 2, Status::Argument);
