@@ -64,7 +64,7 @@ pub struct Engine {
     token_limit: usize,
     /// Ids below the limit that are no tokens either, sorted.
     banned: Vec<TokenId>,
-    /// Held during a forward pass: callers on several threads make theirs one after the other, each with all threads of the engine.
+    /// Held during a forward pass: those of callers on several threads are made one after the other, each with all threads of the engine.
     /// Two passes at a time would share caches and memory bandwidth, and one of them would be done on one thread.
     turns: Turns,
 }

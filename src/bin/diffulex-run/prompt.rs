@@ -51,12 +51,18 @@ fn stdin(fallback: Option<&str>) -> Result<String> {
     Ok(fallback.filter(|_| text.is_empty()).unwrap_or(text).to_string())
 }
 
+/// Ids with commas or spaces between them; a comma may end the list, but two in a row have an id missing between them.
 fn parse_ids(list: &str) -> Result<Vec<TokenId>> {
     let id = |word: &str| {
         let wrong = || Error::option("ids", format!("`{word}` given, a token id expected"));
         word.parse::<TokenId>().map_err(|_| wrong())
     };
-    list.split([',', ' ']).map(str::trim).filter(|word| !word.is_empty()).map(id).collect()
+    let list = list.trim();
+    if list.is_empty() {
+        return Ok(Vec::new());
+    }
+    let part = |part| if str::trim(part).is_empty() { vec![""] } else { part.split_whitespace().collect() };
+    list.strip_suffix(',').unwrap_or(list).split(',').flat_map(part).map(id).collect()
 }
 
 #[cfg(test)]
@@ -66,7 +72,8 @@ mod tests {
     #[test]
     fn ids_are_numbers() {
         assert_eq!(parse_ids("1, 2 3,").unwrap(), [1, 2, 3]);
-        for list in ["1,x", "-1", "4294967296", "1.5"] {
+        assert!(parse_ids(" ").unwrap().is_empty());
+        for list in ["1,x", "-1", "4294967296", "1.5", "1,,2", ",1", "1,,", ","] {
             assert!(parse_ids(list).unwrap_err().to_string().contains("a token id expected"), "{list}");
         }
     }
