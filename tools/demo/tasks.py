@@ -253,11 +253,11 @@ AGAIN = {
 }  # fmt: skip
 
 
-def training(rng, weights, conversations):
-    """A sample that is not held out; a share of them with turns before it, so that a conversation works."""
-    sample = draw(rng, weights)
+def training(rng, draw, conversations):
+    """A sample of `draw`, a share of them with turns before it, so that a conversation works."""
+    sample = draw(rng)
     if sample.turns and rng.random() < conversations:
-        before = [draw(rng, weights) for _ in range(rng.randint(1, 2))]
+        before = [draw(rng) for _ in range(rng.randint(1, 2))]
         sample.turns = [turn for earlier in before for turn in earlier.turns] + sample.turns
     return sample
 

@@ -20,6 +20,7 @@ import tokenizer as tok
 import torch
 import torch.nn.functional as F
 import warm
+import words
 from tokenizers import Tokenizer
 
 COPIES = 4  # noisy copies of an SDAR answer in one pass
@@ -28,6 +29,7 @@ POOL = 1500  # samples that are sorted by length together
 LEARNING_RATE, WARMUP, DECAY = 2e-3, 200, 0.35  # the last share of the steps goes linearly to zero
 AGAIN_RATE = 5e-4  # of a second stretch; a higher one unlearns first
 AVERAGE = 0.998  # of the weights that are written
+OWN_WORDS = 0.6  # share of the samples in the words of a new user, in a stretch that has them
 EARLY = 1 / 3  # of the steps: reading and copying first
 CONVERSATIONS = 0.25, 0.12  # share of the samples with turns before them, early and late
 
@@ -39,15 +41,19 @@ class Text:
         self.tokenizer, self.family, self.rng, self.block = tokenizer, family, rng, block
         self.end, self.turn_end, self.mask = (tokenizer.token_to_id(t) for t in (tok.END, tok.TURN_END, tok.MASK))
         self.tasks = [task for task in tasks.MAKERS if task not in tasks.LEFT_OUT[family]]
-        self.mixture, self.conversations = tasks.EARLY, CONVERSATIONS[0]
+        self.mixture, self.conversations, self.own_words = tasks.EARLY, CONVERSATIONS[0], 0.0
 
     def encode(self, text):
         return self.tokenizer.encode(text, add_special_tokens=False).ids
 
+    def draw(self, rng):
+        if rng.random() < self.own_words:
+            return words.draw(rng)
+        return tasks.draw(rng, {task: self.mixture[task] for task in self.tasks})
+
     def sample(self):
         """Ids, and whether each may be masked."""
-        weights = {task: self.mixture[task] for task in self.tasks}
-        sample = tasks.training(self.rng, weights, self.conversations)
+        sample = tasks.training(self.rng, self.draw, self.conversations)
         if sample.text:
             ids = self.encode("".join(sample.text))
             return ids, [True] * len(ids)
@@ -134,6 +140,7 @@ def main():
     parser.add_argument("--steps", type=int, help="8200 by default, 1600 for a run that starts from a trained model")
     parser.add_argument("--start-from", type=Path, help="directory of a trained model of the same family, or SDAR's for LLaDA")
     parser.add_argument("--learning-rate", type=float, help=f"{LEARNING_RATE} by default, {AGAIN_RATE} from a trained model")
+    parser.add_argument("--own-words", action="store_true", help="with what people type first (words.py), and more conversations")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--held-out", type=int, default=100, help="questions of each task in quality.jsonl")
@@ -151,6 +158,8 @@ def main():
     shape = getattr(models, args.family)(tok.VOCAB)
     text = Text(tokenizer, args.family, rng, shape.block)
     write_quality(args.out / "quality.jsonl", tokenizer, text.tasks, args.held_out)
+    if args.own_words:
+        write_first(args.out / "first.jsonl")
     net = models.Model(shape)
     if args.start_from:
         first_weights(net, args.start_from, tokenizer, rng)
@@ -173,6 +182,8 @@ def main():
     for step in range(start, args.steps):
         if args.start_from or step >= EARLY * args.steps:
             text.mixture, text.conversations = tasks.AGAIN if args.start_from else tasks.LATE, CONVERSATIONS[1]
+        if args.own_words:
+            text.own_words, text.conversations = OWN_WORDS, CONVERSATIONS[0]
         for group in optimizer.param_groups:
             group["lr"] = args.learning_rate * schedule(step, args.steps)
         inputs, target, positions, visible = next(batches)
@@ -249,6 +260,15 @@ def write_quality(path, tokenizer, wanted, count):
             line |= {"must": sample.must, "must_not": sample.must_not} if task == "story" else {"expect": answer}
             line["max_tokens"] = 96 if task == "story" else 32
             lines.append(line)
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def write_first(path):
+    """The same for the first questions of a new user."""
+    lines = []
+    for question, wanted in words.FIRST:
+        line = {"task": "first", "messages": [{"role": "user", "content": question}], "max_tokens": 96}
+        lines.append(line | ({"expect": wanted} if isinstance(wanted, str) else {"must": wanted, "must_not": []}))
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
