@@ -180,11 +180,11 @@ fn strategies_are_listed_with_a_line_of_help() {
 }
 
 #[test]
-fn the_readme_has_the_table_of_published_models() {
+fn the_documents_have_the_table_of_published_models() {
     let table = run(&["--list-models"]);
     assert!(table.text().lines().count() > 20 && table.text().contains("Nemotron-Labs-Diffusion"));
-    let readme = std::fs::read_to_string(crate::fixture::root().join("README.md")).unwrap();
-    assert!(readme.contains(table.text()), "README.md has another table than `diffulex-run --list-models`");
+    let models = std::fs::read_to_string(crate::fixture::root().join("docs/models.md")).unwrap();
+    assert!(models.contains(table.text()), "docs/models.md has another table than `diffulex-run --list-models`");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The published checkpoints: the table of `diffulex-run --list-models`, which stands in the README, too.
+//! The published checkpoints: the table of `diffulex-run --list-models`, which docs/models.md has, too.
 //!
 //! Source of the shapes: the `config.json` of the checkpoints, where they were seen.
 
