@@ -1,7 +1,7 @@
 //! [`Driver`]: one forward pass for one sequence or many.
 
 use super::Engine;
-use super::sequence::{Sequence, Wanted};
+use super::sequence::{Picked, Sequence, Wanted};
 use crate::cache::KvPool;
 use crate::error::{Error, Result};
 use crate::exec;
@@ -19,7 +19,7 @@ pub(super) struct Driver {
     rows: Vec<LogitRow>,
     /// Rows of the pass whose logits are computed now: those of some sequences, then those without prompts.
     gathered: Vec<usize>,
-    drawn: Vec<Option<Drawn>>,
+    drawn: Vec<Option<Picked>>,
     taken: Vec<Drawn>,
 }
 
@@ -66,7 +66,11 @@ impl Driver {
         for (i, sequence) in batch.iter_mut().enumerate() {
             let count = self.rows[first..].iter().take_while(|row| row.sequence == i).count();
             self.taken.clear();
-            self.taken.extend(self.drawn[first..first + count].iter().flatten());
+            let picked = self.rows[first..].iter().zip(&mut self.drawn[first..first + count]);
+            for (row, picked) in picked.filter_map(|(row, picked)| Some((row, picked.as_mut()?))) {
+                self.taken.push(picked.drawn);
+                sequence.note_alternatives(row.wanted, picked);
+            }
             let outcome = if self.taken.len() == count {
                 sequence.take(cache, &self.taken)
             } else {

@@ -1,6 +1,7 @@
 //! What a decoding loop tells its caller while it runs.
 
-use crate::sampler::{Candidate, Canvas, Edit};
+use crate::sampler::{Candidate, Canvas, Edit, Kept};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// Why a forward pass is made.
@@ -13,6 +14,9 @@ pub enum PassKind {
     /// Keys and values of a finished block.
     Commit,
 }
+
+/// The most probable tokens by position, most probable first.
+pub type Alternatives = BTreeMap<usize, Vec<Kept>>;
 
 /// Something that happened.
 #[derive(Clone, Copy)]
@@ -39,6 +43,10 @@ pub enum Event<'a> {
         /// Everything that was drawn for masked positions in this step, what stays masked included. Empty for a token that no
         /// step drew (the first one of a block, where the commit of the block before predicts it).
         candidates: &'a [Candidate],
+        /// By position, the most probable tokens of the latest draw there, if [`super::Request::alternatives`] wants some: of the
+        /// distribution that the score of the token comes from. Nothing for tokens that no policy drew: those that a grammar
+        /// forces, and the first one of a block where it is the most probable one whatever the policy draws.
+        alternatives: &'a Alternatives,
         /// The sequence with them.
         canvas: &'a Canvas,
     },

@@ -25,12 +25,24 @@ pub struct Request<'a> {
     pub rules: &'a dyn Rules,
     /// What the answer has to be. It ends with a stop id when it is complete.
     pub grammar: Option<&'a dyn Grammar>,
+    /// How many of the most probable tokens of a position [`super::Event::Revealed`] tells.
+    pub alternatives: usize,
 }
 
 impl<'a> Request<'a> {
     /// A request with the model's own end (no stop ids), seed 0 and no padding.
     pub fn new(prompt: &'a [TokenId], max_new: usize, policy: &'a Policy) -> Self {
-        Self { prompt, max_new, policy, stop: &[], seed: 0, padding: 0, rules: &Standard, grammar: None }
+        Self {
+            prompt,
+            max_new,
+            policy,
+            stop: &[],
+            seed: 0,
+            padding: 0,
+            rules: &Standard,
+            grammar: None,
+            alternatives: 0,
+        }
     }
 }
 

@@ -144,6 +144,22 @@ impl Draw {
     /// # Panics
     /// If the row is empty.
     pub fn draw(&self, kernels: &Kernels, row: &[f32], score: Score, stream: &mut Stream) -> Option<Drawn> {
+        self.draw_among(kernels, row, score, stream, 0).map(|(drawn, _)| drawn)
+    }
+
+    /// As [`Self::draw`], with the `count` most probable tokens of the distribution that the score is taken from, most probable
+    /// first (ties: lowest id); fewer if no others are possible.
+    ///
+    /// # Panics
+    /// As [`Self::draw`].
+    pub fn draw_among(
+        &self,
+        kernels: &Kernels,
+        row: &[f32],
+        score: Score,
+        stream: &mut Stream,
+        count: usize,
+    ) -> Option<(Drawn, Vec<Kept>)> {
         let scan = kernels.scan(row);
         if scan.bad || scan.max == f32::NEG_INFINITY {
             return None;
@@ -165,13 +181,14 @@ impl Draw {
             Basis::Tempered => dense(inv_t),
             Basis::Filtered | Basis::AlwaysFiltered => drawn_from,
         };
+        let best = scored.most_probable(kernels, count);
         let score = match score {
             Score::Probability => scored.probability(kernels, token),
             Score::Margin => scored.margin(kernels),
             Score::NegEntropy => scored.neg_entropy(kernels),
             Score::Random => stream.uniform(),
         };
-        Some(Drawn { token, score })
+        Some((Drawn { token, score }, best))
     }
 }
 
@@ -185,6 +202,36 @@ pub fn gumbel_argmax(row: &[f32], temperature: f32, uniform: &mut dyn FnMut() ->
         }
     }
     best.1
+}
+
+/// The logarithms of the probabilities that a row of logits gives to `tokens`, at temperature 1. Banned tokens are negative infinity
+/// in `row`, and in what is returned. `None` as [`Draw::draw`] says.
+///
+/// # Panics
+/// If the row is empty, or has no such token.
+pub fn log_probabilities(kernels: &Kernels, row: &[f32], tokens: &[TokenId]) -> Option<Vec<f64>> {
+    let scan = kernels.scan(row);
+    if scan.bad || scan.max == f32::NEG_INFINITY {
+        return None;
+    }
+    let others = Distribution::others(kernels, row, scan, 1.0).ln_1p();
+    Some(tokens.iter().map(|&token| f64::from(row[token as usize] - scan.max) - others).collect())
+}
+
+/// The ids of the `count` largest entries of a row, largest first (ties: lowest id), none of them negative infinity.
+fn largest(row: &[f32], count: usize) -> Vec<TokenId> {
+    // Few entries get past the last one that is kept, so insertion is fast.
+    let mut best: Vec<TokenId> = Vec::with_capacity(count + 1);
+    let mut least = f32::NEG_INFINITY;
+    for (token, &logit) in (0..).zip(row) {
+        if logit > least {
+            let at = best.partition_point(|&other| row[other as usize] >= logit);
+            best.insert(at, token);
+            best.truncate(count);
+            least = if best.len() < count { least } else { row[best[count - 1] as usize] };
+        }
+    }
+    best
 }
 
 /// Tokens whose exponentials are added up at a time when a multinomial draw looks for its place.
@@ -206,6 +253,22 @@ impl Distribution<'_> {
                 weight / (1.0 + Self::others(kernels, row, *scan, *inv_t))
             }
             Self::Sparse(kept) => kept.iter().find(|k| k.token == token).map_or(0.0, |k| k.probability),
+        }
+    }
+
+    /// The most probable tokens, in order.
+    fn most_probable(&self, kernels: &Kernels, count: usize) -> Vec<Kept> {
+        match self {
+            _ if count == 0 => Vec::new(),
+            Self::Dense { row, scan, inv_t } => {
+                let sum = 1.0 + Self::others(kernels, row, *scan, *inv_t);
+                let kept = |token: TokenId| {
+                    let weight = f64::from((row[token as usize] - scan.max) * inv_t).exp();
+                    Kept { token, probability: weight / sum }
+                };
+                largest(row, count).into_iter().map(kept).collect()
+            }
+            Self::Sparse(kept) => kept.iter().take(count).copied().collect(),
         }
     }
 

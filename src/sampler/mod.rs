@@ -15,7 +15,7 @@ mod schedule;
 mod unmask;
 
 pub use canvas::Canvas;
-pub use draw::{Basis, Draw, DrawKind, Drawn, Score, gumbel_argmax};
+pub use draw::{Basis, Draw, DrawKind, Drawn, Score, gumbel_argmax, log_probabilities};
 pub use filter::{FilterOrder, Filters, Kept};
 pub use grammar::{Grammar, Walk};
 pub use rng::{Rng, Stream};

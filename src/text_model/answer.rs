@@ -23,6 +23,8 @@ pub struct Setup {
     pub seed: u64,
     /// What the answer has to be, whole.
     pub grammar: Option<Bound>,
+    /// How many of the most probable tokens of every position events tell.
+    pub alternatives: usize,
     /// New tokens at most. `None`: [`DEFAULT_MAX_TOKENS`], or none at all if the prompt has gaps to fill in.
     pub max_tokens: Option<usize>,
 }
@@ -95,7 +97,15 @@ impl Model {
     /// How the checkpoint is decoded unless somebody says otherwise.
     pub fn setup(&self) -> Setup {
         let (policy, stop_ids) = (self.engine.default_policy(), self.engine.stop().to_vec());
-        Setup { policy, stop_ids, stop: Vec::new(), seed: 0, grammar: None, max_tokens: None }
+        Setup {
+            policy,
+            stop_ids,
+            stop: Vec::new(),
+            seed: 0,
+            grammar: None,
+            alternatives: 0,
+            max_tokens: None,
+        }
     }
 
     /// Answers `prompt` in a session of its own, with what the checkpoint says.
@@ -165,6 +175,7 @@ impl<'m> Reply<'m> {
             stop: &setup.stop_ids,
             seed: setup.seed,
             grammar: setup.grammar.as_ref().map(|bound| &*bound.0 as &dyn Grammar),
+            alternatives: setup.alternatives,
             ..Request::new(&prompt.ids, self.max_new, &setup.policy)
         }
     }

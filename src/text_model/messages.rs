@@ -54,6 +54,25 @@ impl Model {
         Err(self.undecided("the tokenizer makes a control token of a message's text"))
     }
 
+    /// The ids of words in which nothing is control, whatever they look like.
+    ///
+    /// # Errors
+    /// No tokenizer, or one that cannot encode them so.
+    pub(super) fn encode_words(&self, words: &str) -> Result<Vec<TokenId>> {
+        let tokenizer = self.tokenizer()?;
+        let list: Vec<_> = self.control_tokens()?.0.into_iter().map(|(_, id)| id).collect();
+        let has_control = |ids: &[TokenId]| ids.iter().any(|id| list.contains(id));
+        let ids = tokenizer.encode(words)?;
+        if !has_control(&ids) {
+            return Ok(ids);
+        }
+        let ids = tokenizer.encode_apart(words, &[], &list)?;
+        if has_control(&ids) {
+            return Err(self.undecided("the tokenizer makes a control token of a text"));
+        }
+        Ok(ids)
+    }
+
     /// What the tokenizer calls control, and the mask.
     fn control_tokens(&self) -> Result<Tokens> {
         let tokenizer = self.tokenizer()?;

@@ -11,6 +11,7 @@
 
 mod answer;
 mod batch;
+pub mod decide;
 mod gaps;
 mod messages;
 #[cfg(all(feature = "tokenizers", feature = "chat"))]

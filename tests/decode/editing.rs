@@ -106,6 +106,7 @@ fn text_that_may_change_is_not_shown_and_a_stop_waits_for_its_block() {
             stop: Vec::new(),
             seed,
             grammar: None,
+            alternatives: 0,
             max_tokens: None,
         };
         let request = Request { stop: &stop, ..Request::new(&PROMPT, 16, &policy) };

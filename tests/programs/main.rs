@@ -10,6 +10,7 @@ mod batch;
 mod broken;
 mod canvas;
 mod chat;
+mod decide;
 mod doctor;
 mod documents;
 #[cfg(unix)]

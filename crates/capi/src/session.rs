@@ -184,7 +184,7 @@ impl Listener {
                 cached,
                 ..Event::new(structs::EVENT_PASS, canvas)
             },
-            engine::Event::Revealed { tokens, edits, candidates, canvas } => {
+            engine::Event::Revealed { tokens, edits, candidates, canvas, .. } => {
                 fill(&mut self.tokens, tokens);
                 let changed = |edit: &Edit| Token { position: edit.pos, score: edit.score, id: edit.token };
                 self.tokens.extend(edits.iter().map(changed));

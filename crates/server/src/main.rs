@@ -16,6 +16,7 @@ mod state;
 mod update;
 mod worker;
 
+use api::decisions::Decider;
 use args::Cli;
 use diffulex::engine::Limits;
 use diffulex::{Error, Model, Result};
@@ -74,11 +75,13 @@ fn run(args: &Cli) -> Result<ExitCode> {
         config,
         keys,
         words: Default::default(),
-        metrics,
+        decider: Decider::new(args.server.queue),
+        metrics: metrics.clone(),
         started,
     };
     let routes = routes::routes(Arc::new(server), &args.server.cors)?;
     let grace = Duration::from_secs(args.server.grace);
+    runtime.spawn(keep_small(metrics));
     runtime.block_on(async {
         serve::serve(listener, routes, asked_to_end(Arc::clone(&queue)), grace).await;
     });
@@ -145,6 +148,14 @@ fn recorder() -> Result<PrometheusHandle> {
         })
         .and_then(PrometheusBuilder::install_recorder)
         .map_err(failed)
+}
+
+/// Sorts what was measured into its histograms from time to time: until then every single value is kept.
+async fn keep_small(metrics: PrometheusHandle) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        metrics.run_upkeep();
+    }
 }
 
 /// Says what is served, and what it needs.

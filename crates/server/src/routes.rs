@@ -1,6 +1,6 @@
 //! Which path leads where, and what holds for all of them.
 
-use crate::api::{denoise, ollama, openai, operations};
+use crate::api::{decisions, denoise, ollama, openai, operations};
 use crate::error::ApiError;
 use crate::keys::Owner;
 use crate::page;
@@ -30,6 +30,7 @@ pub(crate) fn routes(server: Arc<Server>, origins: &[String]) -> Result<Router> 
         .route("/v1/models/{*name}", get(openai::model))
         .route("/v1/denoise", post(denoise::denoise))
         .route("/v1/infill", post(denoise::infill))
+        .route("/v1/decisions", post(decisions::decisions))
         .route("/api/chat", post(ollama::chat))
         .route("/api/generate", post(ollama::generate))
         .route("/api/tags", get(ollama::tags))

@@ -1,5 +1,6 @@
 //! [`Server`]: what every request needs, and the way from a prompt to its answer.
 
+use crate::api::decisions::Decider;
 use crate::bound::{Wish, Words};
 use crate::error::ApiError;
 use crate::queue::{Job, Queue};
@@ -44,6 +45,7 @@ pub(crate) struct Server {
     pub(crate) config: Config,
     pub(crate) keys: crate::keys::Keys,
     pub(crate) words: Words,
+    pub(crate) decider: Decider,
     pub(crate) metrics: PrometheusHandle,
     /// When the server was started.
     pub(crate) started: OffsetDateTime,
@@ -107,7 +109,8 @@ impl Server {
             Some(wish) => Some(self.words.bind(&self.model, wish)?),
             None => None,
         };
-        Ok(Setup { policy, stop_ids, stop, seed: wishes.seed, grammar, max_tokens: Some(asked) })
+        let (seed, alternatives) = (wishes.seed, 0);
+        Ok(Setup { policy, stop_ids, stop, seed, grammar, alternatives, max_tokens: Some(asked) })
     }
 
     /// Whether the scores of a policy are probabilities.

@@ -1,6 +1,7 @@
 //! What the engine's thread tells a request.
 
 use diffulex::Error;
+use diffulex::engine::Alternatives;
 use diffulex::tensor::TokenId;
 use diffulex::text_model::Answer;
 use std::ops::Range;
@@ -30,6 +31,8 @@ pub(crate) struct Outcome {
     pub(crate) cached: usize,
     /// How sure the model was of every position of the canvas when it was revealed.
     pub(crate) scores: Vec<Option<f64>>,
+    /// The most probable tokens of positions when they were revealed, if they are wanted.
+    pub(crate) alternatives: Alternatives,
 }
 
 /// Something that happened to a request.

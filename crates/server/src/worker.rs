@@ -2,7 +2,7 @@
 
 use crate::queue::{Job, Queue};
 use crate::update::{Edited, Outcome, Revealed, Update};
-use diffulex::engine::{Control, Event, Limits, PassKind, SequenceId};
+use diffulex::engine::{Alternatives, Control, Event, Limits, PassKind, SequenceId};
 use diffulex::text_model::{Answered, Batch};
 use diffulex::{Error, Model, Result};
 use metrics::{counter, gauge, histogram};
@@ -19,6 +19,8 @@ struct Running {
     passes: usize,
     /// How sure the model was of every position when it was revealed.
     scores: Vec<Option<f64>>,
+    /// The most probable tokens there, if they are wanted.
+    alternatives: Alternatives,
     timed_out: bool,
 }
 
@@ -79,8 +81,15 @@ fn begin(batch: &mut Batch<'_>, running: &mut HashMap<SequenceId, Running>, job:
     match batch.add(job.prompt.clone(), job.setup.clone()) {
         Ok(id) => {
             histogram!("diffulex_queue_seconds").record(job.arrived.elapsed().as_secs_f64());
-            let own =
-                Running { job, prompt_tokens, cached: 0, passes: 0, scores: Vec::new(), timed_out: false };
+            let own = Running {
+                job,
+                prompt_tokens,
+                cached: 0,
+                passes: 0,
+                scores: Vec::new(),
+                alternatives: Alternatives::new(),
+                timed_out: false,
+            };
             running.insert(id, own);
         }
         Err(error) => job.send(Update::Failed(Arc::new(error))),
@@ -105,7 +114,7 @@ impl Running {
                     self.job.send(Update::Pass { kind: name(kind), index, rows, cached });
                 }
             }
-            Event::Revealed { tokens, edits, canvas, .. } => {
+            Event::Revealed { tokens, edits, alternatives, canvas, .. } => {
                 self.scores.resize(canvas.len(), None);
                 let tokens = tokens.iter().map(|t| Revealed { position: t.pos, id: t.token, score: t.score });
                 let edits = edits.iter().map(|t| Edited {
@@ -114,6 +123,9 @@ impl Running {
                 });
                 for now in tokens.clone().chain(edits.clone().map(|edit| edit.now)) {
                     self.scores[now.position] = Some(now.score);
+                    if let Some(best) = alternatives.get(&now.position) {
+                        self.alternatives.insert(now.position, best.clone());
+                    }
                 }
                 if self.job.wants_steps {
                     self.job.send(Update::Revealed(tokens.collect(), edits.collect()));
@@ -140,7 +152,8 @@ impl Running {
                 counter!("diffulex_prompt_tokens_cached_total").increment(self.cached as u64);
                 histogram!("diffulex_tokens_per_forward").record(answer.per_forward());
                 let (cached, scores, prompt_tokens) = (self.cached, self.scores, self.prompt_tokens);
-                Update::Done(Box::new(Outcome { answer, prompt_tokens, cached, scores }))
+                let alternatives = self.alternatives;
+                Update::Done(Box::new(Outcome { answer, prompt_tokens, cached, scores, alternatives }))
             }
             Err(error) => Update::Failed(Arc::new(error)),
         };

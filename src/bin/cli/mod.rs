@@ -5,6 +5,7 @@
 #![deny(unsafe_code)]
 
 mod complete;
+pub mod decide;
 pub mod decoding;
 pub mod demo;
 #[cfg(unix)]

@@ -21,7 +21,15 @@ pub(crate) fn setup(args: &LengthArgs, policy: Policy, model: &Model) -> Result<
     model.check_ids("stop-id", stop_ids)?;
     let (stop_ids, stop) = (stop_ids.to_vec(), args.stop.clone());
     let grammar = bound(args, model)?;
-    Ok(Setup { policy, stop_ids, stop, seed: args.seed, grammar, max_tokens: args.max_tokens })
+    Ok(Setup {
+        policy,
+        stop_ids,
+        stop,
+        seed: args.seed,
+        grammar,
+        alternatives: 0,
+        max_tokens: args.max_tokens,
+    })
 }
 
 /// Answers `prompt`. Ctrl-C ends the answer with what there is.

@@ -68,6 +68,10 @@ pub(crate) const IDLE: &[Idle] = &[
     ),
     Idle::Without(&["prompts"], &["BatchArgs"]),
     Idle::AllBut(
+        "decide",
+        &["ModelArgs", "activations", "no_memory_check", "CpuArgs", "DecodingArgs", "quiet"],
+    ),
+    Idle::AllBut(
         "chat",
         &[
             "ModelArgs",
@@ -119,6 +123,10 @@ pub(crate) struct PromptArgs {
     /// Hold a conversation, as a terminal without any prompt option does; from a pipe every line is a turn
     #[arg(long)]
     pub(crate) chat: bool,
+    /// Answer questions about a state, with the probability of every answer: a JSON object with `state` and `questions`, or
+    /// one on each line (docs/decisions.md); prints JSON; `-` is stdin
+    #[arg(long, value_name = "FILE")]
+    pub(crate) decide: Option<PathBuf>,
 }
 
 /// How much to decode.

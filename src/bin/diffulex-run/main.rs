@@ -15,6 +15,7 @@ mod chat;
     reason = "the sources of crates/cli; a program uses its part"
 )]
 mod cli;
+mod decide;
 mod display;
 mod doctor;
 mod info;
@@ -64,6 +65,7 @@ fn run(args: &Cli) -> Result<ExitCode> {
         output.iter().try_for_each(|output| cli::refuse_input(option, output, &inputs))?;
     }
     let batch = args.batch.prepare()?;
+    let decisions = args.prompt.decide.as_deref().map(decide::Decisions::read).transpose()?;
     let trace = args.output.trace.as_deref().map(Trace::create).transpose()?;
     let start = Instant::now();
     let (model, notes) = match open(args) {
@@ -77,17 +79,22 @@ fn run(args: &Cli) -> Result<ExitCode> {
     }
     if !args.output.quiet && !args.output.json {
         notes.iter().chain(&args.machine.cpu.note()).for_each(|note| cli::note(note));
-        if model.engine.stop().is_empty() && args.length.stop_id.is_empty() && !args.length.ignore_eos {
+        if decisions.is_none()
+            && model.engine.stop().is_empty()
+            && args.length.stop_id.is_empty()
+            && !args.length.ignore_eos
+        {
             cli::note(NO_STOP);
         }
         if is_unsaid(args, &model) {
             cli::note(TWO_WAYS);
         }
     }
-    let outcome = match batch {
-        Some(batch) => batch.run(args, &model),
-        None if chat::is_asked_for(args) => chat::run(args, &model, args.model.weights.is_none()),
-        None => once(args, &model, open_time, trace),
+    let outcome = match (batch, decisions) {
+        (Some(batch), _) => batch.run(args, &model),
+        (None, Some(decisions)) => decisions.run(args, &model),
+        (None, None) if chat::is_asked_for(args) => chat::run(args, &model, args.model.weights.is_none()),
+        (None, None) => once(args, &model, open_time, trace),
     };
     model.in_use.note().iter().for_each(|note| cli::note(note));
     outcome

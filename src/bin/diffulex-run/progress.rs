@@ -70,7 +70,8 @@ mod tests {
         assert_eq!(pass(PassKind::Prefill, 1, 128..256), "reading the prompt: 128 of 300 positions");
         assert_eq!(pass(PassKind::Denoise, 3, 300..304), "0 tokens in 3 forward passes");
         let tokens = [300, 301].map(|pos| Candidate { pos, token: 5, score: 1.0 });
-        let revealed = Event::Revealed { tokens: &tokens, edits: &[], candidates: &[], canvas: &canvas };
+        let (edits, candidates, alternatives) = (&[][..], &[][..], &Default::default());
+        let revealed = Event::Revealed { tokens: &tokens, edits, candidates, alternatives, canvas: &canvas };
         assert_eq!(display.words(&revealed), "2 tokens in 3 forward passes");
         assert_eq!(
             display.words(&Event::Block { range: &(300..304), canvas: &canvas }),

@@ -126,6 +126,8 @@ impl Sequence<'_> {
         if tokens.is_empty() {
             return false;
         }
+        // What was drawn there before has no part in it.
+        tokens.iter().for_each(|token| drop(self.alternatives.remove(&token.pos)));
         self.candidates.clear();
         self.edits.clear();
         self.reveal(&tokens);

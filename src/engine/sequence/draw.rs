@@ -7,7 +7,7 @@ use crate::engine::generation::Request;
 use crate::engine::plan::Lead;
 use crate::error::Result;
 use crate::exec::Serial;
-use crate::sampler::{Draw, Drawn, Rng, Score};
+use crate::sampler::{Draw, Drawn, Kept, Rng, Score};
 use crate::tensor::{Rows, RowsMut, TokenId};
 
 /// A token that a sequence needs from a pass.
@@ -23,11 +23,20 @@ pub(in crate::engine) struct Wanted {
     carries_on: bool,
 }
 
+/// What a row of logits became.
+#[derive(Clone)]
+pub(in crate::engine) struct Picked {
+    pub(in crate::engine) drawn: Drawn,
+    /// The most probable tokens, if they are wanted.
+    alternatives: Vec<Kept>,
+}
+
 /// What of a sequence decides how a token is drawn. The rows of a pass are drawn from in parallel.
 pub(in crate::engine) struct Drawer {
     draw: Draw,
     score: Score,
     guidance: f32,
+    alternatives: usize,
     bans: bool,
     rng: Rng,
     /// Denoise steps begun.
@@ -48,6 +57,7 @@ impl Drawer {
             draw: request.policy.draw,
             score: request.policy.score,
             guidance: request.policy.guidance,
+            alternatives: request.alternatives,
             bans,
             rng: Rng::new(request.seed),
             step: 0,
@@ -72,7 +82,7 @@ impl Drawer {
         wanted: Wanted,
         row: &mut [f32],
         unconditional: Option<&[f32]>,
-    ) -> Option<Drawn> {
+    ) -> Option<Picked> {
         if let Some(other) = unconditional {
             let (vocab, scale) = (row.len(), self.guidance + 1.0);
             engine.kernels.guide(&Serial, RowsMut::new(row, vocab), Rows::new(other, vocab), scale);
@@ -94,14 +104,23 @@ impl Drawer {
         if wanted.carries_on {
             let scan = engine.kernels.scan(row);
             let fit = !scan.bad && scan.max > f32::NEG_INFINITY;
-            return fit.then_some(Drawn { token: scan.argmax as TokenId, score: 1.0 });
+            let drawn = Drawn { token: scan.argmax as TokenId, score: 1.0 };
+            return fit.then_some(Picked { drawn, alternatives: Vec::new() });
         }
         let mut stream = self.rng.stream(self.step, wanted.pos);
-        self.draw.draw(&engine.kernels, row, self.score, &mut stream)
+        let among = self.draw.draw_among(&engine.kernels, row, self.score, &mut stream, self.alternatives);
+        among.map(|(drawn, alternatives)| Picked { drawn, alternatives })
     }
 }
 
 impl Sequence<'_> {
+    /// Notes what else might stand where something was drawn.
+    pub(in crate::engine) fn note_alternatives(&mut self, wanted: Wanted, picked: &mut Picked) {
+        if self.drawer.alternatives > 0 {
+            self.alternatives.insert(wanted.pos, std::mem::take(&mut picked.alternatives));
+        }
+    }
+
     /// The tokens that the sequence needs from the pass that it asks for; [`Self::take`] expects them in this order.
     pub(in crate::engine) fn wanted(&self) -> impl Iterator<Item = Wanted> {
         let rows = self.ask.as_ref().expect("a pass is asked for").rows.clone();

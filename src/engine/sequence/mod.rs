@@ -18,12 +18,12 @@ mod draw;
 mod reveal;
 mod stage;
 
-pub(super) use draw::{Drawer, Wanted};
+pub(super) use draw::{Drawer, Picked, Wanted};
 
 use self::admission::Admission;
 use self::stage::{Ask, Block, News, Stage};
 use super::Engine;
-use super::event::{Event, PassKind};
+use super::event::{Alternatives, Event, PassKind};
 use super::generation::{Generation, Request, StopReason, Timings};
 use super::plan::Lead;
 use super::rules::Rules;
@@ -86,6 +86,7 @@ pub(super) struct Sequence<'r> {
     news: Option<News>,
     drawer: Drawer,
     candidates: Vec<Candidate>,
+    alternatives: Alternatives,
     chosen: Vec<usize>,
     revealed: Vec<Candidate>,
     edits: Vec<Edit>,
@@ -155,6 +156,7 @@ impl<'r> Sequence<'r> {
             news: None,
             drawer: Drawer::new(request, rules.bans(), first_mask)?,
             candidates: Vec::new(),
+            alternatives: Alternatives::new(),
             chosen: Vec::new(),
             revealed: Vec::new(),
             edits: Vec::new(),
@@ -211,6 +213,7 @@ impl<'r> Sequence<'r> {
                         tokens: &self.revealed,
                         edits: &self.edits,
                         candidates: &self.candidates,
+                        alternatives: &self.alternatives,
                         canvas,
                     },
                     News::Block => Event::Block { range: &self.active.range, canvas },

@@ -1,5 +1,6 @@
 //! The interfaces: one module for each.
 
+pub(crate) mod decisions;
 pub(crate) mod denoise;
 pub(crate) mod ollama;
 pub(crate) mod openai;

@@ -1,4 +1,4 @@
-//! Every curl line of docs/server.md works as it is printed.
+//! Every curl line of docs/server.md and docs/decisions.md works as it is printed.
 
 use crate::Server;
 use std::process::Command;
@@ -25,8 +25,9 @@ fn the_lines_of_the_document_are_answered() {
         eprintln!("skipped: no curl");
         return;
     }
-    let document = include_str!("../../../../docs/server.md");
-    let blocks = document.split("```sh\n").skip(1).filter_map(|block| block.split("```").next());
+    let documents =
+        concat!(include_str!("../../../../docs/server.md"), include_str!("../../../../docs/decisions.md"));
+    let blocks = documents.split("```sh\n").skip(1).filter_map(|block| block.split("```").next());
     let blocks: Vec<_> = blocks.filter(|block| block.starts_with("curl")).collect();
     assert!(blocks.len() >= 6, "{blocks:?}");
     let server = Server::start(&[]);

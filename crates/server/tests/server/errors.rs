@@ -40,6 +40,7 @@ fn a_request_that_makes_no_sense_is_refused_by_field() {
         (with("logit_bias", json!({ "5": 1 })), 400, "logit_bias"),
         (with("tools", json!([{ "type": "function" }])), 400, "tools"),
         (with("top_logprobs", json!(3)), 400, "top_logprobs"),
+        (with("top_logprobs", json!("many")), 400, "top_logprobs"),
         (with("stream_options", json!({})), 400, "stream_options"),
         (with("response_format", json!({ "type": "xml" })), 400, "response_format"),
         (with("response_format", schema(json!({ "type": "colour" }))), 400, "response_format"),
@@ -59,6 +60,23 @@ fn a_request_that_makes_no_sense_is_refused_by_field() {
         assert!(!message.is_empty() && error.get("code").is_some(), "{answer}");
     }
     assert_eq!(server.post("/v1/chat/completions", &question("Who are you?")).0, 200);
+}
+
+#[test]
+fn numbers_of_probabilities_are_bounded() {
+    let server = Server::start(&[]);
+    for top in [-1, 21, i64::MAX] {
+        let mut body = question("Who are you?");
+        (body["logprobs"], body["top_logprobs"]) = (json!(true), json!(top));
+        for (path, body, param) in [
+            ("/v1/chat/completions", body, "top_logprobs"),
+            ("/v1/completions", json!({ "prompt": "x", "logprobs": top }), "logprobs"),
+        ] {
+            let (status, answer) = server.post(path, &body);
+            assert_eq!((status, answer["error"]["param"].as_str()), (400, Some(param)), "{answer}");
+            assert!(answer["error"]["message"].as_str().unwrap().contains("0 to 20 expected"), "{answer}");
+        }
+    }
 }
 
 #[test]

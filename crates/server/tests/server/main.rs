@@ -2,6 +2,7 @@
 
 mod abuse;
 mod clients;
+mod decisions;
 mod denoise;
 mod documents;
 mod errors;

@@ -160,6 +160,50 @@ fn probabilities_belong_to_the_tokens_of_the_answer() {
 }
 
 #[test]
+fn the_most_probable_tokens_are_told_streamed_or_not() {
+    let server = Server::start(&[]);
+    let mut body = question(QUESTIONS[0]);
+    (body["logprobs"], body["top_logprobs"]) = (true.into(), 5.into());
+    let (status, answer) = server.post("/v1/chat/completions", &body);
+    assert_eq!(status, 200, "{answer}");
+    let tokens = answer["choices"][0]["logprobs"]["content"].as_array().unwrap();
+    let number = |token: &Value| token["logprob"].as_f64().unwrap();
+    for token in tokens {
+        let best = token["top_logprobs"].as_array().unwrap();
+        assert_eq!(best.len(), 5, "{token}");
+        // Nothing is drawn at random here: the token is the first of them.
+        assert_eq!((&best[0]["token"], &best[0]["logprob"]), (&token["token"], &token["logprob"]));
+        assert!(best.windows(2).all(|pair| number(&pair[0]) >= number(&pair[1])), "{token}");
+        assert!(best.iter().map(|token| number(token).exp()).sum::<f64>() <= 1.0 + 1e-9, "{token}");
+    }
+    body["stream"] = true.into();
+    let events = server.events("/v1/chat/completions", &body);
+    let chunks = events.iter().filter_map(|data| serde_json::from_str::<Value>(data).ok());
+    let streamed: Vec<_> = chunks
+        .filter_map(|chunk| chunk["choices"][0]["logprobs"]["content"].as_array().cloned())
+        .flatten()
+        .collect();
+    assert_eq!(&streamed, tokens);
+    // A grammar leaves one possibility for most tokens.
+    body["stream"] = false.into();
+    body["regex"] = "27 \\+ 45 = [0-9]+\\.".into();
+    let bound = server.post("/v1/chat/completions", &body).1;
+    let tokens = bound["choices"][0]["logprobs"]["content"].as_array().unwrap();
+    let counts: Vec<_> = tokens.iter().map(|token| token["top_logprobs"].as_array().unwrap().len()).collect();
+    assert!(counts.contains(&1), "{bound}");
+
+    let body = json!({ "prompt": "Once there was", "max_tokens": 4, "logprobs": 3 });
+    let (status, answer) = server.post("/v1/completions", &body);
+    assert_eq!(status, 200, "{answer}");
+    let told = &answer["choices"][0]["logprobs"];
+    for (at, token) in told["tokens"].as_array().unwrap().iter().enumerate() {
+        let best = told["top_logprobs"][at].as_object().unwrap();
+        assert!((1..=3).contains(&best.len()), "{told}");
+        assert_eq!(best[token.as_str().unwrap()], told["token_logprobs"][at]);
+    }
+}
+
+#[test]
 fn completions_take_text_and_ids_as_they_are() {
     let server = Server::start(&[]);
     let text = "<|im_start|>user\nWhat is 27 + 45?<|im_end|>\n<|im_start|>assistant\n";

@@ -77,7 +77,11 @@ struct Named {
     id: Option<Value>,
 }
 
-fn id<'de, D: Deserializer<'de>>(value: D) -> std::result::Result<Option<Value>, D::Error> {
+/// Reads an id, which may be absent.
+///
+/// # Errors
+/// Anything but a string or an integer.
+pub(crate) fn id<'de, D: Deserializer<'de>>(value: D) -> std::result::Result<Option<Value>, D::Error> {
     let value = Value::deserialize(value)?;
     if value.is_string() || value.is_i64() || value.is_u64() {
         return Ok(Some(value));

@@ -12,6 +12,7 @@ use diffulex::engine::{Control, Limits, SequenceId};
 use diffulex::text::chat::Message;
 use diffulex::text_model::{Answer, Batch as Answers, Setup};
 use diffulex::{Error, Model, Result};
+pub(crate) use input::id;
 use input::{Line, Words};
 use output::{Earlier, Output};
 use serde_json::{Value, json};
@@ -231,6 +232,7 @@ fn begin(
             stop: task.stop.clone().unwrap_or_else(|| setup.stop.clone()),
             seed: task.seed.unwrap_or(setup.seed),
             grammar: setup.grammar.clone(),
+            alternatives: setup.alternatives,
             max_tokens: task.max_tokens.or(setup.max_tokens),
         };
         // What the command line says for all lines is left out where it has no place.

@@ -117,7 +117,9 @@ mod tests {
         recorder.note(&pass, Instant::now());
         recorder.start_clock(&pass);
         let begun = recorder.begun.expect("the clock runs");
-        let revealed = Event::Revealed { tokens: &all[..2], edits: &[], candidates: &all, canvas: &canvas };
+        let (edits, alternatives) = (&[][..], &Default::default());
+        let revealed =
+            Event::Revealed { tokens: &all[..2], edits, candidates: &all, alternatives, canvas: &canvas };
         recorder.note(&revealed, begun + Duration::from_millis(5));
         recorder.note(&Event::Block { range: &(0..8), canvas: &canvas }, begun + Duration::from_millis(9));
         assert_eq!(recorder.passes.len(), 1);

@@ -32,6 +32,10 @@ pub(crate) struct Cli {
     pub(crate) decoding: DecodingArgs,
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
+    /// Count right decisions of a trained model, how well it is calibrated, and how many it makes a second: a file as of
+    /// `diffulex-run --decide` with `expect`, a label for every question
+    #[arg(long, value_name = "FILE", help_heading = "Quality")]
+    pub(crate) decisions: Option<PathBuf>,
     /// Measure the machine only
     #[arg(long, help_heading = "Output")]
     pub(crate) roofline: bool,
@@ -60,9 +64,23 @@ pub(crate) const IDLE: &[Idle] = &[
         ],
     ),
     Idle::Without(&["quality"], &["QualityArgs"]),
+    Idle::AllBut(
+        "decisions",
+        &[
+            "preset",
+            "weights",
+            "mask_id",
+            "kv",
+            "DecodingArgs",
+            "CpuArgs",
+            "activations",
+            "no_memory_check",
+            "json",
+        ],
+    ),
     Idle::With("generate", &["rows", "context", "logits", "peer_csv"]),
     Idle::Without(&["generate"], &["GenerateArgs"]),
-    Idle::Without(&["generate", "quality"], &["DecodingArgs"]),
+    Idle::Without(&["generate", "quality", "decisions"], &["DecodingArgs"]),
     Idle::With("preset", &["prompt"]),
     Idle::With("prompt", &["prompt_tokens"]),
     Idle::With("weights", &["format", "group", "zero_points", "lm_head", "layers"]),

@@ -3,6 +3,7 @@
 
 mod args;
 mod case;
+mod decisions;
 mod generate;
 mod peers;
 mod quality;
@@ -31,6 +32,10 @@ fn run(args: &Cli) -> Result<ExitCode> {
     args.check()?;
     if let Some(grid) = args.quality.quality {
         quality::run(args, grid)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(file) = &args.decisions {
+        decisions::run(args, file)?;
         return Ok(ExitCode::SUCCESS);
     }
     let level = args.machine.cpu.level()?;

@@ -61,9 +61,10 @@ async fn answer(
     }
     let mut jobs = Vec::new();
     for prompt in &prompts {
-        let setup = server.setup(prompt, &options.wishes)?;
-        if options.logprobs {
+        let mut setup = server.setup(prompt, &options.wishes)?;
+        if let Some(others) = options.logprobs {
             server.check_probabilities(&setup, "logprobs")?;
+            setup.alternatives = others;
         }
         server.log_prompt(prompt);
         let seeds = (0..options.n as u64).map(|i| setup.seed.wrapping_add(i));

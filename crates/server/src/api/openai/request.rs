@@ -18,7 +18,8 @@ pub(crate) struct Options {
     pub(crate) model: Option<String>,
     pub(crate) wishes: Wishes,
     pub(crate) n: usize,
-    pub(crate) logprobs: bool,
+    /// Whether the probabilities of tokens are wanted, and of how many others in their places.
+    pub(crate) logprobs: Option<usize>,
     pub(crate) stream: bool,
     /// Whether a stream ends with a chunk about tokens.
     pub(crate) usage: bool,
@@ -67,7 +68,7 @@ macro_rules! request {
             fn options(
                 &mut self,
                 max_tokens: Option<i64>,
-                logprobs: bool,
+                logprobs: Option<usize>,
                 format: Option<Form>,
             ) -> Result<Options, ApiError> {
                 neutral("frequency_penalty", self.frequency_penalty.is_none_or(|x| x == 0.0), "0")?;
@@ -98,6 +99,18 @@ macro_rules! request {
             }
         }
     };
+}
+
+/// The most tokens whose probabilities are told for a position.
+const MAX_OTHERS: usize = 20;
+
+/// How many tokens a field wants to know of.
+///
+/// # Errors
+/// Less than 0 or more than [`MAX_OTHERS`].
+fn others(field: &str, count: i64) -> Result<usize, ApiError> {
+    let count = usize::try_from(count).ok().filter(|&count| count <= MAX_OTHERS).ok_or(count);
+    count.map_err(|count| ApiError::field(field, format!("{count} given, 0 to {MAX_OTHERS} expected")))
 }
 
 /// Requires that a field asks for nothing.
@@ -146,11 +159,14 @@ impl ChatRequest {
         neutral("store", !self.store.unwrap_or(false), "false")?;
         let modalities = self.modalities.take().unwrap_or_default();
         neutral("modalities", modalities.iter().all(|kind| kind == "text"), "[\"text\"]")?;
-        let logprobs = self.logprobs.unwrap_or(false);
-        if self.top_logprobs.unwrap_or(0) != 0 {
-            let message = "only 0 is supported: the probability of the token itself";
-            return Err(ApiError::unsupported("top_logprobs", message));
-        }
+        let top = self.top_logprobs.map(|count| others("top_logprobs", count)).transpose()?;
+        let logprobs = match (self.logprobs.unwrap_or(false), top) {
+            (true, top) => Some(top.unwrap_or(0)),
+            (false, None | Some(0)) => None,
+            (false, Some(_)) => {
+                return Err(ApiError::field("top_logprobs", "given without `logprobs`: true"));
+            }
+        };
         if self.max_tokens.is_some() && self.max_completion_tokens.is_some() {
             let message = "given together with `max_tokens`, which it replaces";
             return Err(ApiError::field("max_completion_tokens", message));
@@ -221,11 +237,8 @@ impl CompletionRequest {
         if self.suffix.as_ref().is_some_and(|suffix| !suffix.is_empty()) {
             return Err(ApiError::unsupported("suffix", "/v1/infill fills text in between"));
         }
-        if self.logprobs.unwrap_or(0) > 1 {
-            let message = "only 0 and 1 are supported: the probability of the token itself";
-            return Err(ApiError::unsupported("logprobs", message));
-        }
-        let options = self.options(self.max_tokens, self.logprobs.is_some(), None)?;
+        let logprobs = self.logprobs.map(|count| others("logprobs", count)).transpose()?;
+        let options = self.options(self.max_tokens, logprobs, None)?;
         let texts: Vec<_> = match self.prompt {
             Prompts::Text(text) => vec![Text::Words(text)],
             Prompts::Ids(ids) => vec![Text::Ids(ids)],

@@ -5,8 +5,9 @@ use crate::error::ApiError;
 use crate::state::Server;
 use crate::update::Outcome;
 use diffulex::engine::StopReason;
+use diffulex::tensor::TokenId;
 use diffulex::text_model::Answer;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// Which of the two kinds of answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +23,8 @@ pub(crate) struct Head {
     created: i64,
     model: String,
     shape: Shape,
-    logprobs: bool,
+    /// Whether the probabilities of tokens are told, and of how many others.
+    logprobs: Option<usize>,
 }
 
 /// Why an answer ended, in the words of this interface.
@@ -35,7 +37,7 @@ pub(crate) fn finish_reason(answer: &Answer) -> &'static str {
 }
 
 impl Head {
-    pub(crate) fn new(server: &Server, shape: Shape, logprobs: bool) -> Self {
+    pub(crate) fn new(server: &Server, shape: Shape, logprobs: Option<usize>) -> Self {
         let id = new_id(if shape == Shape::Chat { "chatcmpl" } else { "cmpl" });
         Self { id, created: now(), model: server.config.name.clone(), shape, logprobs }
     }
@@ -122,28 +124,60 @@ impl Head {
     /// # Errors
     /// What the tokenizer cannot decode.
     pub(crate) fn logprobs(&self, server: &Server, outcome: &Outcome) -> Result<Value, ApiError> {
-        if !self.logprobs {
-            return Ok(Value::Null);
-        }
-        let tokenizer = server.model.tokenizer()?;
+        let Some(others) = self.logprobs else { return Ok(Value::Null) };
         let answer = &outcome.answer;
         let first = answer.generation.canvas.len().min(outcome.prompt_tokens);
-        let (mut entries, mut texts, mut numbers) = (Vec::new(), Vec::new(), Vec::new());
-        for (i, &id) in answer.generation.tokens.iter().take(answer.counted).enumerate() {
-            let text = tokenizer.decode(&[id], false)?;
-            let score = outcome.scores.get(first + i).copied().flatten().unwrap_or(1.0);
+        let tokenizer = server.model.tokenizer()?;
+        let told = |id: TokenId, probability: f64| -> Result<Told, ApiError> {
             // JSON has no infinity; the smallest number says as much.
-            let logprob = score.ln().max(-9999.0);
-            entries.push(json!({
-                "token": text, "logprob": logprob, "bytes": text.as_bytes(), "top_logprobs": [],
-            }));
-            texts.push(Value::from(text));
-            numbers.push(Value::from(logprob));
+            Ok(Told { text: tokenizer.decode(&[id], false)?, logprob: probability.ln().max(-9999.0) })
+        };
+        let mut tokens = Vec::new();
+        for (i, &id) in answer.generation.tokens.iter().take(answer.counted).enumerate() {
+            let at = first + i;
+            let own = told(id, outcome.scores.get(at).copied().flatten().unwrap_or(1.0))?;
+            let best = match outcome.alternatives.get(&at).filter(|best| !best.is_empty()) {
+                Some(best) => best.iter().map(|kept| told(kept.token, kept.probability)).collect(),
+                // Nothing else was possible.
+                None => Ok(vec![own.clone()]),
+            };
+            tokens.push((own, if others == 0 { Vec::new() } else { best? }));
         }
         Ok(match self.shape {
-            Shape::Chat => json!({ "content": entries, "refusal": null }),
-            Shape::Completion => json!({ "tokens": texts, "token_logprobs": numbers, "top_logprobs": null }),
+            Shape::Chat => {
+                let entry = |(own, best): &(Told, Vec<Told>)| {
+                    let mut entry = own.entry();
+                    entry["top_logprobs"] = best.iter().map(Told::entry).collect();
+                    entry
+                };
+                json!({ "content": tokens.iter().map(entry).collect::<Vec<_>>(), "refusal": null })
+            }
+            Shape::Completion => {
+                let best = |(_, best): &(Told, Vec<Told>)| -> Map<String, Value> {
+                    // Of tokens that are written alike the most probable one counts.
+                    let entries = best.iter().rev().map(|told| (told.text.clone(), told.logprob.into()));
+                    entries.collect()
+                };
+                let best: Vec<_> = tokens.iter().map(best).collect();
+                let texts: Vec<_> = tokens.iter().map(|(own, _)| &own.text).collect();
+                let logs: Vec<_> = tokens.iter().map(|(own, _)| own.logprob).collect();
+                let best = if others == 0 { Value::Null } else { json!(best) };
+                json!({ "tokens": texts, "token_logprobs": logs, "top_logprobs": best })
+            }
         })
+    }
+}
+
+/// A token, and the logarithm of its probability.
+#[derive(Clone)]
+struct Told {
+    text: String,
+    logprob: f64,
+}
+
+impl Told {
+    fn entry(&self) -> Value {
+        json!({ "token": self.text, "logprob": self.logprob, "bytes": self.text.as_bytes() })
     }
 }
 
