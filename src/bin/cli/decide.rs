@@ -44,7 +44,9 @@ impl<'de> Deserialize<'de> for Questions {
                 let mut questions = Vec::new();
                 while let Some(name) = map.next_key::<String>()? {
                     let Object(record) = map.next_value::<Object<Record>>()?;
-                    questions.push(record.question(name).map_err(serde::de::Error::custom)?);
+                    let wrong = |what| serde::de::Error::custom(format!("`{name}`: {what}"));
+                    let (kind, ask, lead) = record.read().map_err(wrong)?;
+                    questions.push(Question { name, ask, kind, lead });
                 }
                 Ok(Questions(questions))
             }
@@ -78,7 +80,8 @@ struct Range {
 }
 
 impl Record {
-    fn question(self, name: String) -> std::result::Result<Question, String> {
+    /// What the answer may be, the question in words, and the words of the answer before its gap.
+    fn read(self) -> std::result::Result<(Kind, Option<String>, Option<String>), String> {
         let kind = match (self.options, self.boolean, self.score) {
             (Some(options), None, None) => Kind::Options(options),
             (None, Some(true), None) => Kind::Boolean,
@@ -86,7 +89,7 @@ impl Record {
             (None, None, Some(Object(Range { min, max }))) => Kind::Score { min, max },
             _ => return Err("one of `options`, `boolean` and `score` expected".into()),
         };
-        Ok(Question { name, ask: self.ask, kind, lead: self.lead })
+        Ok((kind, self.ask, self.lead))
     }
 }
 

@@ -71,8 +71,8 @@ fn what_cannot_be_decided_is_refused_with_its_field() {
         ),
         (
             with("questions", json!({ "a": { "options": ["x"], "boolean": true } })),
-            json!("questions.a"),
-            "one of",
+            json!("questions"),
+            "`a`: one of",
         ),
         (with("prompt", json!("none")), json!("prompt"), "no `{state}`"),
         (with("passes", json!(3)), json!("passes"), "1 or 2 expected"),
