@@ -184,7 +184,10 @@ fn the_documents_have_the_table_of_published_models() {
     let table = run(&["--list-models"]);
     assert!(table.text().lines().count() > 20 && table.text().contains("Nemotron-Labs-Diffusion"));
     let models = std::fs::read_to_string(crate::fixture::root().join("docs/models.md")).unwrap();
-    assert!(models.contains(table.text()), "docs/models.md has another table than `diffulex-run --list-models`");
+    assert!(
+        models.contains(table.text()),
+        "docs/models.md has another table than `diffulex-run --list-models`"
+    );
 }
 
 #[test]
