@@ -29,6 +29,7 @@ mod signals;
 #[cfg(unix)]
 mod terminal;
 mod trace;
+mod words;
 
 use fixture::{MODELS, model};
 use program::{ids, list, manifest};

@@ -1,0 +1,103 @@
+//! `diffulex COMMAND ...`: the programs of this project under one name. A command is a program of its own, which is looked for in the
+//! directory of this one and then on the path; it gets all arguments that follow.
+#![deny(unsafe_code)]
+
+use clap::{Arg, ArgMatches, Command};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::{Command as Process, ExitCode};
+
+/// A word and what it runs.
+struct Word {
+    name: &'static str,
+    program: &'static str,
+    /// What comes before the arguments of the user.
+    before: &'static [&'static str],
+    about: &'static str,
+}
+
+const WORDS: [Word; 9] = [
+    Word { name: "run", program: "diffulex-run", before: &[], about: "Answer a prompt, or many; talk on a terminal" },
+    Word { name: "chat", program: "diffulex-run", before: &["--chat"], about: "Talk with a model" },
+    Word { name: "serve", program: "diffulex-server", before: &[], about: "Answer requests over HTTP" },
+    Word { name: "quantize", program: "diffulex-quantize", before: &[], about: "Make int8 and int4 checkpoints" },
+    Word { name: "bench", program: "diffulex-bench", before: &[], about: "Measure forward passes, generations and answers" },
+    Word { name: "verify", program: "diffulex-verify", before: &[], about: "Compare with recorded reference data" },
+    Word { name: "synth", program: "diffulex-synth", before: &[], about: "Write checkpoints with random weights" },
+    Word { name: "doctor", program: "diffulex-run", before: &["--doctor"], about: "Measure this machine, and say which models it would run" },
+    Word { name: "models", program: "diffulex-run", before: &["--list-models"], about: "List the published models that run" },
+];
+
+fn main() -> ExitCode {
+    let matches = parser().get_matches();
+    let (name, given) = matches.subcommand().expect("the parser requires one");
+    let word = WORDS.iter().find(|word| word.name == name).expect("the parser knows these only");
+    let mut process = Process::new(beside(word.program).unwrap_or_else(|| word.program.into()));
+    process.args(word.before).args(arguments(given));
+    let error = become_it(&mut process);
+    match error {
+        Ok(code) => code,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            eprintln!(
+                "error: `{name}` is the program {}, which is neither in the directory of this one nor on the path; \
+                 `cargo install --locked --path {}` installs it",
+                word.program,
+                package(word.program)
+            );
+            ExitCode::from(2)
+        }
+        Err(error) => {
+            eprintln!("error: {}: {error}", word.program);
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn parser() -> Command {
+    let rest = || {
+        let all = Arg::new("arguments").num_args(0..).trailing_var_arg(true).allow_hyphen_values(true);
+        all.value_parser(clap::value_parser!(OsString)).hide(true)
+    };
+    // `--help` after a command is the program's own.
+    let word = |word: &Word| Command::new(word.name).about(word.about).disable_help_flag(true).arg(rest());
+    Command::new("diffulex")
+        .about("Runs diffusion language models on CPUs. `diffulex COMMAND --help` describes a command")
+        .version(env!("CARGO_PKG_VERSION"))
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .disable_help_subcommand(true)
+        .subcommands(WORDS.iter().map(word))
+}
+
+fn arguments(given: &ArgMatches) -> impl Iterator<Item = &OsString> {
+    given.get_many::<OsString>("arguments").into_iter().flatten()
+}
+
+/// The program in the directory of this one.
+fn beside(program: &str) -> Option<PathBuf> {
+    let path = std::env::current_exe().ok()?.with_file_name(format!("{program}{}", std::env::consts::EXE_SUFFIX));
+    path.is_file().then_some(path)
+}
+
+/// The directory of the package that a program belongs to.
+fn package(program: &str) -> &'static str {
+    match program {
+        "diffulex-server" => "crates/server",
+        "diffulex-bench" | "diffulex-synth" => "crates/bench",
+        "diffulex-verify" => "crates/verify",
+        _ => ".",
+    }
+}
+
+/// Goes on as the other program, so that signals and the terminal are its own.
+#[cfg(unix)]
+fn become_it(process: &mut Process) -> std::io::Result<ExitCode> {
+    Err(std::os::unix::process::CommandExt::exec(process))
+}
+
+/// Runs the other program and ends as it does.
+#[cfg(not(unix))]
+fn become_it(process: &mut Process) -> std::io::Result<ExitCode> {
+    let code = process.status()?.code().unwrap_or(1);
+    Ok(u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from))
+}

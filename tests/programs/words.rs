@@ -1,0 +1,49 @@
+//! `diffulex COMMAND`: every command is the program that it stands in for.
+
+use crate::PROGRAMS;
+use crate::fixture::TempDir;
+use crate::program::{finish, program};
+use std::path::Path;
+use std::process::Command;
+
+const DIFFULEX: &str = env!("CARGO_BIN_EXE_diffulex");
+
+#[test]
+fn a_command_is_the_program_with_all_arguments() {
+    for (words, own) in [
+        (&["models"][..], &["--list-models"][..]),
+        (&["run", "--help"], &["--help"]),
+        (&["run", "--prompt", "- What is 27 + 45?", "--threads", "1"], &["--prompt", "- What is 27 + 45?", "--threads", "1"]),
+    ] {
+        let (by_word, by_name) = (finish(program(DIFFULEX, words)), finish(program(PROGRAMS[0], own)));
+        assert!(by_name.code == Some(0) && !by_name.text().is_empty(), "{own:?}");
+        assert_eq!((by_word.code, by_word.text()), (by_name.code, by_name.text()), "{words:?}");
+    }
+    let refused = finish(program(DIFFULEX, &["quantize", "--formats", "int4"]));
+    assert_eq!(refused.code, Some(2));
+    assert!(refused.stderr.contains("--formats"), "{}", refused.stderr);
+}
+
+#[test]
+fn what_is_not_a_command_is_refused_with_those_that_are() {
+    for words in [&["runn"][..], &[]] {
+        let refused = finish(program(DIFFULEX, words));
+        assert_eq!(refused.code, Some(2), "{words:?}");
+        assert!(refused.stderr.contains("run"), "{}", refused.stderr);
+    }
+    let help = finish(program(DIFFULEX, &["--help"]));
+    for name in ["run", "chat", "serve", "quantize", "bench", "verify", "synth", "doctor", "models"] {
+        assert!(help.text().lines().any(|line| line.trim().starts_with(name)), "{name}: {}", help.text());
+    }
+}
+
+#[test]
+fn a_program_that_is_not_installed_is_named() {
+    let lonely = TempDir::new();
+    let copy = lonely.path().join(Path::new(DIFFULEX).file_name().unwrap());
+    std::fs::copy(DIFFULEX, &copy).unwrap();
+    let output = Command::new(&copy).args(["serve", "--port", "1"]).env("PATH", lonely.path()).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("diffulex-server") && error.contains("--path crates/server"), "{error}");
+}
