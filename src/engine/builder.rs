@@ -165,7 +165,7 @@ impl EngineBuilder {
         self.quantize.as_ref()
     }
 
-    /// Opens a checkpoint: a directory, a `.safetensors` file, or an index file with everything else beside it.
+    /// Opens a checkpoint: a directory, a `.safetensors` file, or an index file with everything else in its directory.
     ///
     /// # Errors
     /// Any [`Error`] about the files, [`Error::Option`] about the settings.

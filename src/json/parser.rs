@@ -8,7 +8,7 @@ pub(super) fn parse(text: &str, dialect: Dialect) -> Result<Value, (usize, Strin
     parser.document().map_err(|what| (parser.pos, what))
 }
 
-/// A recursive descent parser. On failure `pos` stands at the offending byte.
+/// A recursive descent parser. On failure `pos` is the offending byte.
 struct Parser<'a> {
     text: &'a str,
     dialect: Dialect,

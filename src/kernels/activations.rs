@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 /// What weights are multiplied with: int8 only quantized weights, bf16 those and weights of bf16; all others f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Activations {
-    /// What is fast at a cost that trained models do not show: bf16 on a level with a matrix unit for it; int8 beside quantized
+    /// What is fast at a cost that trained models do not show: bf16 on a level with a matrix unit for it; int8 with quantized
     /// weights where that is at least 1.5 times as fast as f32 (x86 without such a unit); else f32. KERNELS.md has the figures.
     #[default]
     Auto,
@@ -59,7 +59,7 @@ impl Activations {
         }
     }
 
-    /// What `Auto` is on `level`, beside quantized weights.
+    /// What `Auto` is on `level`, with quantized weights.
     fn auto(level: Level) -> Self {
         // SDOT and SMMLA have not been timed.
         let is_fast = cfg!(target_arch = "x86_64") && Unit::int8(level)[0].is_vector();

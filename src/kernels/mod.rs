@@ -1,4 +1,4 @@
-//! The kernels: matrix products, attention and row operations on slices of numbers.
+//! The kernels: GEMM, attention and row operations on slices of numbers.
 //!
 //! [`Kernels`] is the safe entry: it asserts shapes once, splits the output over the [`Executor`] that it is given, and runs
 //! the parts on the instruction set of its [`Level`]. The parts allocate nothing and start no threads.
@@ -145,7 +145,7 @@ impl Kernels {
         self.project(exec, x, &mut Prepared::default(), &mut [Projection { w, bias, out }]);
     }
 
-    /// Several products of the same x, as [`Self::gemm`] computes them; `prepared` is memory for x in the forms that the
+    /// Several GEMMs of the same x, as [`Self::gemm`] computes them; `prepared` is memory for x in the forms that the
     /// kernels read.
     ///
     /// # Panics

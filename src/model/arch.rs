@@ -45,7 +45,7 @@ impl Dims {
 pub enum Alignment {
     /// Row `i` predicts position `i`.
     Own,
-    /// Row `i - 1` predicts position `i`. The first row of a forward pass has no row before it and stands in for itself.
+    /// Row `i - 1` predicts position `i`. The first row of a forward pass has no row before it, and takes that place itself.
     Shifted,
     /// Row `i` predicts position `i`, but for the first position of a block: the last row of the pass that stores what is before
     /// it predicts that one.
@@ -80,7 +80,7 @@ pub struct Mixture {
     pub per_token: usize,
     /// Inner width of an expert.
     pub ffn: usize,
-    /// Inner width of the expert that every row goes through beside those chosen, unweighted, if there is one.
+    /// Inner width of the expert that every row goes through besides those chosen, unweighted, if there is one.
     pub shared: Option<usize>,
     /// How the choice is made and weighed.
     pub router: Router,

@@ -7,7 +7,7 @@ use crate::json::Value;
 use crate::tensor::TokenId;
 use std::path::Path;
 
-/// Keys that change what transformers generates and have no effect here, with the number that means "off" beside null, 0 and
+/// Keys that change what transformers generates and have no effect here, with the number that means "off", as do null, 0 and
 /// nothing. Those of drawing come first.
 ///
 /// Source: transformers, `GenerationConfig`; Dream, `DreamGenerationConfig`.
@@ -54,7 +54,7 @@ pub struct GenerationConfig {
     pub top_k: Option<usize>,
     /// Only the likeliest tokens that together reach this probability are drawn from; 0 means the likeliest.
     pub top_p: Option<f32>,
-    /// Divides the positive logits (and multiplies the negative ones) of tokens that already stand in the text.
+    /// Divides the positive logits (and multiplies the negative ones) of tokens that the text already has.
     pub repetition_penalty: Option<f32>,
 }
 

@@ -1,6 +1,6 @@
 //! Keys of configurations that change the maths of the forward pass in ways that this engine does not do.
 //!
-//! Each is refused by name unless its value says "off". A key that stands in no list has no effect on inference, or
+//! Each is refused by name unless its value says "off". A key that is in no list has no effect on inference, or
 //! shows in the tensors of the checkpoint, which [`super::slots`] checks completely.
 
 use super::config::{Config, shown};

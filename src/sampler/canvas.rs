@@ -70,7 +70,7 @@ impl Canvas {
         self.masks(range).next().unwrap_or(end)
     }
 
-    /// Whether the prompt says what stands at a position.
+    /// Whether the prompt says what a position holds.
     pub fn is_given(&self, pos: usize) -> bool {
         pos < self.prompt && self.gaps.binary_search(&pos).is_err()
     }

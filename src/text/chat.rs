@@ -45,7 +45,7 @@ impl ChatTemplate {
 
     /// The template of a checkpoint: the file `template` if given, else `chat_template` in the file `tokenizer_config` (a string,
     /// or several by name, of which `default` counts). `None` if there is none. Special tokens come from `tokenizer_config`, and
-    /// from the `special_tokens_map.json` that lies beside an old one.
+    /// from the `special_tokens_map.json` that lies next to an old one.
     ///
     /// # Errors
     /// [`Error::Io`] if a file cannot be read, [`Error::Json`] or [`Error::Config`] if `tokenizer_config` is malformed,

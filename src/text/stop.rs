@@ -20,7 +20,7 @@ impl StopStrings {
         Self { stops, held: String::new(), stopped: false }
     }
 
-    /// Takes the next piece and returns the text that is certain to stand before any stop string. Nothing comes after a stop.
+    /// Takes the next piece and returns the text that is certain to come before any stop string. Nothing comes after a stop.
     pub fn push(&mut self, piece: &str) -> String {
         if self.stopped {
             return String::new();

@@ -1,7 +1,7 @@
 //! Finds the files of a checkpoint and opens its weights.
 //!
 //! The path that a user gives may be a directory in the Hugging Face layout, one of its safetensors files, or the index
-//! of its shards. The configuration, tokenizer and template files are looked for beside the weights.
+//! of its shards. The configuration, tokenizer and template files are looked for in the directory of the weights.
 
 use super::index::Index;
 use super::{Error, Result, SafeTensors, TensorSource};
@@ -32,7 +32,7 @@ pub enum Storage {
 pub enum Weights {
     /// One safetensors file.
     File(PathBuf),
-    /// The index of several, which lie beside it.
+    /// The index of several, which lie in the same directory.
     Index(PathBuf),
 }
 
@@ -41,7 +41,7 @@ pub enum Weights {
 pub struct Checkpoint {
     /// The weights.
     pub weights: Weights,
-    /// The index of shards that lie complete beside [`Self::weights`] and are not read.
+    /// The index of shards that lie complete next to [`Self::weights`] and are not read.
     pub passed_over: Option<PathBuf>,
     /// `config.json`
     pub config: Option<PathBuf>,

@@ -1,7 +1,7 @@
 //! Where weights come from: [`TensorSource`], and the sources that this crate has.
 //!
 //! [`SafeTensors`] holds the tensors of one or many safetensors files, mapped or read; [`Checkpoint`] finds these files
-//! and the configuration beside them; [`MemorySource`] holds tensors that an embedder already has. All hand out views
+//! and the configuration next to them; [`MemorySource`] holds tensors that an embedder already has. All hand out views
 //! that share the bytes: nothing here copies a weight.
 
 mod directory;

@@ -24,7 +24,7 @@ pub(super) struct Binding {
     pending: Vec<TokenId>,
     /// Whether a stop id was taken.
     over: bool,
-    /// What may stand at `next`, as [`Walk::allowed`] says.
+    /// What may come at `next`, as [`Walk::allowed`] says.
     allowed: Vec<u32>,
 }
 
@@ -61,7 +61,7 @@ impl Binding {
         &mut **self.walk.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a token at `next`, if it may stand there.
+    /// Takes a token at `next`, if it may come there.
     fn accept(&mut self, token: TokenId) -> Result<bool> {
         if self.over || !self.walk().accept(token)? {
             return Ok(false);
@@ -93,7 +93,7 @@ impl Binding {
         Ok(())
     }
 
-    /// Makes every token impossible that may not stand at `pos`; only the first position without a token is known.
+    /// Makes every token impossible that may not come at `pos`; only the first position without a token is known.
     pub(super) fn restrict(&self, pos: usize, row: &mut [f32]) {
         if self.over || pos != self.next || !self.pending.is_empty() {
             return;

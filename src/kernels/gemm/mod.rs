@@ -38,7 +38,7 @@ const TASKS_PER_THREAD: usize = 4;
 /// Columns of a task are a multiple of this: whole panels of float rows (12) and of codes (16), so that no two tasks share one.
 const UNIT_COLUMNS: usize = NR * PANEL_ROWS;
 
-/// One of several products of the same x.
+/// One of several GEMMs of the same x.
 pub struct Projection<'a> {
     /// `[n, k]`
     pub w: &'a Matrix,

@@ -23,7 +23,7 @@ pub enum Level {
     Avx2(Avx2),
     /// 512-bit vectors: AVX-512 F, BW, CD, DQ, VL.
     Avx512(Avx512),
-    /// The vectors of `Avx512`, and the matrix unit of AMX for products.
+    /// The vectors of `Avx512`, and the matrix unit of AMX for GEMMs.
     Amx(Amx),
     /// 128-bit vectors: Advanced SIMD.
     Neon(Neon),

@@ -4,7 +4,7 @@
 //! kernel is a struct of arguments with one generic `run` ([`Op`], [`TileOp`]), instantiated once per token by the
 //! methods that `enter!` gives the tokens.
 //!
-//! The one trap: `#[target_feature]` cannot stand on trait methods, so everything between a trampoline and an intrinsic must
+//! The one trap: `#[target_feature]` is not allowed on trait methods, so everything between a trampoline and an intrinsic must
 //! be inlined. Every function here and in the kernels is `#[inline(always)]` and uses plain loops, no closures; a forgotten
 //! attribute shows up as a call per vector in the assembly and a tenfold loss in the bench.
 

@@ -122,7 +122,7 @@ fn written(code: char, flags: Flags, time: DateTime, seconds: i64) -> Option<Str
     Some(if flags.upper { text.to_uppercase() } else { text })
 }
 
-/// Codes that stand for several others.
+/// Codes that abbreviate several others.
 fn composite(code: char) -> Option<&'static str> {
     Some(match code {
         'c' => "%a %b %e %H:%M:%S %Y",

@@ -63,7 +63,7 @@ impl Parts {
         Self { model, steps, vocabulary: Vocabulary::new() }
     }
 
-    /// Takes what the files beside `tokenizer.json` say about its tokens: added ones with their flags, and special ones. A token
+    /// Takes what the files next to `tokenizer.json` say about its tokens: added ones with their flags, and special ones. A token
     /// stays special if one of the files calls it so. Only where tokenizer_config.json lists no added tokens, the older files
     /// count: added_tokens.json and special_tokens_map.json.
     ///
