@@ -13,7 +13,10 @@ fn a_command_is_the_program_with_all_arguments() {
     for (words, own) in [
         (&["models"][..], &["--list-models"][..]),
         (&["run", "--help"], &["--help"]),
-        (&["run", "--prompt", "- What is 27 + 45?", "--threads", "1"], &["--prompt", "- What is 27 + 45?", "--threads", "1"]),
+        (
+            &["run", "--prompt", "- What is 27 + 45?", "--threads", "1"],
+            &["--prompt", "- What is 27 + 45?", "--threads", "1"],
+        ),
     ] {
         let (by_word, by_name) = (finish(program(DIFFULEX, words)), finish(program(PROGRAMS[0], own)));
         assert!(by_name.code == Some(0) && !by_name.text().is_empty(), "{own:?}");
@@ -42,7 +45,8 @@ fn a_program_that_is_not_installed_is_named() {
     let lonely = TempDir::new();
     let copy = lonely.path().join(Path::new(DIFFULEX).file_name().unwrap());
     std::fs::copy(DIFFULEX, &copy).unwrap();
-    let output = Command::new(&copy).args(["serve", "--port", "1"]).env("PATH", lonely.path()).output().unwrap();
+    let output =
+        Command::new(&copy).args(["serve", "--port", "1"]).env("PATH", lonely.path()).output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{error}");
     assert!(error.contains("diffulex-server") && error.contains("--path crates/server"), "{error}");

@@ -17,15 +17,50 @@ struct Word {
 }
 
 const WORDS: [Word; 9] = [
-    Word { name: "run", program: "diffulex-run", before: &[], about: "Answer a prompt, or many; talk on a terminal" },
+    Word {
+        name: "run",
+        program: "diffulex-run",
+        before: &[],
+        about: "Answer a prompt, or many; talk on a terminal",
+    },
     Word { name: "chat", program: "diffulex-run", before: &["--chat"], about: "Talk with a model" },
     Word { name: "serve", program: "diffulex-server", before: &[], about: "Answer requests over HTTP" },
-    Word { name: "quantize", program: "diffulex-quantize", before: &[], about: "Make int8 and int4 checkpoints" },
-    Word { name: "bench", program: "diffulex-bench", before: &[], about: "Measure forward passes, generations and answers" },
-    Word { name: "verify", program: "diffulex-verify", before: &[], about: "Compare with recorded reference data" },
-    Word { name: "synth", program: "diffulex-synth", before: &[], about: "Write checkpoints with random weights" },
-    Word { name: "doctor", program: "diffulex-run", before: &["--doctor"], about: "Measure this machine, and say which models it would run" },
-    Word { name: "models", program: "diffulex-run", before: &["--list-models"], about: "List the published models that run" },
+    Word {
+        name: "quantize",
+        program: "diffulex-quantize",
+        before: &[],
+        about: "Make int8 and int4 checkpoints",
+    },
+    Word {
+        name: "bench",
+        program: "diffulex-bench",
+        before: &[],
+        about: "Measure forward passes, generations and answers",
+    },
+    Word {
+        name: "verify",
+        program: "diffulex-verify",
+        before: &[],
+        about: "Compare with recorded reference data",
+    },
+    Word {
+        name: "synth",
+        program: "diffulex-synth",
+        before: &[],
+        about: "Write checkpoints with random weights",
+    },
+    Word {
+        name: "doctor",
+        program: "diffulex-run",
+        before: &["--doctor"],
+        about: "Measure this machine, and say which models it would run",
+    },
+    Word {
+        name: "models",
+        program: "diffulex-run",
+        before: &["--list-models"],
+        about: "List the published models that run",
+    },
 ];
 
 fn main() -> ExitCode {
@@ -75,7 +110,8 @@ fn arguments(given: &ArgMatches) -> impl Iterator<Item = &OsString> {
 
 /// The program in the directory of this one.
 fn beside(program: &str) -> Option<PathBuf> {
-    let path = std::env::current_exe().ok()?.with_file_name(format!("{program}{}", std::env::consts::EXE_SUFFIX));
+    let path =
+        std::env::current_exe().ok()?.with_file_name(format!("{program}{}", std::env::consts::EXE_SUFFIX));
     path.is_file().then_some(path)
 }
 
