@@ -127,3 +127,50 @@ fn a_prompt_with_gaps_is_taken_as_it_is() {
     assert!(!model.fills_gaps(&model.prompt(&name).unwrap()).unwrap());
     assert!(model.fills_gaps(&model.prompt_with(&name, None, true).unwrap()).unwrap());
 }
+
+/// A model whose template knows tools.
+fn with_tools() -> Model {
+    with_template("sdar-f32", include_str!("../crates/server/tests/tools.jinja"))
+}
+
+fn json(text: &str) -> diffulex::json::Value {
+    diffulex::json::Value::parse("test", text.as_bytes()).unwrap()
+}
+
+#[test]
+fn tools_and_calls_go_through_the_template_as_text() {
+    let model = with_tools();
+    let tool = |description: &str| {
+        json(&format!(
+            r#"{{"type": "function", "function": {{"name": "add", "description": "{description}", "parameters": {{"type": "object"}}}}}}"#
+        ))
+    };
+    let calls = json(
+        r#"[{"type": "function", "function": {"name": "add", "arguments": {"a": 1, "b": [2.5, null]}}}]"#,
+    );
+    let messages = [
+        Message::new("user", "What is 1 + 2?"),
+        Message::new("assistant", "").with("tool_calls", calls),
+        Message::new("tool", "3"),
+    ];
+    let text = model.render_with(&messages, &[tool("Adds.")]).unwrap();
+    assert!(
+        text.contains(r#"{"type": "function", "function": {"name": "add", "description": "Adds.", "#),
+        "{text}"
+    );
+    assert!(text.contains(r#"{"name": "add", "arguments": {"a": 1, "b": [2.5, null]}}"#), "{text}");
+    assert!(text.contains("<tool_response>\n3\n</tool_response>"), "{text}");
+    // Control tokens in the description of a tool are text.
+    let control = &model.tokenizer().unwrap().control()[0];
+    let count = |description: &str| {
+        let ids = model.conversation_with(&messages, &[tool(description)]).unwrap().ids;
+        ids.iter().filter(|&&id| id == control.1).count()
+    };
+    assert_eq!(count(&control.0), count("harmless"));
+    // What the template has no place for is refused.
+    let demo = open("sdar-f32");
+    let error = demo.conversation_with(&messages[..1], &[tool("x")]).unwrap_err().to_string();
+    assert!(error.contains("option `tools`: given, but the chat template has no place"), "{error}");
+    let error = demo.conversation(&messages[..2]).unwrap_err().to_string();
+    assert!(error.contains("option `messages`: `tool_calls` given"), "{error}");
+}

@@ -8,6 +8,7 @@
 pub use super::Message;
 use super::Template;
 use crate::error::{Error, Result};
+use crate::json::Value;
 use jinja::{Fault, Printed, Program, Variable};
 use source::Specials;
 use std::ops::Range;
@@ -67,7 +68,20 @@ impl ChatTemplate {
     /// [`Error::Text`] with the line, if the template fails, refuses the conversation or uses what is not supported, or if it runs
     /// or prints without end.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
-        self.run(messages, add_generation_prompt).map(|printed| printed.text)
+        self.run(messages, &[], add_generation_prompt).map(|printed| printed.text)
+    }
+
+    /// As [`Self::render`], with the variable `tools`.
+    ///
+    /// # Errors
+    /// As [`Self::render`].
+    pub fn render_with(
+        &self,
+        messages: &[Message],
+        tools: &[Value],
+        add_generation_prompt: bool,
+    ) -> Result<String> {
+        self.run(messages, tools, add_generation_prompt).map(|printed| printed.text)
     }
 
     /// As [`Self::render`], with the byte ranges of the text that are words of a message's `content`: whatever the template did to
@@ -80,15 +94,15 @@ impl ChatTemplate {
         messages: &[Message],
         add_generation_prompt: bool,
     ) -> Result<(String, Vec<Range<usize>>)> {
-        self.run(messages, add_generation_prompt).map(|printed| (printed.text, printed.foreign))
+        self.run(messages, &[], add_generation_prompt).map(|printed| (printed.text, printed.foreign))
     }
 
-    fn run(&self, messages: &[Message], add_generation_prompt: bool) -> Result<Printed> {
-        let messages =
-            messages.iter().map(|message| [message.role.as_str(), message.content.as_str()]).collect();
+    fn run(&self, messages: &[Message], tools: &[Value], add_generation_prompt: bool) -> Result<Printed> {
+        // Templates ask whether there are tools by `tools is not none`, too.
+        let tools = if tools.is_empty() { Variable::None } else { Variable::Json(tools) };
         let mut variables = vec![
             ("messages", Variable::Messages(messages)),
-            ("tools", Variable::None),
+            ("tools", tools),
             ("documents", Variable::None),
             ("add_generation_prompt", Variable::Bool(add_generation_prompt)),
         ];
@@ -104,6 +118,15 @@ impl ChatTemplate {
 impl Template for ChatTemplate {
     fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
         Self::render(self, messages, add_generation_prompt)
+    }
+
+    fn render_with(
+        &self,
+        messages: &[Message],
+        tools: &[Value],
+        add_generation_prompt: bool,
+    ) -> Result<String> {
+        Self::render_with(self, messages, tools, add_generation_prompt)
     }
 }
 

@@ -17,7 +17,7 @@ mod stream;
 pub use stop::StopStrings;
 pub use stream::StreamDecoder;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::json::Value;
 use crate::tensor::TokenId;
 use std::ops::Range;
@@ -26,18 +26,27 @@ use std::ops::Range;
 pub type Control = (Range<usize>, TokenId);
 
 /// One turn of a conversation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Message {
     /// Who speaks: `system`, `user` or `assistant`. Templates make control tokens of it, so it must not come from strangers.
     pub role: String,
     /// What is said.
     pub content: String,
+    /// What templates may know besides: `tool_calls`, `tool_call_id`, `name`. Its strings are text, as those of the content are.
+    pub more: Vec<(String, Value)>,
 }
 
 impl Message {
     /// A turn.
     pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
-        Self { role: role.into(), content: content.into() }
+        Self { role: role.into(), content: content.into(), more: Vec::new() }
+    }
+
+    /// The same with what a template may know besides.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: Value) -> Self {
+        self.more.push((key.to_owned(), value));
+        self
     }
 }
 
@@ -48,6 +57,22 @@ pub trait Template: Send + Sync {
     /// # Errors
     /// If the template fails or refuses the conversation.
     fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String>;
+
+    /// As [`Self::render`], with tools that the model may call, each as JSON describes it.
+    ///
+    /// # Errors
+    /// As [`Self::render`]; here also for any tool.
+    fn render_with(
+        &self,
+        messages: &[Message],
+        tools: &[Value],
+        add_generation_prompt: bool,
+    ) -> Result<String> {
+        match tools {
+            [] => self.render(messages, add_generation_prompt),
+            _ => Err(Error::option("tools", "given, but this template has no place for them")),
+        }
+    }
 }
 
 /// Text to ids and back.

@@ -10,8 +10,65 @@
 
 use super::Model;
 use crate::error::{Error, Result};
+use crate::json::Value;
 use crate::tensor::TokenId;
 use crate::text::{Control, Message, unused};
+
+/// What a template makes a prompt of.
+#[derive(Clone, Copy)]
+pub(super) struct Talk<'a> {
+    pub(super) messages: &'a [Message],
+    /// What the model may call.
+    pub(super) tools: &'a [Value],
+}
+
+impl Talk<'_> {
+    /// Everything that is written in it.
+    fn parts(&self) -> Vec<&str> {
+        let mut parts = Vec::new();
+        for message in self.messages {
+            parts.extend([&*message.role, &message.content]);
+            message.more.iter().for_each(|(_, value)| strings(value, &mut parts));
+        }
+        self.tools.iter().for_each(|tool| strings(tool, &mut parts));
+        parts
+    }
+
+    /// The same with other texts in it.
+    fn map(&self, into: &dyn Fn(&str) -> String) -> (Vec<Message>, Vec<Value>) {
+        let message = |message: &Message| Message {
+            role: into(&message.role),
+            content: into(&message.content),
+            more: message.more.iter().map(|(key, value)| (key.clone(), mapped(value, into))).collect(),
+        };
+        let tools = self.tools.iter().map(|tool| mapped(tool, into)).collect();
+        (self.messages.iter().map(message).collect(), tools)
+    }
+}
+
+/// The texts of a value, keys included.
+fn strings<'v>(value: &'v Value, parts: &mut Vec<&'v str>) {
+    match value {
+        Value::String(text) => parts.push(text),
+        Value::Array(values) => values.iter().for_each(|value| strings(value, parts)),
+        Value::Object(entries) => entries.iter().for_each(|(key, value)| {
+            parts.push(key);
+            strings(value, parts);
+        }),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Surrogates(_) => {}
+    }
+}
+
+fn mapped(value: &Value, into: &dyn Fn(&str) -> String) -> Value {
+    match value {
+        Value::String(text) => Value::String(into(text)),
+        Value::Array(values) => Value::Array(values.iter().map(|value| mapped(value, into)).collect()),
+        Value::Object(entries) => {
+            Value::Object(entries.iter().map(|(key, value)| (into(key), mapped(value, into))).collect())
+        }
+        other => other.clone(),
+    }
+}
 
 /// Control tokens by what they are written as.
 struct Tokens(Vec<(String, TokenId)>);
@@ -21,22 +78,22 @@ impl Model {
     ///
     /// # Errors
     /// As [`Self::conversation`].
-    pub(super) fn encode_messages(&self, messages: &[Message]) -> Result<Vec<TokenId>> {
+    pub(super) fn encode_talk(&self, talk: Talk<'_>) -> Result<Vec<TokenId>> {
         // Without a tokenizer a template is of no use: that comes first.
         let tokenizer = self.tokenizer()?;
         let tokens = self.control_tokens()?;
-        let mut text = self.render(messages)?;
-        let mut control = self.control_of_template(messages, &text, &tokens);
+        let mut text = self.render_with(talk.messages, talk.tools)?;
+        let mut control = self.control_of_template(talk, &text, &tokens);
         // A template may print the time, and another one for the marked messages.
         for _ in 0..3 {
             if control.is_ok() {
                 break;
             }
-            let again = self.render(messages)?;
+            let again = self.render_with(talk.messages, talk.tools)?;
             if again == text {
                 break;
             }
-            control = self.control_of_template(messages, &again, &tokens);
+            control = self.control_of_template(talk, &again, &tokens);
             text = again;
         }
         let control = control?;
@@ -89,19 +146,18 @@ impl Model {
     }
 
     /// The control tokens in a rendered text that the template printed.
-    fn control_of_template(&self, messages: &[Message], text: &str, tokens: &Tokens) -> Result<Vec<Control>> {
-        let parts = || messages.iter().flat_map(|message| [&message.role, &message.content]);
+    fn control_of_template(&self, talk: Talk<'_>, text: &str, tokens: &Tokens) -> Result<Vec<Control>> {
+        let parts = talk.parts();
         let edges = tokens.edges();
-        if !parts().any(|part| part.contains(&edges[..])) {
+        if !parts.iter().any(|part| part.contains(&edges[..])) {
             return Ok(tokens.find(text));
         }
-        let marks = Marks::new(&edges, |c| text.contains(c) || parts().any(|part| part.contains(c)));
+        let marks = Marks::new(&edges, |c| text.contains(c) || parts.iter().any(|part| part.contains(c)));
         let marks =
             marks.ok_or_else(|| self.undecided("the messages have every character for private use"))?;
         let render = |into: &dyn Fn(&str) -> String| {
-            let marked =
-                messages.iter().map(|message| Message::new(into(&message.role), into(&message.content)));
-            self.render(&marked.collect::<Vec<_>>())
+            let (messages, tools) = talk.map(into);
+            self.render_with(&messages, &tools)
         };
         let same = |marked: &str| marked.chars().map(|c| marks.back(c)).eq(text.chars());
         let all = render(&|part| marks.everywhere(part));

@@ -1,10 +1,15 @@
 //! [`Prompt`]: what ids a text, a conversation or a text with a gap becomes.
 
+use super::messages::Talk;
 use super::{Model, gaps};
 use crate::error::{Error, Result};
+use crate::json::Value;
 use crate::tensor::TokenId;
 use crate::text::Message;
 use std::ops::Range;
+
+/// The key of a message that names what the model called.
+const CALLS: &str = "tool_calls";
 
 /// A prompt, ready to be decoded from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,7 +81,27 @@ impl Model {
     /// # Errors
     /// No template, no tokenizer, a template that refuses the conversation or with which it cannot be told what the messages' text is.
     pub fn conversation(&self, messages: &[Message]) -> Result<Prompt> {
-        let ids = self.encode_messages(messages)?;
+        self.conversation_with(messages, &[])
+    }
+
+    /// As [`Self::conversation`], with tools that the model may call, each as JSON describes it.
+    ///
+    /// # Errors
+    /// As [`Self::conversation`]; [`Error::Option`] where the template has no place for tools, or for the calls of a message.
+    pub fn conversation_with(&self, messages: &[Message], tools: &[Value]) -> Result<Prompt> {
+        let called = |message: &Message| message.more.iter().any(|(key, _)| key == CALLS);
+        if !tools.is_empty() && self.render_with(messages, tools)? == self.render_with(messages, &[])? {
+            return Err(Error::option("tools", "given, but the chat template has no place for them"));
+        }
+        if messages.iter().any(called) {
+            let mut without = messages.to_vec();
+            without.iter_mut().for_each(|message| message.more.retain(|(key, _)| key != CALLS));
+            if self.render_with(messages, tools)? == self.render_with(&without, tools)? {
+                let reason = format!("`{CALLS}` given, but the chat template has no place for them");
+                return Err(Error::option("messages", reason));
+            }
+        }
+        let ids = self.encode_talk(Talk { messages, tools })?;
         if ids.is_empty() {
             let what = "the chat template prints nothing for these messages, at least one token expected";
             return Err(Error::Text { file: self.origin.clone(), what: what.to_owned() });
@@ -107,11 +132,19 @@ impl Model {
     /// # Errors
     /// No template, or one that refuses the conversation.
     pub fn render(&self, messages: &[Message]) -> Result<String> {
+        self.render_with(messages, &[])
+    }
+
+    /// As [`Self::render`], with tools that the model may call.
+    ///
+    /// # Errors
+    /// As [`Self::render`].
+    pub fn render_with(&self, messages: &[Message], tools: &[Value]) -> Result<String> {
         let Some(template) = &self.template else {
             let what = "the checkpoint has no chat template, which messages need; a prompt works without";
             return Err(Error::format(&self.origin, what));
         };
-        template.render(messages, true)
+        template.render_with(messages, tools, true)
     }
 
     /// The ids of a text, with the model's mask wherever `<mask:N>` stands in it.

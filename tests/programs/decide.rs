@@ -42,7 +42,10 @@ fn what_is_wrong_is_named_before_anything_is_printed() {
             format!("{color}\n{}\n", color.replace("blue", "red")),
             "line 2: option `questions`: `color`: option `red`",
         ),
-        (format!("{color}\n{}\n", color.replace("\"prompt\"", "\"promt\"")), "line 2: unknown field `promt`"),
+        (
+            format!("{color}\n{}\n", color.replace("\"prompt\"", "\"promt\"")),
+            "line 2: key `promt`: unknown field `promt`",
+        ),
         (color.replace("\"c\"", "1.5"), "`id`: 1.5 found, a string or an integer expected"),
         (color.replace("\"id\": \"c\"", "\"passes\": 0"), "option `passes`: 0 given, 1 or 2 expected"),
     ] {

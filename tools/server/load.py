@@ -177,7 +177,6 @@ class Run:
         try:
             try:
                 connection.sendall(data)
-                connection.shutdown(socket.SHUT_WR)
             except OSError:
                 pass
             head = b""

@@ -3,8 +3,10 @@
 use crate::bound::Wish;
 use crate::error::ApiError;
 use crate::state::Wishes;
+use crate::tools;
 use diffulex::Model;
 use diffulex::engine::options::DecodeOption;
+use diffulex::json::Value as Json;
 use diffulex::text::Message;
 use diffulex::text_model::Prompt;
 use diffulex_cli::decoding::DecodingArgs;
@@ -51,17 +53,12 @@ pub(crate) struct ChatMessage {
     role: String,
     #[serde(default)]
     content: Option<Content>,
-    /// Who of several users speaks; templates do not know it.
+    /// Who of several users speaks, or the tool; most templates do not know it.
     #[serde(default)]
-    #[allow(dead_code, reason = "accepted, and of no effect")]
     name: Option<String>,
     #[serde(default)]
     tool_calls: Option<Vec<Value>>,
     #[serde(default)]
-    #[allow(
-        dead_code,
-        reason = "accepted, and of no effect: the order of messages says which call is meant"
-    )]
     tool_call_id: Option<String>,
     #[serde(default)]
     images: Option<Vec<Value>>,
@@ -77,12 +74,16 @@ const ROLES: [&str; 5] = ["system", "developer", "user", "assistant", "tool"];
 ///
 /// # Errors
 /// No messages, an unknown role, content that is not text, and a template that refuses the conversation.
-pub(crate) fn conversation(model: &Model, messages: Vec<ChatMessage>) -> Result<Prompt, ApiError> {
+pub(crate) fn conversation(
+    model: &Model,
+    messages: Vec<ChatMessage>,
+    tools: &[Json],
+) -> Result<Prompt, ApiError> {
     if messages.is_empty() {
         return Err(ApiError::field("messages", "no messages given, at least one expected"));
     }
     let messages: Result<Vec<_>, _> = messages.into_iter().enumerate().map(|(i, m)| m.read(i)).collect();
-    model.conversation(&messages?).map_err(|error| {
+    model.conversation_with(&messages?, tools).map_err(|error| {
         let mut error = ApiError::from(error);
         error.param.get_or_insert_with(|| "messages".into());
         error
@@ -96,8 +97,10 @@ impl ChatMessage {
             let message = format!("`{}` given, one of {} expected", self.role, ROLES.join(", "));
             return Err(ApiError::field(field("role"), message));
         }
-        if self.tool_calls.is_some_and(|calls| !calls.is_empty()) {
-            return Err(ApiError::unsupported(&field("tool_calls"), "calls of tools are not supported"));
+        let calls = self.tool_calls.unwrap_or_default();
+        if !calls.is_empty() && self.role != "assistant" {
+            let message = "calls of tools given, which only the assistant makes";
+            return Err(ApiError::field(field("tool_calls"), message));
         }
         if self.images.is_some_and(|images| !images.is_empty()) {
             return Err(ApiError::unsupported(&field("images"), "images given, this model reads text"));
@@ -109,11 +112,21 @@ impl ChatMessage {
             }
             Some(Content::Text(text)) => text,
             Some(Content::Parts(parts)) => join(parts, &field("content"))?,
+            // Whoever only calls says nothing.
+            None if !calls.is_empty() => String::new(),
             None => return Err(ApiError::field(field("content"), "no content given, a string expected")),
         };
         // The newer name of the same role.
         let role = if self.role == "developer" { "system" } else { &self.role };
-        Ok(Message::new(role, text))
+        let mut message = Message::new(role, text);
+        let strings = [("name", self.name), ("tool_call_id", self.tool_call_id)];
+        for (key, value) in strings.into_iter().filter_map(|(key, value)| Some((key, value?))) {
+            message = message.with(key, Json::String(value));
+        }
+        if !calls.is_empty() {
+            message = message.with("tool_calls", tools::calls(&calls, &field("tool_calls"))?);
+        }
+        Ok(message)
     }
 }
 

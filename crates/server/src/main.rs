@@ -13,6 +13,7 @@ mod routes;
 mod serve;
 mod sse;
 mod state;
+mod tools;
 mod update;
 mod worker;
 

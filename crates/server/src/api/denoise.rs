@@ -48,7 +48,7 @@ pub(crate) async fn denoise(
 ) -> Result<Response, ApiError> {
     server.check_model(request.model.as_deref())?;
     let prompt = match (request.messages, request.prompt) {
-        (Some(messages), None) => fields::conversation(&server.model, messages)?,
+        (Some(messages), None) => fields::conversation(&server.model, messages, &[])?,
         (None, Some(text)) => server.model.prompt_with(&text, None, true)?,
         _ => return Err(ApiError::field("messages", "one of `messages` and `prompt` expected")),
     };

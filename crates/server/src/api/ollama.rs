@@ -182,7 +182,7 @@ pub(crate) async fn chat(
         // How a model is loaded, which it is.
         return Ok(Json(answer.loaded()).into_response());
     }
-    let prompt = fields::conversation(&server.model, request.messages)?;
+    let prompt = fields::conversation(&server.model, request.messages, &[])?;
     let sampling = request.options.unwrap_or_default().sampling(&server, request.diffusion, grammar)?;
     answer.give(&server, owner, prompt, sampling, request.stream.unwrap_or(true)).await
 }

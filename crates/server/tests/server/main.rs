@@ -9,6 +9,7 @@ mod errors;
 mod ollama;
 mod openai;
 mod structured;
+mod tools;
 
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};

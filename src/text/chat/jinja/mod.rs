@@ -38,6 +38,8 @@ mod text;
 mod unicode;
 mod value;
 
+use crate::json::Value as Json;
+use crate::text::Message;
 use std::ops::Range;
 
 /// What is wrong with a template or a rendering.
@@ -54,8 +56,10 @@ pub(super) enum Variable<'a> {
     Bool(bool),
     Text(&'a str),
     Texts(&'a [String]),
-    /// Roles and contents. What is in a content came in through a message.
-    Messages(Vec<[&'a str; 2]>),
+    /// What is in a content, and in what a message has besides, came in through a message.
+    Messages(&'a [Message]),
+    /// A list that came in as messages do.
+    Json(&'a [Json]),
 }
 
 /// A parsed template.
@@ -101,14 +105,46 @@ fn value_of(variable: &Variable) -> Result<value::Value, String> {
         Variable::Text(text) => Value::str(text),
         Variable::Texts(texts) => Value::list(texts.iter().map(|text| Value::str(text)).collect())?,
         Variable::Messages(messages) => {
-            let foreign = |words: &str| Value::Text(words.chars().map(text::Ch::foreign).collect());
-            let message = |[role, content]: &[&str; 2]| {
-                Value::dict(vec![
-                    (Value::str("role"), Value::str(role)),
-                    (Value::str("content"), foreign(content)),
-                ])
+            let message = |message: &Message| {
+                let mut keys = vec![
+                    (Value::str("role"), Value::str(&message.role)),
+                    (Value::str("content"), foreign(&message.content)),
+                ];
+                for (key, value) in &message.more {
+                    keys.push((Value::str(key), value_of_json(value)?));
+                }
+                Value::dict(keys)
             };
             Value::list(messages.iter().map(message).collect::<Result<_, _>>()?)?
+        }
+        Variable::Json(values) => Value::list(values.iter().map(value_of_json).collect::<Result<_, _>>()?)?,
+    })
+}
+
+/// Text that came in through a message.
+fn foreign(words: &str) -> value::Value {
+    value::Value::Text(words.chars().map(text::Ch::foreign).collect())
+}
+
+/// What Python's `json.loads` makes of a value.
+fn value_of_json(json: &Json) -> Result<value::Value, String> {
+    use value::Value;
+    Ok(match json {
+        Json::Null => Value::None,
+        Json::Bool(value) => Value::Bool(*value),
+        Json::Number(_) => {
+            let written = json.to_string();
+            let is_float = written.contains(['.', 'e', 'E']);
+            let float = || json.as_f64().map(Value::Float);
+            let number = if is_float { float() } else { written.parse().ok().map(Value::Int) };
+            number.ok_or_else(|| format!("the number {written} is too large"))?
+        }
+        Json::String(words) => foreign(words),
+        Json::Surrogates(words) => return Err(format!("half of a surrogate pair in `{words}`")),
+        Json::Array(values) => Value::list(values.iter().map(value_of_json).collect::<Result<_, _>>()?)?,
+        Json::Object(entries) => {
+            let entry = |(key, value): &(String, Json)| Ok((foreign(key), value_of_json(value)?));
+            Value::dict(entries.iter().map(entry).collect::<Result<_, String>>()?)?
         }
     })
 }

@@ -11,6 +11,7 @@ use crate::error::ApiError;
 use crate::fields;
 use crate::keys::Owner;
 use crate::state::{Server, Updates};
+use crate::tools::Calls;
 use crate::update::Outcome;
 use axum::Json;
 use axum::extract::{Extension, Path, State};
@@ -30,10 +31,11 @@ pub(crate) async fn chat(
     Extension(Owner(owner)): Extension<Owner>,
     Body(request): Body<ChatRequest>,
 ) -> Result<Response, ApiError> {
-    let (messages, options) = request.split()?;
+    let (messages, tools, options) = request.split()?;
     server.check_model(options.model.as_deref())?;
-    let prompt = fields::conversation(&server.model, messages)?;
-    answer(&server, owner, vec![prompt], options, Shape::Chat).await
+    let prompt = fields::conversation(&server.model, messages, &tools)?;
+    let calls = Calls::of(&server, &prompt, &tools)?;
+    answer(&server, owner, vec![prompt], options, Shape::Chat, calls).await
 }
 
 /// `POST /v1/completions`
@@ -45,7 +47,7 @@ pub(crate) async fn completions(
     let (texts, options) = request.split()?;
     server.check_model(options.model.as_deref())?;
     let prompts: Result<Vec<_>, ApiError> = texts.iter().map(|text| text.prompt(&server.model)).collect();
-    answer(&server, owner, prompts?, options, Shape::Completion).await
+    answer(&server, owner, prompts?, options, Shape::Completion, Calls::default()).await
 }
 
 /// Starts the answers to all prompts, `n` to each, and writes them in their order.
@@ -55,6 +57,7 @@ async fn answer(
     prompts: Vec<Prompt>,
     options: Options,
     shape: Shape,
+    calls: Calls,
 ) -> Result<Response, ApiError> {
     if !(1..=MAX_CHOICES).contains(&options.n) {
         return Err(ApiError::field("n", format!("{} given, 1 to {MAX_CHOICES} expected", options.n)));
@@ -71,7 +74,7 @@ async fn answer(
         jobs.extend(seeds.map(|seed| (prompt.clone(), Setup { seed, ..setup.clone() })));
     }
     let choices = server.start(jobs, owner, false)?;
-    let head = Head::new(server, shape, options.logprobs);
+    let head = Head::new(server, shape, options.logprobs, calls);
     if options.stream {
         return Ok(stream::respond(Arc::clone(server), head, choices, options.usage));
     }

@@ -5,7 +5,9 @@ use crate::bound::{ResponseFormat, one_of};
 use crate::error::ApiError;
 use crate::fields::{ChatMessage, OneOrMany, Sampling};
 use crate::state::Wishes;
+use crate::tools;
 use diffulex::Model;
+use diffulex::json::Value as Json;
 use diffulex::tensor::TokenId;
 use diffulex::text::grammar::Form;
 use diffulex::text_model::Prompt;
@@ -129,7 +131,6 @@ request! {
         tools: Option<Vec<Value>>,
         tool_choice: Option<Value>,
         functions: Option<Vec<Value>>,
-        #[allow(dead_code, reason = "without tools there are no calls")]
         parallel_tool_calls: Option<bool>,
         store: Option<bool>,
         #[allow(dead_code, reason = "nothing is stored that it could belong to")]
@@ -147,14 +148,19 @@ request! {
 impl ChatRequest {
     /// # Errors
     /// A field that asks for what is not supported.
-    pub(crate) fn split(mut self) -> Result<(Vec<ChatMessage>, Options), ApiError> {
-        let has = |list: &Option<Vec<Value>>| list.as_ref().is_some_and(|list| !list.is_empty());
-        if has(&self.tools) || has(&self.functions) {
-            let field = if has(&self.tools) { "tools" } else { "functions" };
-            return Err(ApiError::unsupported(field, "calls of tools are not supported"));
+    pub(crate) fn split(mut self) -> Result<(Vec<ChatMessage>, Vec<Json>, Options), ApiError> {
+        if self.functions.as_ref().is_some_and(|list| !list.is_empty()) {
+            return Err(ApiError::unsupported("functions", "`tools` replaced them"));
+        }
+        let mut tools = tools::tools(&self.tools.take().unwrap_or_default())?;
+        if !tools.is_empty() {
+            neutral("parallel_tool_calls", self.parallel_tool_calls.unwrap_or(true), "true")?;
         }
         if let Some(choice) = self.tool_choice.take().filter(|choice| !choice.is_null()) {
             neutral("tool_choice", choice == "none" || choice == "auto", "`none` or `auto`")?;
+            if choice == "none" {
+                tools.clear();
+            }
         }
         neutral("store", !self.store.unwrap_or(false), "false")?;
         let modalities = self.modalities.take().unwrap_or_default();
@@ -174,7 +180,7 @@ impl ChatRequest {
         let max_tokens = self.max_completion_tokens.or(self.max_tokens);
         let format = self.response_format.take().and_then(ResponseFormat::form);
         let options = self.options(max_tokens, logprobs, format)?;
-        Ok((self.messages, options))
+        Ok((self.messages, tools, options))
     }
 }
 

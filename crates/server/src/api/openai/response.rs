@@ -3,6 +3,7 @@
 use crate::api::{new_id, now};
 use crate::error::ApiError;
 use crate::state::Server;
+use crate::tools::Calls;
 use crate::update::Outcome;
 use diffulex::engine::StopReason;
 use diffulex::tensor::TokenId;
@@ -25,6 +26,8 @@ pub(crate) struct Head {
     shape: Shape,
     /// Whether the probabilities of tokens are told, and of how many others.
     logprobs: Option<usize>,
+    /// What answers may call.
+    pub(super) calls: Calls,
 }
 
 /// Why an answer ended, in the words of this interface.
@@ -37,9 +40,9 @@ pub(crate) fn finish_reason(answer: &Answer) -> &'static str {
 }
 
 impl Head {
-    pub(crate) fn new(server: &Server, shape: Shape, logprobs: Option<usize>) -> Self {
+    pub(crate) fn new(server: &Server, shape: Shape, logprobs: Option<usize>, calls: Calls) -> Self {
         let id = new_id(if shape == Shape::Chat { "chatcmpl" } else { "cmpl" });
-        Self { id, created: now(), model: server.config.name.clone(), shape, logprobs }
+        Self { id, created: now(), model: server.config.name.clone(), shape, logprobs, calls }
     }
 
     fn envelope(&self, object: &str, choices: Value) -> Value {
@@ -64,11 +67,16 @@ impl Head {
             let (text, reason) = (&outcome.answer.text, finish_reason(&outcome.answer));
             let logprobs = self.logprobs(server, outcome)?;
             choices.push(match self.shape {
-                Shape::Chat => json!({
-                    "index": index,
-                    "message": { "role": "assistant", "content": text, "refusal": null },
-                    "logprobs": logprobs, "finish_reason": reason,
-                }),
+                Shape::Chat => {
+                    let mut message = json!({ "role": "assistant", "content": text, "refusal": null });
+                    let called = self.calls.split(text).filter(|_| reason == "stop");
+                    let reason = if called.is_some() { "tool_calls" } else { reason };
+                    if let Some((said, calls)) = called {
+                        message["content"] = if said.is_empty() { Value::Null } else { said.into() };
+                        message["tool_calls"] = calls.into();
+                    }
+                    json!({ "index": index, "message": message, "logprobs": logprobs, "finish_reason": reason })
+                }
                 Shape::Completion => {
                     json!({ "index": index, "text": text, "logprobs": logprobs, "finish_reason": reason })
                 }
@@ -97,6 +105,17 @@ impl Head {
                 "index": index, "text": text.unwrap_or_default(), "logprobs": logprobs, "finish_reason": reason,
             }),
         };
+        self.envelope(self.chunk_object(), json!([choice]))
+    }
+
+    /// The part of a stream that calls tools.
+    pub(crate) fn calls_chunk(&self, index: usize, calls: Vec<Value>) -> Value {
+        let numbered = calls.into_iter().enumerate().map(|(at, mut call)| {
+            call["index"] = at.into();
+            call
+        });
+        let delta = json!({ "tool_calls": numbered.collect::<Vec<_>>() });
+        let choice = json!({ "index": index, "delta": delta, "logprobs": null, "finish_reason": null });
         self.envelope(self.chunk_object(), json!([choice]))
     }
 
