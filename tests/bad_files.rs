@@ -461,3 +461,64 @@ fn tensors_left_over() {
     }
     table.finish(6);
 }
+
+/// A rebuilt copy of a recorded model's list of tensors, as declarations without data of their own.
+fn declared(name: &str, change: &dyn Fn(&str, Vec<usize>) -> Option<Vec<usize>>) -> Result<()> {
+    let arch = Architecture::from_file(&golden(name).join("config.json")).unwrap();
+    let mut source = diffulex::weights::MemorySource::new("declared");
+    for slot in arch.tensors() {
+        let Some(shape) = change(&slot.name, slot.shape) else { continue };
+        let bytes = Bytes::new(vec![0; 4 * shape.iter().product::<usize>()]);
+        let view = diffulex::tensor::TensorView::new(diffulex::dtype::DType::F32, shape, bytes).unwrap();
+        source.insert(slot.name, view);
+    }
+    // Experts that the configuration does not count.
+    if let Some(shape) = change("more", vec![24, 64]) {
+        let bytes = Bytes::new(vec![0; 4 * shape.iter().product::<usize>()]);
+        let view = diffulex::tensor::TensorView::new(diffulex::dtype::DType::F32, shape, bytes).unwrap();
+        source.insert("model.layers.2.mlp.experts.16.up_proj.weight", view);
+    }
+    check_checkpoint(&arch, &source).map(|_| ())
+}
+
+/// A layer that has fewer experts than the configuration says, more, or a router for another number.
+#[test]
+fn experts_that_are_not_those_of_the_configuration() {
+    let mut table = Table::default();
+    let model = "llada2-f32";
+    let all = |name: &str, shape: Vec<usize>| (name != "more").then_some(shape);
+    declared(model, &all).unwrap();
+    for missing in [
+        "model.layers.1.mlp.experts.0.gate_proj.weight",
+        "model.layers.2.mlp.experts.15.down_proj.weight",
+        "model.layers.1.mlp.gate.weight",
+        "model.layers.2.mlp.gate.expert_bias",
+        "model.layers.1.mlp.shared_experts.up_proj.weight",
+        "model.layers.0.mlp.up_proj.weight",
+    ] {
+        let without = |name: &str, shape| all(name, shape).filter(|_| name != missing);
+        table.row(missing, declared(model, &without), "MissingTensor", &["declared", missing]);
+    }
+    // Layer 2 has half of the experts that layer 1 has.
+    let fewer = |name: &str, shape| {
+        let number = name.strip_prefix("model.layers.2.mlp.experts.").and_then(|rest| rest.split('.').next());
+        all(name, shape).filter(|_| number.is_none_or(|number| number.parse::<usize>().unwrap() < 8))
+    };
+    table.row("fewer", declared(model, &fewer), "MissingTensor", &["`model.layers.2.mlp.experts.8."]);
+    let more = |_: &str, shape| Some(shape);
+    table.row(
+        "more",
+        declared(model, &more),
+        "Format",
+        &["unexpected tensor `model.layers.2.mlp.experts.16."],
+    );
+    for (name, found) in [
+        ("model.layers.1.mlp.gate.weight", vec![8, 64]),
+        ("model.layers.1.mlp.gate.expert_bias", vec![8]),
+        ("model.layers.2.mlp.experts.3.up_proj.weight", vec![48, 64]),
+    ] {
+        let other = |tensor: &str, shape| all(tensor, if tensor == name { found.clone() } else { shape });
+        table.row(name, declared(model, &other), "Shape", &[name, &format!("{found:?}")]);
+    }
+    table.finish(11);
+}

@@ -3,13 +3,14 @@
 mod fixture;
 
 use diffulex::bytes::Bytes;
-use diffulex::cache::{KvDtype, Visible};
+use diffulex::cache::{KvDtype, KvPool, Visible};
 use diffulex::dtype::{DType, as_bytes};
 use diffulex::engine::ModelFiles;
 use diffulex::exec::{Executor, Serial, Threads};
 use diffulex::kernels::{Activations, Level, Rope};
 use diffulex::model::{
-    Architecture, Dims, GenerationConfig, Mixture, Names, Place, Probe, Role, Router, Stage,
+    Architecture, Budget, Choice, Compute, Dims, GenerationConfig, Mixture, Names, Place, Probe, Role,
+    Router, Scratch, Segment, Stage,
 };
 use diffulex::tensor::{Rows, TensorView, TokenId};
 use diffulex::weights::{MemorySource, TensorSource};
@@ -329,4 +330,113 @@ fn not_finite(arch: &Architecture, source: &MemorySource, place: &str) {
     let error = session.generate(&request, &mut |_| Ok(diffulex::Control::Continue)).expect_err("an error");
     assert!(matches!(error, Error::NotFinite { .. }), "{error}");
     assert!(error.to_string().ends_with(place), "{error}");
+}
+
+/// Scores, weights of the choice, and which experts were read, of a pass over segments of these lengths with these choices.
+fn chosen(engine: &Engine, segments: &[(usize, Choice<'_>)]) -> ([Vec<f32>; 2], Vec<bool>) {
+    let model = engine.model();
+    let compute = Compute { kernels: engine.kernels(), exec: &Serial };
+    let mut cache = KvPool::new(model.kv_shape(), KvDtype::F32, 96 * segments.len()).unwrap();
+    let slots: Vec<_> = segments.iter().map(|_| cache.open(96).unwrap()).collect();
+    let ids: Vec<Vec<TokenId>> = segments
+        .iter()
+        .enumerate()
+        .map(|(s, &(rows, _))| (0..rows).map(|i| ((s * 41 + i * 7) % VOCAB) as TokenId).collect())
+        .collect();
+    let visible: Vec<_> = segments.iter().map(|&(rows, _)| Visible::all(0..rows, 0..rows)).collect();
+    let batch: Vec<_> = segments
+        .iter()
+        .enumerate()
+        .map(|(i, &(_, experts))| Segment {
+            slot: slots[i],
+            first: 0,
+            ids: &ids[i],
+            visible: &visible[i],
+            experts,
+        })
+        .collect();
+    let mut found = [Vec::new(), Vec::new()];
+    let stages = [Stage::RouterBiased, Stage::ExpertWeights];
+    let mut watch = |place: Place, rows: Rows<'_>| {
+        if let Some(i) = stages.iter().position(|&stage| stage == place.stage) {
+            found[i] = rows.data().to_vec();
+        } else if place.stage == Stage::RouterScores {
+            found[0] = rows.data().to_vec();
+        }
+    };
+    let mut scratch = Scratch::default();
+    let rope = model.rope_table(96);
+    model.forward(&compute, &mut scratch, &rope, &mut cache, &batch, &mut Probe::new(&mut watch)).unwrap();
+    let read = model.touched(&scratch, 0).to_vec();
+    (found, read)
+}
+
+/// The experts of a row, by its weights.
+fn experts_of(weights: &[f32]) -> Vec<usize> {
+    (0..weights.len()).filter(|&e| weights[e] != 0.0).collect()
+}
+
+/// A row that is unsure takes the best of what the sure rows of its block took, whatever group they are in; others choose as ever.
+#[test]
+fn a_budget_is_the_plain_loop() {
+    for arch in [architecture(12, 3, 5, true), grouped(12, 3, (4, 2), None)] {
+        let source = weights(&arch, 4, |e, i| ((e * 31 + i * 17) % 23) as f32 / 23.0 - 0.5);
+        let engine = engine(&arch, &source, Level::detect(), Arc::new(Serial));
+        let mut limited = 0;
+        for seed in 0..8usize {
+            let unsure: Vec<bool> = (0..14).map(|i| (i * i + seed * 5 + i * seed) % 3 > 0).collect();
+            // Row 0 and rows 11 to 13 are in no block.
+            let budget = Budget { blocks: vec![1..6, 6..11], unsure };
+            let segments = [(9, Choice::Router), (14, Choice::Budget(&budget))];
+            let ([keys, weights], read) = chosen(&engine, &segments);
+            let ([_, free], _) = chosen(&engine, &[(9, Choice::Router), (14, Choice::Router)]);
+            let row = |of: &[f32], i: usize| of[i * 12..][..12].to_vec();
+            let mut all = vec![false; 12];
+            for i in 0..23 {
+                let own = experts_of(&row(&free, i));
+                let block =
+                    i.checked_sub(9).and_then(|i| budget.blocks.iter().find(|block| block.contains(&i)));
+                let mut pool: Vec<usize> = Vec::new();
+                for other in block.into_iter().flat_map(Clone::clone).filter(|&j| !budget.unsure[j]) {
+                    pool.extend(experts_of(&row(&free, 9 + other)));
+                }
+                let expected = if pool.is_empty() || !budget.unsure[i - 9] {
+                    own
+                } else {
+                    pool.sort_by(|&a, &b| {
+                        let keys = row(&keys, i);
+                        keys[b].partial_cmp(&keys[a]).unwrap().then(a.cmp(&b))
+                    });
+                    pool.dedup();
+                    let mut best = pool[..3].to_vec();
+                    best.sort_unstable();
+                    limited += usize::from(best != own);
+                    best
+                };
+                assert_eq!(experts_of(&row(&weights, i)), expected, "seed {seed}, row {i}");
+                expected.iter().for_each(|&e| all[e] = true);
+            }
+            assert_eq!(read, all, "seed {seed}: what was read");
+            // The same alone: other segments have no part in it.
+            let ([_, alone], _) = chosen(&engine, &[(14, Choice::Budget(&budget))]);
+            let ([_, first], _) = chosen(&engine, &[(14, Choice::Budget(&budget)), (9, Choice::Router)]);
+            assert_eq!(alone, first[..alone.len()]);
+        }
+        assert!(limited > 10, "{limited} rows chose otherwise");
+    }
+}
+
+#[test]
+fn rows_take_turns_through_as_many_experts_as_asked_for() {
+    let arch = architecture(12, 3, 5, true);
+    let source = weights(&arch, 4, |e, i| ((e * 31 + i * 17) % 23) as f32 / 23.0 - 0.5);
+    let engine = engine(&arch, &source, Level::detect(), Arc::new(Serial));
+    for count in 3..=12 {
+        let ([_, weights], read) = chosen(&engine, &[(8, Choice::Among(count))]);
+        assert_eq!(read.iter().filter(|&&read| read).count(), count);
+        for row in weights.chunks(12) {
+            assert_eq!(experts_of(row).len(), 3, "{count}: {row:?}");
+            assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-6, "weighed as the router does");
+        }
+    }
 }

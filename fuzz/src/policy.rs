@@ -43,6 +43,8 @@ pub(crate) fn policy(u: &mut Unstructured<'_>) -> Result<Policy> {
         },
         commit: *u.choose(&[Commit::Model, Commit::Full, Commit::Verified])?,
         right_shift: u.ratio(1, 4)?,
+        expert_budget: u.arbitrary()?,
+        blocks_ahead: usize::from(u.int_in_range(0..=3u8)?),
         merge_commit: u.arbitrary()?,
     })
 }

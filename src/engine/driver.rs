@@ -62,6 +62,7 @@ impl Driver {
                 (_, error) => error,
             });
         }
+        let read = self.experts(engine);
         let mut first = 0;
         for (i, sequence) in batch.iter_mut().enumerate() {
             let count = self.rows[first..].iter().take_while(|row| row.sequence == i).count();
@@ -71,6 +72,7 @@ impl Driver {
                 self.taken.push(picked.drawn);
                 sequence.note_alternatives(row.wanted, picked);
             }
+            sequence.read(&read);
             let outcome = if self.taken.len() == count {
                 sequence.take(cache, &self.taken)
             } else {
@@ -80,6 +82,13 @@ impl Driver {
             first += count;
         }
         Ok(())
+    }
+
+    /// Distinct experts that the pass read, for each block with experts.
+    fn experts(&self, engine: &Engine) -> Vec<usize> {
+        let of = |layer| engine.model.touched(&self.scratch, layer);
+        let counts = (0..engine.arch().dims.layers).map(of).filter(|touched| !touched.is_empty());
+        counts.map(|touched| touched.iter().filter(|&&touched| touched).count()).collect()
     }
 
     /// One forward pass, and the tokens that are drawn from it.

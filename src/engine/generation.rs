@@ -83,6 +83,9 @@ pub struct Generation {
     pub nfe: usize,
     /// Forward passes over the prompt.
     pub prefill_passes: usize,
+    /// Distinct experts that a pass read, for each block with experts, on average over the passes that made tokens; of a batch, all
+    /// sequences count. Empty for a model without experts.
+    pub experts: Vec<f64>,
     /// Why it ended.
     pub stop: StopReason,
     /// What was kept between steps.

@@ -51,7 +51,7 @@ enum Slot {
 }
 
 /// Every decode option, in the order of the help.
-pub static OPTIONS: [DecodeOption; 21] = [
+pub static OPTIONS: [DecodeOption; 23] = [
     DecodeOption {
         name: "strategy",
         value: "NAME",
@@ -163,6 +163,22 @@ pub static OPTIONS: [DecodeOption; 21] = [
         help: "Passes over a finished block at most, in which its tokens may change [default: 16]",
         group: "",
         slot: Slot::Whole(|o| &mut o.edit_passes),
+    },
+    DecodeOption {
+        name: "expert-budget",
+        value: "P",
+        range: "from 0 to 1",
+        help: "Masks less sure than P choose among the experts of the rest of their block (models with experts; not published with any)",
+        group: "",
+        slot: Slot::Real64(|o| &mut o.expert_budget),
+    },
+    DecodeOption {
+        name: "blocks-ahead",
+        value: "N",
+        range: "from 0 on",
+        help: "Work on up to N blocks ahead of the first one with masks, by a threshold (block-causal models; not published with any)",
+        group: "",
+        slot: Slot::Whole(|o| &mut o.blocks_ahead),
     },
     DecodeOption {
         name: "confidence",

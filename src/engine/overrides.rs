@@ -37,6 +37,10 @@ pub struct Overrides {
     pub edit_threshold: Option<f64>,
     /// Passes over a block without masks, in which its tokens may change.
     pub edit_passes: Option<usize>,
+    /// Masks that are less sure than this choose among the experts of the rest of their block.
+    pub expert_budget: Option<f64>,
+    /// Blocks in work ahead of the first one with masks; 0 is off.
+    pub blocks_ahead: Option<usize>,
     /// How sure the model is of a token.
     pub confidence: Option<Score>,
     /// Randomness in the choice of positions; 0 is off.
@@ -74,6 +78,8 @@ impl Overrides {
         if let Some(guidance) = self.cfg {
             policy.guidance = guidance;
         }
+        policy.expert_budget = self.expert_budget.or(policy.expert_budget);
+        policy.blocks_ahead = self.blocks_ahead.unwrap_or(policy.blocks_ahead);
         policy.right_shift = self.right_shift.unwrap_or(policy.right_shift);
         policy.merge_commit &= self.no_merge != Some(true);
         policy.validate()?;

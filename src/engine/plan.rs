@@ -31,6 +31,14 @@ pub(super) fn block_of(arch: &Architecture, policy: &Policy) -> Result<Option<us
         let reason = format!("given, but {family} models do not make blocks final causally");
         return Err(Error::option("strategy", reason));
     }
+    if policy.expert_budget.is_some() && arch.mixture.is_none() {
+        return Err(Error::option("expert-budget", format!("given, but {family} models have no experts")));
+    }
+    if policy.blocks_ahead > 0 && Lead::of(arch, policy) != Lead::None {
+        let reason =
+            format!("given, but a block of {family} models begins with what the one before it predicts");
+        return Err(Error::option("blocks-ahead", reason));
+    }
     match (arch.block(), policy.cache.keeps_blocks()) {
         (Some(block), true) => {
             let block = policy.schedule.block.unwrap_or(block);

@@ -10,7 +10,7 @@ use super::sequence::PREFILL_ROWS;
 use super::session::Held;
 use crate::cache::{Blocks, KvPool, PAGE, SlotId, Visible};
 use crate::error::{Error, Result};
-use crate::model::{Alignment, CommitRule, Probe, Segment};
+use crate::model::{Alignment, Choice, CommitRule, Probe, Segment};
 use crate::sampler::{self, Policy};
 use crate::tensor::TokenId;
 use std::ops::Range;
@@ -175,7 +175,8 @@ impl<'e> Reader<'e> {
             let end = blocks.end(at, (PREFILL_ROWS / blocks.len).max(1)).min(known.len());
             let mut visible = Visible::default();
             visible.set_by_blocks(blocks, at..end, 0, end);
-            let segment = Segment { slot, first: at, ids: &known[at..end], visible: &visible };
+            let segment =
+                Segment { slot, first: at, ids: &known[at..end], visible: &visible, experts: Choice::Router };
             outcome = self.forward(&[segment]);
             if outcome.is_ok() {
                 self.pool.commit(slot, end - at);
@@ -229,6 +230,7 @@ impl<'e> Reader<'e> {
                 first: seat.rows.start,
                 ids: &view.ids[seat.rows.clone()],
                 visible: &seat.visible,
+                experts: Choice::Router,
             })
             .collect();
         self.forward(&segments)?;

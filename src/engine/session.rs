@@ -6,7 +6,7 @@ use super::sequence::{Next, Sequence};
 use super::{Control, Engine, Event, Generation, Request};
 use crate::cache::{Blocks, KvPool, SlotId, Visible};
 use crate::error::Result;
-use crate::model::{Probe, Segment};
+use crate::model::{Choice, Probe, Segment};
 use crate::tensor::{Rows, TokenId};
 use std::ops::Deref;
 use std::sync::Arc;
@@ -174,7 +174,7 @@ impl<'e> Session<'e> {
         visible: &Visible,
         probe: &mut Probe<'_>,
     ) -> Result<()> {
-        let batch = [Segment { slot: self.slot, first, ids, visible }];
+        let batch = [Segment { slot: self.slot, first, ids, visible, experts: Choice::Router }];
         let _turn = self.engine.turns.take();
         let ctx = self.engine.context_of();
         self.engine.model.forward(

@@ -138,7 +138,7 @@ impl Block {
                 let Scratch { h, gate, up, prepared, .. } = scratch;
                 mlp.forward(compute, h, gate, up, prepared);
             }
-            Ffn::Experts(mixture, experts) => experts.forward(compute, mixture, at.layer, scratch, probe),
+            Ffn::Experts(mixture, experts) => experts.forward(compute, mixture, at, scratch, probe),
         }
         probe.see(at.layer, Stage::Mlp, &scratch.h);
         compute.add(&mut scratch.x, &scratch.h);

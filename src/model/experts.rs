@@ -15,7 +15,8 @@
 
 use super::Compute;
 use super::arch::{Architecture, Mixture, Router};
-use super::block::Mlp;
+use super::block::{At, Mlp};
+use super::choice::{Pick, Scores, is_finite};
 use super::linear::{Linear, Vector};
 use super::probe::{Probe, Stage};
 use super::scratch::{FFN_ROWS, Mat, Scratch};
@@ -57,13 +58,6 @@ impl<M, V> Experts<M, V> {
     }
 }
 
-/// An expert that a row chose.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Pick {
-    expert: usize,
-    weight: f32,
-}
-
 /// Which rows go through which experts, and memory for that.
 #[derive(Default)]
 pub(super) struct Routes {
@@ -75,6 +69,8 @@ pub(super) struct Routes {
     shared: Mat,
     /// What the rows chose, `[rows][per_token]`, by ascending expert in each row.
     picks: Vec<Pick>,
+    /// Whether some row of the pass chose an expert, `[layers][experts]`, as far as the pass has come; empty without experts.
+    touched: Vec<bool>,
     /// Where the gathered rows of every expert begin, and one more for the end.
     starts: Vec<usize>,
     /// The gathered row of every pick of the piece in work.
@@ -101,10 +97,11 @@ impl Experts<Matrix, Vector> {
         &self,
         compute: &Compute<'_>,
         mixture: &Mixture,
-        layer: usize,
+        at: &At<'_>,
         scratch: &mut Scratch,
         probe: &mut Probe<'_>,
     ) {
+        let layer = at.layer;
         let Scratch { h, gate, up, routes, prepared, .. } = scratch;
         let rows = h.rows().len();
         routes.scores.resize(rows, mixture.experts);
@@ -116,7 +113,13 @@ impl Experts<Matrix, Vector> {
         if biased {
             probe.see(layer, Stage::RouterBiased, &routes.biased);
         }
-        routes.choose(mixture, biased);
+        let scores = Scores {
+            mixture,
+            scores: routes.scores.rows().data(),
+            biased: biased.then(|| routes.biased.rows().data()),
+        };
+        scores.choose(at.batch, &mut routes.picks);
+        routes.note(mixture, layer);
         probe.see_made(layer, Stage::ExpertWeights, mixture.experts, || routes.weights(mixture));
         if let Some(shared) = &self.shared {
             routes.shared.copy_from(h);
@@ -170,6 +173,24 @@ impl Experts<Matrix, Vector> {
 }
 
 impl Routes {
+    /// Forgets the pass before.
+    pub(super) fn begin(&mut self, arch: &Architecture) {
+        self.touched.clear();
+        let experts = arch.mixture.as_ref().map_or(0, |mixture| mixture.experts);
+        self.touched.resize(arch.dims.layers * experts, false);
+    }
+
+    /// Whether the pass read each of the `experts` of a layer.
+    pub(super) fn touched(&self, layer: usize, experts: usize) -> &[bool] {
+        &self.touched[layer * experts..][..experts]
+    }
+
+    /// Notes which experts the rows of a layer chose.
+    fn note(&mut self, mixture: &Mixture, layer: usize) {
+        let touched = &mut self.touched[layer * mixture.experts..][..mixture.experts];
+        self.picks.iter().for_each(|pick| touched[pick.expert] = true);
+    }
+
     /// Turns the logits of the router into scores.
     fn score(&mut self, kernels: &Kernels, mixture: &Mixture) {
         let mut scores = self.scores.rows_mut();
@@ -190,40 +211,6 @@ impl Routes {
             biased.row_mut(i).iter_mut().zip(bias).for_each(|(score, bias)| *score += bias);
         }
         true
-    }
-
-    /// Chooses the experts of every row.
-    fn choose(&mut self, mixture: &Mixture, biased: bool) {
-        self.picks.clear();
-        let k = mixture.per_token;
-        let (mut order, mut groups) = (Vec::with_capacity(mixture.experts), Vec::new());
-        for i in 0..self.scores.rows().len() {
-            let scores = self.scores.rows();
-            let scores = scores.row(i);
-            let keys = if biased { self.biased.rows().row(i) } else { scores };
-            order.clear();
-            match mixture.router {
-                Router::Sigmoid { groups: n, kept, .. } if kept < n => {
-                    let size = mixture.experts / n;
-                    best_groups(keys, size, kept, &mut groups);
-                    order.extend(groups.iter().flat_map(|&(_, group)| group * size..(group + 1) * size));
-                }
-                _ => order.extend(0..mixture.experts),
-            }
-            largest(&mut order, k, |e| keys[e]);
-            let chosen = &mut order[..k];
-            let sum: f32 = chosen.iter().map(|&e| scores[e]).sum();
-            let (divisor, scale) = match mixture.router {
-                Router::Softmax { normalized: true } => (sum, 1.0),
-                Router::Softmax { normalized: false } => (1.0, 1.0),
-                Router::Sigmoid { scale, .. } => (if k > 1 { sum + 1e-20 } else { 1.0 }, scale),
-            };
-            // A bias that is not finite decides without showing in any weight.
-            let scale = if biased && !is_finite(keys) { f32::NAN } else { scale };
-            chosen.sort_unstable();
-            let pick = |&expert: &usize| Pick { expert, weight: scores[expert] / divisor * scale };
-            self.picks.extend(chosen.iter().map(pick));
-        }
     }
 
     /// The weights of the choice, `[rows, experts]`, 0 where an expert was not chosen.
@@ -285,36 +272,4 @@ fn sigmoid(row: &mut [f32]) {
         return row.fill(f32::NAN);
     }
     row.iter_mut().for_each(|x| *x = (1.0 / (1.0 + (-f64::from(*x)).exp())) as f32);
-}
-
-fn is_finite(row: &[f32]) -> bool {
-    row.iter().all(|x| x.is_finite())
-}
-
-/// Moves the `count` entries of the largest keys to the front of `order`, in that order; equals by ascending entry.
-fn largest(order: &mut [usize], count: usize, key: impl Fn(usize) -> f32) {
-    let compare = |&a: &usize, &b: &usize| key(b).total_cmp(&key(a)).then(a.cmp(&b));
-    if count < order.len() {
-        order.select_nth_unstable_by(count, compare);
-    }
-    order[..count].sort_unstable_by(compare);
-}
-
-/// The `kept` groups of `size` entries whose two largest have the largest sums; equals by their number.
-fn best_groups(keys: &[f32], size: usize, kept: usize, groups: &mut Vec<(f32, usize)>) {
-    groups.clear();
-    let two_largest = |group: &[f32]| {
-        let mut best = [f32::NEG_INFINITY; 2];
-        for &key in group {
-            if key > best[0] {
-                best = [key, best[0]];
-            } else if key > best[1] {
-                best[1] = key;
-            }
-        }
-        best[0] + best[1]
-    };
-    groups.extend(keys.chunks_exact(size).map(two_largest).zip(0..));
-    groups.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-    groups.truncate(kept);
 }

@@ -10,6 +10,7 @@
 
 mod arch;
 mod block;
+mod choice;
 mod compute;
 mod config;
 mod experts;
@@ -25,6 +26,7 @@ mod scratch;
 mod slots;
 
 pub use arch::{Alignment, Architecture, CommitRule, Dims, Mixture, Names, Router, Special};
+pub use choice::{Budget, Choice};
 pub use compute::Compute;
 pub use generation_config::GenerationConfig;
 pub use probe::{Place, Probe, Stage, Watcher};
@@ -53,6 +55,8 @@ pub struct Segment<'a> {
     pub ids: &'a [TokenId],
     /// The keys that each row sees.
     pub visible: &'a Visible,
+    /// Who chooses the experts of each row, if the model has any.
+    pub experts: Choice<'a>,
 }
 
 /// The weights of a model.
@@ -94,7 +98,7 @@ impl Transformer {
     ///
     /// # Panics
     /// If a segment touches committed rows, leaves a hole, sees rows that were never staged, has no row, or has the slot of
-    /// another one.
+    /// another one, or if its choice of experts is not one of the model and of its rows.
     pub fn forward(
         &self,
         compute: &Compute<'_>,
@@ -110,7 +114,8 @@ impl Transformer {
             return Err(Error::TokenId { id: i64::from(id), vocab: dims.vocab });
         }
         scratch.resize(&self.arch, ids().count())?;
-        scratch.place(cache, batch)?;
+        scratch.place(self.arch.mixture.as_ref(), cache, batch)?;
+        scratch.routes.begin(&self.arch);
         let mut x = scratch.x.rows_mut();
         for (i, &id) in ids().enumerate() {
             compute.kernels.decode_row(&self.embed, id as usize, x.row_mut(i));
@@ -126,6 +131,11 @@ impl Transformer {
     /// The residual stream after the last block, `[rows, hidden]`, of the latest pass.
     pub fn hidden<'s>(&self, scratch: &'s Scratch) -> Rows<'s> {
         scratch.x.rows()
+    }
+
+    /// Whether the latest pass read each expert of a block, `[experts]`; empty for a block that has none.
+    pub fn touched<'s>(&self, scratch: &'s Scratch, layer: usize) -> &'s [bool] {
+        self.arch.mixture_of(layer).map_or(&[], |mixture| scratch.routes.touched(layer, mixture.experts))
     }
 
     /// Logits of some rows of `hidden` (as [`Self::hidden`] returns them): final norm and output matrix.

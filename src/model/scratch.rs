@@ -1,7 +1,7 @@
 //! Buffers of one forward pass, sized by the largest pass so far. What is allocated in every pass are lists of tasks, not rows.
 
 use super::Segment;
-use super::arch::Architecture;
+use super::arch::{Architecture, Mixture};
 use super::experts::Routes;
 use crate::bytes::ask_for;
 use crate::cache::KvPool;
@@ -136,13 +136,19 @@ impl Scratch {
     ///
     /// # Panics
     /// As [`super::Transformer::forward`].
-    pub(super) fn place(&mut self, cache: &mut KvPool, batch: &[Segment<'_>]) -> Result<()> {
+    pub(super) fn place(
+        &mut self,
+        mixture: Option<&Mixture>,
+        cache: &mut KvPool,
+        batch: &[Segment<'_>],
+    ) -> Result<()> {
         self.spans.clear();
         self.tables.clear();
         let mut done = 0;
-        for (i, &Segment { slot, first, ids, visible }) in batch.iter().enumerate() {
+        for (i, &Segment { slot, first, ids, visible, experts }) in batch.iter().enumerate() {
             assert!(!ids.is_empty() && visible.rows() == ids.len(), "visibility for another segment");
             assert!(batch[..i].iter().all(|other| other.slot != slot), "two segments with one slot");
+            experts.check(mixture, ids.len());
             cache.begin(slot, first..first + ids.len())?;
             assert!(visible.end() <= cache.filled(slot), "keys up to {} are not there yet", visible.end());
             let table = self.tables.len();

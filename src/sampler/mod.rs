@@ -197,6 +197,9 @@ pub struct Editing {
     pub passes: usize,
 }
 
+/// The share of its masks that a block has revealed when the next one is opened, if [`Policy::blocks_ahead`] allows. Source: D2F.
+pub const OPENS_AT: f64 = 0.5;
+
 /// A way to decode.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
@@ -218,6 +221,14 @@ pub struct Policy {
     pub editing: Option<Editing>,
     /// What becomes of a denoised block.
     pub commit: Commit,
+    /// An expert budget for models with experts: a mask of the block in work that the pass before was less sure of than this chooses among
+    /// the experts that the other positions of its block have chosen ([`crate::model::Budget`]). In the first pass over a block nobody is
+    /// unsure. Another decode than any published with a model; `None` is off.
+    pub expert_budget: Option<f64>,
+    /// Blocks that may be in work ahead of the first one that holds masks. The next one is opened when the last one in work has revealed
+    /// [`OPENS_AT`] of its masks. A block sees what is before it as it is then. In one whose predecessor holds masks a pass reveals what passes
+    /// the threshold and nothing else, and its steps are not counted. Another decode than any published with a model; 0 is off.
+    pub blocks_ahead: usize,
     /// Whether the row before a position predicts it although the model was not made so, also the first position of a block,
     /// for which the last row before the block is kept. Source: `right_shift_logits` of the dLLM framework.
     pub right_shift: bool,
@@ -271,10 +282,46 @@ impl Policy {
                 return Err(Error::option("sub-block", reason));
             }
         }
+        if let Some(sure) = self.expert_budget {
+            range("expert-budget", sure, (0.0..=1.0).contains(&sure), "from 0 to 1")?;
+            self.needs_probability("an expert budget")?;
+        }
+        if self.blocks_ahead > 0 {
+            self.goes_ahead()?;
+        }
         if self.commit == Commit::Verified {
             self.drafts()?;
         }
         self.draw.validate()
+    }
+
+    /// Blocks ahead of the first one have a threshold alone to say what they reveal.
+    fn goes_ahead(&self) -> Result<()> {
+        let own = matches!(self.unmask, Unmask::Threshold { capped: false, .. });
+        let reasons = [
+            (!own, "needs a threshold"),
+            (self.cache != CachePlan::Block, "needs the cache plan block"),
+            (self.schedule.sub_block.is_some(), "knows no sub-blocks"),
+            (self.editing.is_some(), "knows no tokens that change"),
+            (
+                self.commit != Commit::Model || self.right_shift,
+                "needs blocks that are predicted from themselves alone",
+            ),
+        ];
+        match reasons.into_iter().find(|(wrong, _)| *wrong) {
+            Some((_, what)) => {
+                let reason = format!("{} given, but working ahead {what}", self.blocks_ahead);
+                Err(Error::option("blocks-ahead", reason))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// In what way this is another decode than any published one, for reports: words for each.
+    pub fn departures(&self) -> Vec<String> {
+        let budget = self.expert_budget.map(|sure| format!("expert budget {sure}"));
+        let ahead = (self.blocks_ahead > 0).then(|| format!("blocks ahead {}", self.blocks_ahead));
+        budget.into_iter().chain(ahead).collect()
     }
 
     /// A draft is one pass, and what is kept of it is decided by greedy decoding, one token after the other.

@@ -115,6 +115,8 @@ fn sdar(unmask: Unmask) -> Policy {
         early_stop: EarlyStop::Never,
         editing: None,
         commit: Commit::Model,
+        expert_budget: None,
+        blocks_ahead: 0,
         right_shift: false,
         merge_commit: true,
     }
@@ -216,6 +218,8 @@ fn llada() -> Policy {
         early_stop: EarlyStop::Never,
         editing: None,
         commit: Commit::Model,
+        expert_budget: None,
+        blocks_ahead: 0,
         right_shift: false,
         merge_commit: false,
     }

@@ -105,8 +105,8 @@ impl Unmask {
                 if capped {
                     chosen.truncate(want.count);
                 }
-                let passes = |c: &Candidate| if strict { c.score > tau } else { c.score >= tau };
-                let passing = chosen.iter().take_while(|&&i| passes(&candidates[i])).count();
+                let passing =
+                    chosen.iter().take_while(|&&i| reaches(candidates[i].score, tau, strict)).count();
                 let floor = match floor {
                     Floor::Count(count) => count,
                     Floor::Quota => want.count,
@@ -137,6 +137,17 @@ impl Unmask {
             }
         }
     }
+}
+
+impl Unmask {
+    /// Whether a score passes the threshold, if the rule is one.
+    pub fn passes(&self, score: f64) -> bool {
+        matches!(*self, Self::Threshold { tau, strict, .. } if reaches(score, tau, strict))
+    }
+}
+
+fn reaches(score: f64, tau: f64, strict: bool) -> bool {
+    if strict { score > tau } else { score >= tau }
 }
 
 /// Uniform numbers of a stream, as [`Unmask::choose`] wants them.

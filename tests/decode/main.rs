@@ -2,14 +2,16 @@
 //! (`rules`), what is the same bit for bit (`bits`, `batch`), what the cache may and may not change (`cache`), how blocks become
 //! final (`commit`), tokens that change before that (`editing`), chats (`chat`), what else might stand in a place (`alternatives`), what requests mean and which are refused (`requests`), where a text ends (`ends`), values that
 //! are not finite (`not_finite`), what callers bring or share (`embedding`), where blocks lie and what becomes of them in later families (`grids`), and what they want otherwise than the model
-//! (`overrides`).
+//! (`overrides`); what no model was published with: an expert budget (`budget`), blocks ahead (`ahead`).
 
 #[path = "../fixture/mod.rs"]
 mod fixture;
 
+mod ahead;
 mod alternatives;
 mod batch;
 mod bits;
+mod budget;
 mod cache;
 mod chat;
 mod commit;

@@ -13,8 +13,9 @@ fn the_doctor_describes_machine_and_models() {
     assert!(json["machine"]["read_gb_s"].as_f64().unwrap() > 0.0, "{json}");
     assert!(json["cores"]["physical"].as_u64().unwrap() >= 1, "{json}");
     let models = json["models"].as_array().unwrap();
-    assert_eq!(models.len(), 12, "four models in three formats");
+    assert_eq!(models.len(), 24, "eight models in three formats");
     let bandwidth = json["machine"]["read_gb_s"].as_f64().unwrap();
+    let of_experts = ["llada-moe-7b", "llada2-mini", "sdar-30b-a3b"];
     for three in models.chunks(3) {
         let number = |row: &Value, key: &str| row[key].as_f64().unwrap();
         let bytes: Vec<_> = three.iter().map(|row| number(row, "weight_bytes")).collect();
@@ -22,7 +23,10 @@ fn the_doctor_describes_machine_and_models() {
         for row in three {
             assert!(number(row, "needed_bytes") > number(row, "weight_bytes"), "{row}");
             let [block, one] = ["32_rows", "1_row"].map(|key| number(&row["limit_ms"], key));
-            assert!(block >= one && one >= 0.999 * number(row, "weight_bytes") / bandwidth / 1e6, "{row}");
+            let all = number(row, "weight_bytes") / bandwidth / 1e6;
+            // One position goes through few experts.
+            let few = of_experts.contains(&row["model"].as_str().unwrap());
+            assert!(block >= one && (if few { one < 0.6 * all } else { one >= 0.999 * all }), "{row}");
             let fits = match json["memory"]["available"].as_f64() {
                 None => "unknown",
                 Some(free) if number(row, "needed_bytes") > free => "no",

@@ -104,7 +104,7 @@ fn filled(size: Option<usize>, fill: impl FnOnce(&mut [u8])) -> Bytes {
 }
 
 /// Fills the panels of a quantized matrix. Zeros that pad rows are random, too: activations are zero there.
-fn fill_panels(seed: u64, name: &str, stored: StoredQuant, bytes: &mut [u8]) {
+pub fn fill_panels(seed: u64, name: &str, stored: StoredQuant, bytes: &mut [u8]) {
     let StoredQuant { quant, k, .. } = stored;
     let (key, size) = (key(seed, name), quant.panel_bytes(k));
     bytes.par_chunks_mut(size).enumerate().for_each(|(panel, out)| {

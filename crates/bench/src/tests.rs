@@ -34,21 +34,21 @@ fn work_is_counted_from_the_shapes() {
     let block = 2 * 160 * 128 + 2 * 32 * 128 + 3 * 352 * 128;
     let (head, attention) = (1024 * 128, 4 * 160 * 4);
     let bf16 = engine("bf16", "bf16");
-    let work = Work::of(&bf16, size(3, 10, 3));
+    let work = Work::of(&bf16, size(3, 10, 3), None);
     assert_eq!(work.weight_bytes, 2 * (4 * block + head));
     assert_eq!(work.kv_bytes, 10 * 4 * 2 * 32 * 2);
     assert_eq!(work.operations(), (2 * 3 * (4 * block + head) + attention * 3 * 13) as f64);
-    let last = Work::of(&bf16, size(3, 0, 1));
+    let last = Work::of(&bf16, size(3, 0, 1), None);
     assert_eq!(last.kv_bytes, 0);
     assert_eq!(last.operations(), (2 * 3 * 4 * block + 2 * head + attention * 9) as f64);
-    let none = Work::of(&bf16, size(3, 0, 0));
+    let none = Work::of(&bf16, size(3, 0, 0), None);
     assert_eq!(none.weight_bytes, 2 * 4 * block);
 }
 
 #[test]
 fn quantized_weights_are_fewer_bytes_and_the_same_operations() {
     let (bf16, int4) = (engine("bf16", "bf16"), engine("q4g64", "q8g64"));
-    let [bf16, int4] = [&bf16, &int4].map(|engine| Work::of(engine, size(4, 8, 4)));
+    let [bf16, int4] = [&bf16, &int4].map(|engine| Work::of(engine, size(4, 8, 4), None));
     assert_eq!(bf16.operations(), int4.operations());
     assert!(int4.weight_bytes * 2 < bf16.weight_bytes, "{} and {}", int4.weight_bytes, bf16.weight_bytes);
     assert_eq!(int4.by_format().len(), 3, "f32 of attention, int4, int8");
@@ -61,7 +61,7 @@ fn shapes_alone_say_the_same_as_a_model() {
         let formats = [format, head].map(self::format);
         for size in [size(1, 0, 1), size(32, 100, 32), size(3, 7, 0)] {
             let shapes = Work::of_shapes(engine.arch(), formats, engine.kv(), size);
-            let model = Work::of(&engine, size);
+            let model = Work::of(&engine, size, None);
             assert_eq!((shapes.weight_bytes, shapes.kv_bytes), (model.weight_bytes, model.kv_bytes));
             assert_eq!(shapes.by_format(), model.by_format(), "{format}, {head}");
         }

@@ -181,6 +181,12 @@ pub fn describe(policy: &Policy, stop_ids: &[TokenId], engine: &Engine) -> Value
     if let Some(Editing { tau, passes }) = editing {
         settings["editing"] = json!({ "threshold": tau, "passes": passes });
     }
+    if let Some(sure) = policy.expert_budget {
+        settings["expert_budget"] = json!(sure);
+    }
+    if policy.blocks_ahead > 0 {
+        settings["blocks_ahead"] = json!(policy.blocks_ahead);
+    }
     settings
 }
 

@@ -1,7 +1,7 @@
 //! What a pass has to do at least: bytes to read, operations to compute.
 //!
 //! ```text
-//! bytes = block matrices (of the experts, as many as the rows can be expected to choose) + output matrix + keys and values of the cached positions
+//! bytes = block matrices (of the experts, those that a pass read, or as many as the rows can be expected to choose) + output matrix + keys and values of the cached positions
 //! operations = 2 rows n k of every matrix + 4 rows keys n_heads head_dim layers of attention
 //! ```
 
@@ -9,7 +9,7 @@ use super::machine::Machine;
 use diffulex::cache::KvDtype;
 use diffulex::engine::Engine;
 use diffulex::kernels::Kernels;
-use diffulex::model::{Architecture, Slot};
+use diffulex::model::{Architecture, Scratch, Slot};
 use diffulex::quant::Format;
 use serde_json::{Value, json};
 
@@ -61,12 +61,15 @@ pub struct Work {
 }
 
 impl Work {
-    /// The work of a pass of a model that is there.
-    pub fn of(engine: &Engine, size: PassSize) -> Self {
+    /// The work of a pass of a model that is there; of the experts, those count that the latest pass with `read` has read.
+    pub fn of(engine: &Engine, size: PassSize, read: Option<&Scratch>) -> Self {
         let model = engine.model();
         let mut work = Self::without_matrices(engine.arch(), engine.kv(), size);
         for (slot, matrix) in model.matrices().filter(|(slot, _)| slot.layer.is_some()) {
-            let share = Share::new(engine.arch(), slot, size.rows);
+            let mut share = Share::new(engine.arch(), slot, size.rows);
+            if let (Some(scratch), Some(layer), Some(expert)) = (read, slot.layer, slot.expert) {
+                share.bytes = f64::from(u8::from(model.touched(scratch, layer)[expert]));
+            }
             work.add([matrix.n(), matrix.k()], matrix.format(), matrix.bytes(), share);
         }
         if size.logit_rows > 0 {

@@ -1,16 +1,14 @@
 //! Reads tensor by tensor, encodes, writes.
 
-use crate::cli;
+use crate::cli::{self, Layout};
 use crate::output::{self, companions};
 use diffulex::engine::ModelFiles;
 use diffulex::exec::Threads;
-use diffulex::model::{Planned, Recipe, Slot};
-use diffulex::quant::{Format, Loss, Matrix};
+use diffulex::model::{Planned, Recipe};
+use diffulex::quant::{Loss, Matrix};
 use diffulex::tensor::TensorView;
-use diffulex::weights::writer::{TensorSpec, padding, write_checkpoint};
-use diffulex::weights::{
-    Checkpoint, QUANT_KEY, SafeTensors, Storage, StoredQuant, TensorSource, quant_metadata,
-};
+use diffulex::weights::writer::{TensorSpec, write_checkpoint};
+use diffulex::weights::{Checkpoint, SafeTensors, Storage, TensorSource};
 use diffulex::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::HashMap;
@@ -31,39 +29,6 @@ pub(crate) struct Conversion {
     pub(crate) time: Duration,
     /// Largest resident set until then, in bytes, where the system tells: mapped pages of the source included.
     pub(crate) peak_memory: Option<u64>,
-}
-
-/// A planned tensor as a stored one: its place in the file, and its matrix if it becomes quantized.
-fn spec(planned: &Planned) -> Result<(TensorSpec, Option<StoredQuant>)> {
-    let Planned { slot, to, .. } = planned;
-    let Slot { name, shape, .. } = slot;
-    let stored = match (to, slot.matrix()) {
-        (&Format::Quant(quant), Some([n, k])) => Some(StoredQuant { quant, n, k }),
-        _ => None,
-    };
-    let too_large = || Error::unsupported(format!("tensor `{name}` of shape {shape:?} as {to}"));
-    let (dtype, shape) = match stored {
-        Some(stored) => (diffulex::dtype::DType::U8, stored.tensor_shape().ok_or_else(too_large)?.to_vec()),
-        None => (to.dtype().expect("what is not quantized is floats"), shape.clone()),
-    };
-    Ok((TensorSpec { name: name.clone(), dtype, shape }, stored))
-}
-
-/// Every tensor, and the metadata of the file.
-fn layout(plan: &[Planned]) -> Result<(Vec<TensorSpec>, (String, String))> {
-    let (specs, stored): (Vec<_>, Vec<_>) =
-        plan.iter().map(spec).collect::<Result<Vec<_>>>()?.into_iter().unzip();
-    let matrices = plan.iter().zip(stored);
-    let quantized: Vec<_> =
-        matrices.filter_map(|(planned, stored)| Some((planned.slot.name.as_str(), stored?))).collect();
-    // One entry: the order of several would differ from run to run.
-    if quantized.is_empty() {
-        return Ok((specs, ("format".to_string(), "pt".to_string())));
-    }
-    let mut metadata = (QUANT_KEY.to_string(), quant_metadata(quantized));
-    let spaces = padding(&specs, std::slice::from_ref(&metadata));
-    metadata.1.extend(std::iter::repeat_n(' ', spaces));
-    Ok((specs, metadata))
 }
 
 /// A tensor of floats as a matrix; a vector is a row.
@@ -119,7 +84,7 @@ pub(crate) fn convert(files: &Checkpoint, dir: &Path, recipe: &Recipe, threads: 
     let arch = ModelFiles::read(files)?.arch;
     let source = files.open(Storage::Map)?;
     let plan = recipe.plan(&arch, &source)?;
-    let (specs, metadata) = layout(&plan)?;
+    let Layout { specs, metadata, .. } = Layout::new(plan.iter().map(|planned| (&planned.slot, planned.to)))?;
     let companions = companions(files.directory())?;
     let size = |path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
     let weights: u64 = specs.iter().map(|spec| spec.bytes() as u64).sum();

@@ -15,7 +15,16 @@ use diffulex::quant::Format;
 use serde_json::{Value, json};
 
 /// The models of the table.
-const MODELS: [&str; 4] = ["sdar-1.7b", "fast-dllm-7b", "dream-7b", "llada-8b"];
+const MODELS: [&str; 8] = [
+    "sdar-1.7b",
+    "fast-dllm-7b",
+    "dream-7b",
+    "llada-8b",
+    "llada-moe-7b",
+    "llada2-mini",
+    "sdar-30b-a3b",
+    "nemotron-8b",
+];
 /// The formats of the table: a name, that of the blocks, that of the output matrix, as diffulex-quantize writes them.
 const FORMATS: [(&str, [&str; 2]); 3] =
     [("bf16", ["bf16", "bf16"]), ("int8", ["q8g64", "q8g64"]), ("int4", ["q4g64", "q8g64"])];

@@ -53,6 +53,10 @@ pub(crate) fn summary(
         kernels(model),
         model.engine.threads(),
     ));
+    let departures = policy.departures();
+    if !departures.is_empty() {
+        cli::note(&format!("another decode than the published one: {}", departures.join(", ")));
+    }
     if verbose {
         cli::note(&format!("decoding: {:#}", decoding::describe(policy, &setup.stop_ids, &model.engine)));
     }

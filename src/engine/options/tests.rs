@@ -4,7 +4,7 @@ use crate::engine::Engine;
 #[test]
 fn a_policy_as_text_says_the_same_as_overrides() {
     let all = "llada-random temperature=0.5 top-k=3 top-p=0.25 repetition-penalty=1.5 steps=4 steps-per-block=5 block=6 \
-               sub-block=7 threshold=0.75 factor=2 entropy-bound=0.125 edit-threshold=0.5 edit-passes=2 confidence=margin alg-temp=1 eps=0.5 cfg=3 \
+               sub-block=7 threshold=0.75 factor=2 entropy-bound=0.125 edit-threshold=0.5 edit-passes=2 expert-budget=0.25 blocks-ahead=2 confidence=margin alg-temp=1 eps=0.5 cfg=3 \
                cache=dual right-shift=true no-merge=true";
     let expected = Overrides {
         strategy: Some("llada-random".into()),
@@ -21,6 +21,8 @@ fn a_policy_as_text_says_the_same_as_overrides() {
         entropy_bound: Some(0.125),
         edit_threshold: Some(0.5),
         edit_passes: Some(2),
+        expert_budget: Some(0.25),
+        blocks_ahead: Some(2),
         confidence: Some(Score::Margin),
         alg_temp: Some(1.0),
         eps: Some(0.5),
@@ -54,7 +56,7 @@ fn a_policy_as_text_says_the_same_as_overrides() {
 }
 
 /// A value that is out of range of each option with a range, and a sampler that uses the option.
-const OUTSIDE: [(&str, &str, &str); 14] = [
+const OUTSIDE: [(&str, &str, &str); 15] = [
     ("temperature", "101", "sdar-static"),
     ("top-p", "1.5", "sdar-static"),
     ("repetition-penalty", "0", "sdar-static"),
@@ -66,6 +68,7 @@ const OUTSIDE: [(&str, &str, &str); 14] = [
     ("factor", "0", "sdar-dynamic"),
     ("entropy-bound", "-1", "sdar-dynamic"),
     ("edit-threshold", "1.5", "sdar-static"),
+    ("expert-budget", "1.5", "sdar-dynamic"),
     ("alg-temp", "-1", "sdar-static"),
     ("eps", "1", "dream-entropy"),
     ("cfg", "-1", "sdar-static"),
@@ -88,7 +91,19 @@ fn ranges_are_those_that_policies_check() {
     // The rest: words, switches, and a number without a limit.
     let rest = OPTIONS.iter().filter(|option| !OUTSIDE.iter().any(|(name, ..)| *name == option.name));
     let rest: Vec<_> = rest.map(|option| option.name).collect();
-    assert_eq!(rest, ["strategy", "top-k", "edit-passes", "confidence", "cache", "right-shift", "no-merge"]);
+    assert_eq!(
+        rest,
+        [
+            "strategy",
+            "top-k",
+            "edit-passes",
+            "blocks-ahead",
+            "confidence",
+            "cache",
+            "right-shift",
+            "no-merge"
+        ]
+    );
 }
 
 /// The table of docs/decoding.md.

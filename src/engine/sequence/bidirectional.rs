@@ -43,8 +43,8 @@ impl Sequence<'_> {
         let masks = self.canvas.masks(range.clone()).count();
         let steps = schedule.steps_for(range.len(), blocks);
         let quota = Quota::new(schedule.pace, steps, masks, range.len());
-        let first_mask = self.canvas.first_mask(range.clone());
-        self.active = Block::new(range.clone(), range, quota, first_mask);
+        self.active = Block::new(range.clone(), range, quota, &self.canvas);
+        self.unsure.clear();
         self.stage = Stage::Denoise;
     }
 

@@ -39,6 +39,9 @@ impl Binding {
         if request.policy.editing.is_some() {
             return wrong("and a policy that changes tokens once they are revealed");
         }
+        if request.policy.blocks_ahead > 0 {
+            return wrong("and a policy that works on blocks ahead");
+        }
         if request.policy.commit == Commit::Verified {
             return wrong("and a policy that verifies drafts");
         }

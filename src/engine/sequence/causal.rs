@@ -77,6 +77,15 @@ impl Sequence<'_> {
 
     /// Makes the block at `start` the active one.
     fn enter(&mut self, start: usize, blocks: Blocks) {
+        self.stage = Stage::Denoise;
+        if !self.take_ahead() {
+            self.active = self.block_at(start, blocks);
+            self.unsure.clear();
+        }
+    }
+
+    /// The block at `start`, which is begun.
+    pub(super) fn block_at(&self, start: usize, blocks: Blocks) -> Block {
         // What a verified draft leaves goes on inside of a block.
         let blocks = match self.policy.commit {
             // A draft begins with what the pass before it predicts; without one, that token is made alone.
@@ -85,12 +94,10 @@ impl Sequence<'_> {
             _ => blocks,
         };
         let range = start..blocks.end(start, 1).min(self.canvas.len());
-        let first_mask = self.canvas.first_mask(range.clone());
         let sub_block = self.policy.schedule.sub_block.unwrap_or(blocks.len).min(blocks.len);
         let region = start..(start + sub_block).min(range.end);
         let quota = self.quota(&region, blocks.len);
-        self.active = Block::new(range, region, quota, first_mask);
-        self.stage = Stage::Denoise;
+        Block::new(range, region, quota, &self.canvas)
     }
 
     /// The schedule of a sub-block.
@@ -139,14 +146,16 @@ impl Sequence<'_> {
         let only_region = self.policy.cache == CachePlan::SubBlock
             && self.active.staged
             && !self.canvas.is_mask(region.start);
-        let rows = if only_region { region.clone() } else { cache.committed(self.slot())..range.end };
+        self.look_ahead(blocks);
+        let end = self.in_work().end.max(range.end);
+        let rows = if only_region { region.clone() } else { cache.committed(self.slot())..end };
         if only_region {
             self.visible.set_all(rows.clone(), self.padding..range.end);
         } else {
-            self.visible.set_by_blocks(blocks, rows.clone(), self.padding, range.end);
+            self.visible.set_by_blocks(blocks, rows.clone(), self.padding, rows.end);
         }
         self.active.staged |= !only_region;
-        self.want_tokens(region);
+        self.want_tokens(self.in_work());
         self.ask(PassKind::Denoise, rows);
     }
 

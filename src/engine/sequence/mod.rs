@@ -11,6 +11,7 @@
 //! step of every block (`bidirectional.rs`).
 
 mod admission;
+mod ahead;
 mod bidirectional;
 mod binding;
 mod causal;
@@ -29,9 +30,10 @@ use super::plan::Lead;
 use super::rules::Rules;
 use crate::cache::{Blocks, KvPool, SlotId, Visible};
 use crate::error::Result;
-use crate::model::{Alignment, CommitRule, Segment};
+use crate::model::{Alignment, Budget, CommitRule, Segment};
 use crate::sampler::{CachePlan, Candidate, Canvas, Drawn, Edit, Policy, Quota};
 use crate::tensor::TokenId;
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -75,6 +77,11 @@ pub(super) struct Sequence<'r> {
     filled: Vec<Range<usize>>,
     stage: Stage,
     active: Block,
+    /// Blocks in work ahead of the active one, in order.
+    ahead: VecDeque<Block>,
+    /// Masks that the last pass was unsure of, with an expert budget, and what that means for the pass that is asked for.
+    unsure: Vec<usize>,
+    budget: Option<Budget>,
     ask: Option<Ask>,
     visible: Visible,
     /// Positions that need a token from the pass.
@@ -93,6 +100,8 @@ pub(super) struct Sequence<'r> {
     edited: usize,
     nfe: usize,
     prefill_passes: usize,
+    /// Distinct experts that the passes but those over the prompt read, for each block with experts.
+    experts: Vec<usize>,
     cancelled: bool,
     /// What the last pass that stored something said of the position after it.
     carried: Option<Drawn>,
@@ -127,6 +136,7 @@ impl<'r> Sequence<'r> {
             canvas.fix(open);
         }
         let nothing = Quota::new(request.policy.schedule.pace, 1, 0, 1);
+        let active = Block::new(0..0, 0..0, nothing, &canvas);
         Ok(Self {
             slot: None,
             unconditional: None,
@@ -147,7 +157,10 @@ impl<'r> Sequence<'r> {
             canvas,
             masked,
             stage,
-            active: Block::new(0..0, 0..0, nothing, 0),
+            active,
+            ahead: VecDeque::new(),
+            unsure: Vec::new(),
+            budget: None,
             ask: None,
             visible: Visible::default(),
             positions: Vec::new(),
@@ -163,6 +176,7 @@ impl<'r> Sequence<'r> {
             edited: 0,
             nfe: 0,
             prefill_passes: 0,
+            experts: Vec::new(),
             cancelled: false,
             carried: None,
             competing: None,
@@ -243,6 +257,7 @@ impl<'r> Sequence<'r> {
         // all passes but must not change the text.
         self.drawer.step += usize::from(kind == PassKind::Denoise);
         self.note_seen();
+        self.set_budget(&rows, kind == PassKind::Denoise);
         self.ask = Some(Ask { kind, rows, told: false });
     }
 
@@ -257,8 +272,8 @@ impl<'r> Sequence<'r> {
         let rows = self.ask.as_ref().expect("a pass is asked for").rows.clone();
         let (first, visible) = (rows.start, &self.visible);
         let ids = if self.draft.is_empty() { &self.canvas.ids()[rows.clone()] } else { &self.draft };
-        let own = Segment { slot: self.slot(), first, ids, visible };
-        let masked = self.unconditional.map(|slot| Segment { slot, first, ids: &self.masked[rows], visible });
+        let own = Segment { slot: self.slot(), first, ids, visible, experts: self.choice() };
+        let masked = self.unconditional.map(|slot| Segment { slot, ids: &self.masked[rows], ..own });
         std::iter::once(own).chain(masked)
     }
 
@@ -308,6 +323,14 @@ impl<'r> Sequence<'r> {
         *if prefill { &mut self.timings.prefill } else { &mut self.timings.decode } += time;
     }
 
+    /// Counts the distinct experts that the pass read, for each block with experts, unless it is one over the prompt.
+    pub(super) fn read(&mut self, experts: &[usize]) {
+        if self.asked().0 != PassKind::Prefill {
+            self.experts.resize(experts.len(), 0);
+            self.experts.iter_mut().zip(experts).for_each(|(sum, count)| *sum += count);
+        }
+    }
+
     /// Whether the prompt is being computed.
     pub(super) fn in_prefill(&self) -> bool {
         self.stage == Stage::Prefill
@@ -336,6 +359,7 @@ impl<'r> Sequence<'r> {
             None if self.cancelled => StopReason::Cancelled,
             None => StopReason::Length,
         };
+        let passes = (self.nfe - self.prefill_passes).max(1) as f64;
         let mut filled = std::mem::take(&mut self.filled);
         filled.retain(|run| self.canvas.first_mask(run.clone()) == run.end);
         Generation {
@@ -346,6 +370,7 @@ impl<'r> Sequence<'r> {
             edited: self.edited,
             nfe: self.nfe,
             prefill_passes: self.prefill_passes,
+            experts: self.experts.iter().map(|&sum| sum as f64 / passes).collect(),
             stop: reason,
             cache: self.policy.cache,
             timings: self.timings,

@@ -76,20 +76,32 @@ impl Sequence<'_> {
             self.chosen.push(0);
             self.keep_to_grammar()?;
         } else if self.policy.editing.is_none() || !self.candidates.is_empty() {
-            let want = self.active.quota.next(self.candidates.len());
-            let mut step = Step {
-                policy: &self.policy,
-                candidates: &self.candidates,
-                want,
-                stream: self.drawer.rng().stream(self.drawer.step, self.canvas.len()),
-            };
-            self.rules.choose(&mut step, &mut self.chosen)?;
-            self.keep_to_grammar()?;
-            let kept_back = want.count.min(self.candidates.len()) - self.chosen.len().min(want.count);
-            self.active.quota.rejected(kept_back);
+            if self.policy.blocks_ahead > 0 {
+                self.choose_ahead()?;
+            } else {
+                self.choose_among(0, 0..self.candidates.len())?;
+            }
         }
         let tokens: Vec<Candidate> = self.chosen.iter().map(|&i| self.candidates[i]).collect();
         self.reveal(&tokens);
+        Ok(())
+    }
+
+    /// Chooses among some candidates, which are all of those of a block in work ([`Self::block_in_work`]).
+    pub(super) fn choose_among(&mut self, block: usize, own: Range<usize>) -> Result<()> {
+        let want = self.block_in_work(block).quota.next(own.len());
+        let mut step = Step {
+            policy: &self.policy,
+            candidates: &self.candidates[own.clone()],
+            want,
+            stream: self.drawer.rng().stream(self.drawer.step, self.canvas.len()),
+        };
+        self.chosen.clear();
+        self.rules.choose(&mut step, &mut self.chosen)?;
+        self.chosen.iter_mut().for_each(|i| *i += own.start);
+        self.keep_to_grammar()?;
+        let kept_back = want.count.min(own.len()) - self.chosen.len().min(want.count);
+        self.block_in_work(block).quota.rejected(kept_back);
         Ok(())
     }
 
@@ -131,6 +143,7 @@ impl Sequence<'_> {
                 self.edits.push(Edit { pos, before, token, score });
             }
         }
+        self.note_unsure();
         self.active.quiet = self.candidates.is_empty() && self.edits.is_empty();
     }
 
@@ -151,7 +164,9 @@ impl Sequence<'_> {
             }
         }
         self.edited += self.edits.len();
-        self.active.stop_revealed = tokens.iter().any(|candidate| self.stop.contains(&candidate.token));
+        let stops = tokens.iter().any(|candidate| self.stop.contains(&candidate.token));
+        // A block ahead may have revealed its own before it was the active one.
+        self.active.stop_revealed = stops || (self.policy.blocks_ahead > 0 && self.active.stop_revealed);
         self.revealed.clear();
         self.revealed.extend_from_slice(tokens);
         self.news = Some(News::Revealed);

@@ -1,7 +1,7 @@
 //! Where a [`super::Sequence`] is in its loop: [`Stage`], the pass that it asks for, the block in work.
 
 use crate::engine::event::PassKind;
-use crate::sampler::Quota;
+use crate::sampler::{Canvas, Quota};
 use std::ops::Range;
 
 /// Where a sequence is in its loop.
@@ -37,6 +37,8 @@ pub(super) struct Block {
     /// What is denoised now: the block, or a sub-block of it.
     pub(super) region: Range<usize>,
     pub(super) quota: Quota,
+    /// Masks in it when it was begun.
+    pub(super) masks: usize,
     /// The first mask when the block was begun.
     pub(super) first_mask: usize,
     /// Whether a pass over the whole block was made.
@@ -50,16 +52,17 @@ pub(super) struct Block {
 }
 
 impl Block {
-    pub(super) fn new(range: Range<usize>, region: Range<usize>, quota: Quota, first_mask: usize) -> Self {
+    pub(super) fn new(range: Range<usize>, region: Range<usize>, quota: Quota, canvas: &Canvas) -> Self {
         Self {
-            range,
             region,
             quota,
-            first_mask,
+            masks: canvas.masks(range.clone()).count(),
+            first_mask: canvas.first_mask(range.clone()),
             staged: false,
             stop_revealed: false,
             reconsidered: 0,
             quiet: false,
+            range,
         }
     }
 }

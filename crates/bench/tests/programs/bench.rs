@@ -83,6 +83,48 @@ fn a_step_of_a_dual_cache_is_a_block_over_the_rest_of_the_canvas() {
 }
 
 #[test]
+fn the_limit_counts_the_experts_that_a_pass_reads() {
+    // tiny-llada2: 16 experts of 3 matrices of 96 by 128, 4 for each row, in 3 of 4 blocks.
+    let of = |more: &[&str]| {
+        json(&[&["--preset", "tiny-llada2", "--rows", "4"], more].concat())["cases"][0].clone()
+    };
+    let expert = 3 * 96 * 128 * 2;
+    let (four, nine) = (of(&["--experts-touched", "4"]), of(&["--experts-touched", "9"]));
+    assert_eq!((&four["experts"], &nine["experts"]), (&[4, 4, 4][..].into(), &[9, 9, 9][..].into()));
+    let bytes = |case: &Value| case["weight_bytes"].as_u64().unwrap();
+    assert_eq!(bytes(&nine) - bytes(&four), 3 * 5 * expert);
+    same(number(&nine["operations"]), number(&four["operations"]));
+    // By the router: as many as it chose.
+    let routed = of(&[]);
+    let experts: Vec<u64> =
+        routed["experts"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).collect();
+    assert!(experts.len() == 3 && experts.iter().all(|n| (4..=16).contains(n)), "{experts:?}");
+    assert_eq!(bytes(&routed), bytes(&four) + (experts.iter().sum::<u64>() - 12) * expert);
+    assert_eq!(json(&["--preset", "tiny-sdar", "--rows", "1"])["cases"][0]["experts"], serde_json::json!([]));
+    for (preset, count, reason) in [
+        ("tiny-llada2", "3", "3 given, 4 to 8 expected (4 of 16 for each of 2 rows)"),
+        ("tiny-llada2", "9", "9 given, 4 to 8 expected"),
+        ("tiny-sdar", "4", "4 given, but SDAR models have no experts"),
+    ] {
+        let refused = bench(&["--preset", preset, "--rows", "2", "--experts-touched", count]);
+        assert!(refused.code == Some(2) && refused.stderr.contains(reason), "{}", refused.stderr);
+        assert_eq!(refused.stdout, "");
+    }
+}
+
+#[test]
+fn a_generation_says_how_many_experts_its_passes_read() {
+    let arguments = ["--preset", "tiny-llada2", "--generate", "--prompt-tokens", "40", "--max-tokens", "8"];
+    let experts = json(&arguments)["generation"]["experts"].clone();
+    let experts: Vec<f64> = experts.as_array().unwrap().iter().map(number).collect();
+    assert!(experts.len() == 3 && experts.iter().all(|n| (4.0..=16.0).contains(n)), "{experts:?}");
+    assert!(bench(&arguments).text().contains(" of 16 read by a block in a forward pass"));
+    let dense = ["--preset", "tiny-sdar", "--generate", "--max-tokens", "8"];
+    assert_eq!(json(&dense)["generation"]["experts"], serde_json::json!([]));
+    assert!(!bench(&dense).text().contains("experts"));
+}
+
+#[test]
 fn activations_and_kernels_are_named() {
     for (activations, unit) in [("f32", "xf32/"), ("int8", "xi8/")] {
         let arguments =

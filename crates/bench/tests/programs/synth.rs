@@ -2,7 +2,7 @@
 
 use diffulex::model::Architecture;
 use diffulex::model::GenerationConfig;
-use diffulex::model::check_checkpoint;
+use diffulex::model::{Role, check_checkpoint};
 use diffulex::text::Tokenizer;
 use diffulex::text::chat::{ChatTemplate, Message};
 use diffulex::text::hf::HfTokenizer;
@@ -63,8 +63,20 @@ fn refused(output: &Output, reason: &str) {
 #[test]
 fn tiny_presets_are_complete_checkpoints() {
     let dir = TestDir::new("complete");
-    for preset in ["tiny-sdar", "tiny-sdar-moe", "tiny-fast-dllm", "tiny-dream", "tiny-llada"] {
-        for dtype in ["bf16", "f16", "f32"] {
+    for preset in [
+        "tiny-sdar",
+        "tiny-sdar-moe",
+        "tiny-fast-dllm",
+        "tiny-dream",
+        "tiny-llada",
+        "tiny-llada2",
+        "tiny-llada-moe",
+        "tiny-a2d",
+        "tiny-open-dcoder",
+        "tiny-stable-diffcoder",
+        "tiny-nemotron",
+    ] {
+        for dtype in ["bf16", "f16", "f32", "int4", "int8:row"] {
             let out = dir.join(&format!("{preset}-{dtype}"));
             succeeds(&synth(2, &out, &[preset, "--dtype", dtype, "--layers", "2"]));
             let architecture = Architecture::from_file(&out.join("config.json")).unwrap();
@@ -87,13 +99,14 @@ fn tiny_presets_are_complete_checkpoints() {
             let generation = out.join("generation_config.json");
             assert_eq!(
                 generation.exists(),
-                matches!(preset, "tiny-sdar" | "tiny-sdar-moe" | "tiny-fast-dllm")
+                !matches!(
+                    preset,
+                    "tiny-dream" | "tiny-llada" | "tiny-llada-moe" | "tiny-open-dcoder" | "tiny-nemotron"
+                )
             );
             if generation.exists() {
-                assert_eq!(
-                    GenerationConfig::from_file(&generation).unwrap().eos.map(|ids| ids.len()),
-                    Some(2)
-                );
+                let eos = GenerationConfig::from_file(&generation).unwrap().eos.map(|ids| ids.len());
+                assert_eq!(eos, Some(if preset == "tiny-stable-diffcoder" { 1 } else { 2 }));
             }
         }
     }
@@ -132,6 +145,28 @@ fn shards_hold_the_same_tensors_as_one_file() {
     }
 }
 
+/// As diffulex-quantize writes them: block matrices and experts in the format, embedding and output matrix in int8, the rest in floats.
+#[test]
+fn quantized_weights_are_written_without_a_float_copy() {
+    use diffulex::weights::TensorSource;
+    let dir = TestDir::new("quantized");
+    let out = dir.join("int4");
+    succeeds(&synth(2, &out, &["tiny-llada2", "--dtype", "int4:32"]));
+    let architecture = Architecture::from_file(&out.join("config.json")).unwrap();
+    let weights = Checkpoint::locate(&out).unwrap().open(Storage::Read).unwrap();
+    for slot in architecture.tensors() {
+        let format = weights.stored(&slot.name).unwrap().format().unwrap().to_string();
+        let expected = match slot.role {
+            Role::Attention | Role::FeedForward => "q4g32",
+            Role::Embedding | Role::Head => "q8g32",
+            Role::Router | Role::Norm | Role::Bias => "bf16",
+        };
+        assert_eq!(format, expected, "{}", slot.name);
+    }
+    let output = synth(2, &dir.join("two"), &["tiny-llada2", "--dtype", "int4", "--max-shard-size", "1MB"]);
+    refused(&output, "option `max-shard-size`: given, but q4g64 weights are in one file");
+}
+
 #[test]
 fn a_directory_in_use_is_left_alone_unless_forced() {
     let dir = TestDir::new("force");
@@ -155,7 +190,7 @@ fn a_directory_in_use_is_left_alone_unless_forced() {
 fn bad_input_is_refused_with_code_2() {
     let dir = TestDir::new("bad");
     refused(&synth(2, &dir.join("a"), &["sdar-9b"]), "sdar-1.7b");
-    refused(&synth(2, &dir.join("b"), &["tiny-sdar", "--dtype", "int8"]), "bf16, f16 or f32");
+    refused(&synth(2, &dir.join("b"), &["tiny-sdar", "--dtype", "int2"]), "int8, int4:GROUP");
     refused(&synth(2, &dir.join("c"), &["tiny-sdar", "--layers", "0"]), "layers");
     refused(&synth(2, &dir.join("d"), &["tiny-sdar", "--max-shard-size", "5TB"]), "unknown unit");
     assert_eq!(fs::read_dir(&dir.0).unwrap().count(), 0, "something was written");

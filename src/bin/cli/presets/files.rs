@@ -4,6 +4,8 @@
 //! nothing about shapes or behaviour are kept, because a reader has to cope with them.
 
 use super::experts::{LING_SPECIALS, LING_TEMPLATE, moe_keys};
+use super::later::{DIFFCODER_SPECIALS, DIFFCODER_TEMPLATE, NEMOTRON_SPECIALS, NEMOTRON_TEMPLATE};
+use super::llada::LLADA_TEMPLATE;
 use super::{Family, Preset, Special};
 use serde_json::{Value, json};
 
@@ -33,16 +35,6 @@ const QWEN_SPECIALS: [(&str, bool); 22] = [
     ("<|file_sep|>", false),
 ];
 
-/// LLaDA's special tokens by their distance from the first one; what lies between is reserved.
-const LLADA_SPECIALS: [(usize, &str); 6] = [
-    (0, "<|startoftext|>"),
-    (1, "<|endoftext|>"),
-    (256, "<|mdm_mask|>"),
-    (266, "<|start_header_id|>"),
-    (267, "<|end_header_id|>"),
-    (268, "<|eot_id|>"),
-];
-
 const CHATML: &str = "{%- for message in messages %}
 {{- '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}
 {%- endfor %}
@@ -54,16 +46,6 @@ const CHATML_SYSTEM: &str = "{%- if messages[0]['role'] != 'system' %}
 {{- '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' }}
 {%- endif %}
 ";
-
-const LLADA_TEMPLATE: &str = "{%- for message in messages %}
-{%- if loop.first %}
-{{- bos_token }}
-{%- endif %}
-{{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n' + (message['content'] | trim) + '<|eot_id|>' }}
-{%- endfor %}
-{%- if add_generation_prompt %}
-{{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}
-{%- endif %}";
 
 impl Preset {
     /// The special tokens, ascending by id.
@@ -79,7 +61,23 @@ impl Preset {
                 ("<|MASK|>", false),
             ],
             Family::FastDllm => &[("|<MASK>|", true)],
-            Family::Dream => &[("<|beginoftext|>", true), ("<|mask|>", true)],
+            Family::Dream | Family::OpenDcoder => &[("<|beginoftext|>", true), ("<|mask|>", true)],
+            Family::A2dQwen2 => &[("<|mask|>", true)],
+            Family::A2dQwen3 => &[
+                ("<tool_response>", false),
+                ("</tool_response>", false),
+                ("<think>", false),
+                ("</think>", false),
+                ("<|mask|>", true),
+            ],
+            Family::StableDiffcoder => {
+                tokens = DIFFCODER_SPECIALS.map(|token| (token.to_owned(), true)).into();
+                &[]
+            }
+            Family::Nemotron => {
+                tokens = NEMOTRON_SPECIALS.map(|token| (token.to_owned(), true)).into();
+                &[]
+            }
             Family::Llada => {
                 tokens = self.llada_specials();
                 &[]
@@ -92,19 +90,6 @@ impl Preset {
         tokens.extend(own.iter().copied().map(text));
         let ids = self.words..;
         ids.zip(tokens).map(|(id, (content, special))| Special { id, content, special }).collect()
-    }
-
-    fn llada_specials(&self) -> Vec<(String, bool)> {
-        let named = |distance: usize| LLADA_SPECIALS.iter().find(|(d, _)| *d == distance);
-        if self.vocab - self.words <= LLADA_SPECIALS[5].0 {
-            return LLADA_SPECIALS.map(|(_, token)| (token.to_owned(), true)).into();
-        }
-        (0..=LLADA_SPECIALS[5].0)
-            .map(|distance| match named(distance) {
-                Some((_, token)) => ((*token).to_owned(), true),
-                None => (format!("<|reserved_token_{distance}|>"), true),
-            })
-            .collect()
     }
 
     /// Id of a special token.
@@ -122,8 +107,40 @@ impl Preset {
         match self.family {
             Family::Sdar => "<|MASK|>",
             Family::FastDllm => "|<MASK>|",
-            Family::Dream | Family::LladaMoe | Family::Llada2 => "<|mask|>",
+            Family::Dream | Family::OpenDcoder | Family::A2dQwen2 | Family::A2dQwen3 => "<|mask|>",
+            Family::LladaMoe | Family::Llada2 => "<|mask|>",
             Family::Llada => "<|mdm_mask|>",
+            Family::StableDiffcoder => DIFFCODER_SPECIALS[3],
+            Family::Nemotron => NEMOTRON_SPECIALS[7],
+        }
+    }
+
+    /// The token that a text begins with, in families that have their own.
+    pub(super) fn bos(&self) -> &'static str {
+        match self.family {
+            Family::Llada | Family::LladaMoe | Family::Llada2 => "<|startoftext|>",
+            Family::Dream => "<|beginoftext|>",
+            Family::StableDiffcoder => DIFFCODER_SPECIALS[0],
+            Family::Nemotron => NEMOTRON_SPECIALS[1],
+            _ => "<|endoftext|>",
+        }
+    }
+
+    /// The token that a text ends with.
+    pub(super) fn eos(&self) -> &'static str {
+        match self.family {
+            Family::FastDllm | Family::A2dQwen2 | Family::A2dQwen3 | Family::OpenDcoder => "<|im_end|>",
+            Family::StableDiffcoder => DIFFCODER_SPECIALS[2],
+            Family::Nemotron => NEMOTRON_SPECIALS[2],
+            _ => "<|endoftext|>",
+        }
+    }
+
+    fn pad(&self) -> &'static str {
+        match self.family {
+            Family::StableDiffcoder => DIFFCODER_SPECIALS[1],
+            Family::Nemotron => NEMOTRON_SPECIALS[0],
+            _ => "<|endoftext|>",
         }
     }
 
@@ -142,6 +159,11 @@ impl Preset {
             Family::Llada => self.llada_config(torch_dtype),
             Family::LladaMoe => self.llada_moe_config(torch_dtype),
             Family::Llada2 => self.llada2_config(torch_dtype),
+            Family::A2dQwen2 | Family::A2dQwen3 | Family::OpenDcoder => {
+                merged(self.qwen_config(torch_dtype), self.coder_keys())
+            }
+            Family::StableDiffcoder => self.stable_diffcoder_config(torch_dtype),
+            Family::Nemotron => self.nemotron_config(torch_dtype),
         }
     }
 
@@ -179,7 +201,7 @@ impl Preset {
             },
             "attention_bias": false,
             "attn_implementation": "flex_attention",
-            "block_size": 4,
+            "block_size": self.block,
             "bos_token_id": self.id("<|endoftext|>"),
             "debug": false,
             "eos_token_id": self.id("<|endoftext|>"),
@@ -204,7 +226,7 @@ impl Preset {
                 "AutoModel": "modeling.Fast_dLLM_QwenModel",
                 "AutoModelForCausalLM": "modeling.Fast_dLLM_QwenForCausalLM",
             },
-            "bd_size": 32,
+            "bd_size": self.block,
             "bos_token_id": self.id("<|endoftext|>"),
             "eos_token_id": self.id("<|im_end|>"),
             "layer_types": vec!["full_attention"; self.layers],
@@ -233,25 +255,6 @@ impl Preset {
         })
     }
 
-    fn llada_config(&self, torch_dtype: &str) -> Value {
-        let sizes = json!({
-            "d_model": self.hidden,
-            "embedding_size": self.vocab,
-            "eos_token_id": self.id("<|endoftext|>"),
-            "mask_token_id": self.id(self.mask()),
-            "max_sequence_length": self.max_pos,
-            "mlp_hidden_size": self.ffn,
-            "n_heads": self.n_heads,
-            "n_kv_heads": self.n_kv_heads,
-            "n_layers": self.layers,
-            "pad_token_id": self.id("<|endoftext|>"),
-            "torch_dtype": torch_dtype,
-            "vocab_size": self.vocab,
-            "weight_tying": self.tied,
-        });
-        merged(llada_maths(), sizes)
-    }
-
     /// `generation_config.json`, where the family is published with one.
     pub fn generation_config(&self) -> Option<Value> {
         let (temperature, top_k, top_p) = match self.family {
@@ -263,7 +266,17 @@ impl Preset {
                     "pad_token_id": self.id("<|endoftext|>"),
                 }));
             }
-            Family::Dream | Family::Llada | Family::LladaMoe => return None,
+            Family::A2dQwen2 | Family::A2dQwen3 => (0.6, 20, 0.95),
+            Family::StableDiffcoder => {
+                return Some(json!({
+                    "bos_token_id": self.id(self.bos()),
+                    "eos_token_id": self.id(self.eos()),
+                    "pad_token_id": self.id(self.pad()),
+                }));
+            }
+            Family::Dream | Family::Llada | Family::LladaMoe | Family::OpenDcoder | Family::Nemotron => {
+                return None;
+            }
         };
         Some(json!({
             "bos_token_id": self.id("<|endoftext|>"),
@@ -286,23 +299,20 @@ impl Preset {
         };
         let added: serde_json::Map<String, Value> =
             self.specials().iter().map(|special| (special.id.to_string(), flags(special))).collect();
-        let (bos, eos, class) = match self.family {
-            Family::Sdar => (None, "<|endoftext|>", "Qwen2Tokenizer"),
-            Family::FastDllm => (None, "<|im_end|>", "Qwen2Tokenizer"),
-            Family::Dream => (Some("<|beginoftext|>"), "<|endoftext|>", "Qwen2Tokenizer"),
-            Family::Llada | Family::LladaMoe | Family::Llada2 => {
-                (Some("<|startoftext|>"), "<|endoftext|>", "PreTrainedTokenizerFast")
-            }
-        };
+        let has_bos =
+            !matches!(self.family, Family::Sdar | Family::FastDllm) && self.bos() != "<|endoftext|>";
+        let bos = has_bos.then(|| self.bos());
+        let qwen = self.specials().iter().any(|special| special.content == "<|im_start|>");
+        let class = if qwen { "Qwen2Tokenizer" } else { "PreTrainedTokenizerFast" };
         let mut config = json!({
             "add_bos_token": false,
             "add_prefix_space": false,
             "added_tokens_decoder": added,
             "bos_token": bos,
             "clean_up_tokenization_spaces": false,
-            "eos_token": eos,
+            "eos_token": self.eos(),
             "model_max_length": 131_072,
-            "pad_token": "<|endoftext|>",
+            "pad_token": self.pad(),
             "tokenizer_class": class,
             "unk_token": null,
         });
@@ -323,9 +333,13 @@ impl Preset {
 
     fn template(&self) -> String {
         match self.family {
-            Family::Sdar => CHATML.to_owned(),
+            Family::Sdar | Family::A2dQwen3 => CHATML.to_owned(),
+            Family::StableDiffcoder => DIFFCODER_TEMPLATE.to_owned(),
+            Family::Nemotron => NEMOTRON_TEMPLATE.to_owned(),
             Family::LladaMoe | Family::Llada2 => LING_TEMPLATE.to_owned(),
-            Family::FastDllm | Family::Dream => format!("{CHATML_SYSTEM}{CHATML}"),
+            Family::FastDllm | Family::Dream | Family::A2dQwen2 | Family::OpenDcoder => {
+                format!("{CHATML_SYSTEM}{CHATML}")
+            }
             Family::Llada => LLADA_TEMPLATE.to_owned(),
         }
     }
@@ -337,46 +351,4 @@ pub(super) fn merged(mut base: Value, own: Value) -> Value {
         base.extend(own);
     }
     base
-}
-
-/// What LLaDA's configuration says beside sizes.
-fn llada_maths() -> Value {
-    json!({
-        "activation_type": "silu",
-        "alibi": false,
-        "alibi_bias_max": 8.0,
-        "architectures": ["LLaDAModelLM"],
-        "attention_dropout": 0.0,
-        "attention_layer_norm": false,
-        "attention_layer_norm_with_affine": true,
-        "auto_map": {
-            "AutoConfig": "configuration_llada.LLaDAConfig",
-            "AutoModelForCausalLM": "modeling_llada.LLaDAModelLM",
-            "AutoModel": "modeling_llada.LLaDAModelLM",
-        },
-        "bias_for_layer_norm": false,
-        "block_group_size": 1,
-        "block_type": "llama",
-        "embedding_dropout": 0.0,
-        "flash_attention": false,
-        "include_bias": false,
-        "include_qkv_bias": false,
-        "init_fn": "mitchell",
-        "init_std": 0.02,
-        "input_emb_norm": false,
-        "layer_norm_type": "rms",
-        "layer_norm_with_affine": true,
-        "mlp_ratio": 4,
-        "model_type": "llada",
-        "multi_query_attention": null,
-        "precision": "amp_bf16",
-        "residual_dropout": 0.0,
-        "rms_norm_eps": 1e-5,
-        "rope": true,
-        "rope_full_precision": true,
-        "rope_theta": 500_000.0,
-        "scale_logits": false,
-        "transformers_version": "4.46.3",
-        "use_cache": false,
-    })
 }

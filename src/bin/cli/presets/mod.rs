@@ -4,6 +4,8 @@
 
 mod experts;
 mod files;
+mod later;
+mod llada;
 mod published;
 
 pub use experts::Experts;
@@ -28,6 +30,16 @@ pub enum Family {
     LladaMoe,
     /// LLaDA2.0 and 2.1.
     Llada2,
+    /// The small models of the dLLM framework with the layers of Qwen2.
+    A2dQwen2,
+    /// The same with the layers of Qwen3.
+    A2dQwen3,
+    /// Open-dCoder.
+    OpenDcoder,
+    /// Stable-DiffCoder.
+    StableDiffcoder,
+    /// Nemotron-Labs-Diffusion.
+    Nemotron,
 }
 
 /// Shape and identity of a checkpoint.
@@ -57,21 +69,20 @@ pub struct Preset {
     pub tied: bool,
     /// Positions that the model was made for.
     pub max_pos: usize,
+    /// Positions in a block, where the family says so in its files and models differ in it.
+    pub block: usize,
     /// What takes the place of the feed-forward part, if the model is a mixture of experts.
     pub experts: Option<Experts>,
 }
 
 /// The published shapes, then the tiny ones.
-pub const PRESETS: [Preset; 17] = [
+pub const PRESETS: [Preset; 29] = [
     sdar("sdar-1.7b", 2048, 6144, 28, 16),
     sdar("sdar-4b", 2560, 9728, 36, 32),
     sdar("sdar-8b", 4096, 12288, 36, 32),
-    // Its own config.json was not seen: these are the values of the model that it was made from, as SDAR has them.
-    Preset {
-        n_kv_heads: 4,
-        experts: Some(Experts { count: 128, per_token: 8, ffn: 768 }),
-        ..sdar("sdar-30b-a3b", 2048, 6144, 48, 32)
-    },
+    Preset { block: 32, ..sdar("sdar-8b-b32", 4096, 12288, 36, 32) },
+    SDAR_30B,
+    Preset { name: "sdar-30b-a3b-b32", block: 32, ..SDAR_30B },
     Preset { name: "fast-dllm-1.5b", vocab: 151_936, tied: true, ..QWEN_1_5B },
     Preset { name: "fast-dllm-7b", ..QWEN_7B },
     Preset { name: "dream-7b", family: Family::Dream, max_pos: 131_072, ..QWEN_7B },
@@ -88,6 +99,7 @@ pub const PRESETS: [Preset; 17] = [
         head_dim: 128,
         tied: false,
         max_pos: 4096,
+        block: 32,
         experts: None,
     },
     Preset {
@@ -101,14 +113,41 @@ pub const PRESETS: [Preset; 17] = [
         ..LLADA2_MINI
     },
     LLADA2_MINI,
+    Preset {
+        name: "llada2-flash",
+        hidden: 4096,
+        ffn: 9216,
+        layers: 32,
+        n_heads: 32,
+        experts: Some(Experts { count: 256, per_token: 8, ffn: 1024 }),
+        ..LLADA2_MINI
+    },
+    Preset { name: "a2d-qwen3-0.6b", ..A2D_QWEN3 },
+    Preset { name: "a2d-qwen2-0.5b", family: Family::A2dQwen2, ..QWEN_CODER },
+    Preset { name: "open-dcoder-0.5b", family: Family::OpenDcoder, ..QWEN_CODER },
+    STABLE_DIFFCODER,
+    Preset {
+        name: "nemotron-8b",
+        family: Family::Nemotron,
+        vocab: 131_072,
+        words: 131_064,
+        layers: 34,
+        max_pos: 262_144,
+        block: 32,
+        ..STABLE_DIFFCODER
+    },
     // Query width 160 differs from hidden 128, as it may in this family.
     Preset { name: "tiny-sdar", family: Family::Sdar, n_heads: 5, n_kv_heads: 1, ..TINY },
     Preset { name: "tiny-sdar-moe", experts: Some(Experts { count: 8, per_token: 2, ffn: 96 }), ..TINY },
-    Preset { name: "tiny-fast-dllm", family: Family::FastDllm, tied: true, ..TINY },
+    Preset { name: "tiny-fast-dllm", family: Family::FastDllm, tied: true, block: 32, ..TINY },
     Preset { name: "tiny-dream", family: Family::Dream, ..TINY },
     Preset { name: "tiny-llada", family: Family::Llada, n_kv_heads: 4, max_pos: 4096, ..TINY },
     Preset { name: "tiny-llada-moe", family: Family::LladaMoe, n_kv_heads: 4, experts: TINY_EXPERTS, ..TINY },
     Preset { name: "tiny-llada2", family: Family::Llada2, experts: TINY_EXPERTS, ..TINY },
+    Preset { name: "tiny-a2d", family: Family::A2dQwen3, tied: true, ..TINY },
+    Preset { name: "tiny-open-dcoder", family: Family::OpenDcoder, tied: true, ..TINY },
+    Preset { name: "tiny-stable-diffcoder", family: Family::StableDiffcoder, ..TINY },
+    Preset { name: "tiny-nemotron", family: Family::Nemotron, block: 32, ..TINY },
 ];
 
 const fn sdar(name: &'static str, hidden: usize, ffn: usize, layers: usize, n_heads: usize) -> Preset {
@@ -125,9 +164,62 @@ const fn sdar(name: &'static str, hidden: usize, ffn: usize, layers: usize, n_he
         head_dim: 128,
         tied: false,
         max_pos: 32_768,
+        block: 4,
         experts: None,
     }
 }
+
+/// Its own config.json was not seen: these are the values of the model that it was made from, as SDAR has them.
+const SDAR_30B: Preset = Preset {
+    n_kv_heads: 4,
+    experts: Some(Experts { count: 128, per_token: 8, ffn: 768 }),
+    ..sdar("sdar-30b-a3b", 2048, 6144, 48, 32)
+};
+
+const A2D_QWEN3: Preset = Preset {
+    name: "",
+    family: Family::A2dQwen3,
+    vocab: 151_936,
+    words: 151_643,
+    hidden: 1024,
+    ffn: 3072,
+    layers: 28,
+    n_heads: 16,
+    n_kv_heads: 8,
+    head_dim: 128,
+    tied: true,
+    max_pos: 40_960,
+    block: 32,
+    experts: None,
+};
+
+const QWEN_CODER: Preset = Preset {
+    hidden: 896,
+    ffn: 4864,
+    layers: 24,
+    n_heads: 14,
+    n_kv_heads: 2,
+    head_dim: 64,
+    max_pos: 32_768,
+    ..A2D_QWEN3
+};
+
+const STABLE_DIFFCODER: Preset = Preset {
+    name: "stable-diffcoder-8b",
+    family: Family::StableDiffcoder,
+    vocab: 155_136,
+    words: 155_130,
+    hidden: 4096,
+    ffn: 14_336,
+    layers: 32,
+    n_heads: 32,
+    n_kv_heads: 8,
+    head_dim: 128,
+    tied: false,
+    max_pos: 8192,
+    block: 4,
+    experts: None,
+};
 
 const LLADA2_MINI: Preset = Preset {
     name: "llada2-mini",
@@ -142,6 +234,7 @@ const LLADA2_MINI: Preset = Preset {
     head_dim: 128,
     tied: false,
     max_pos: 32_768,
+    block: 32,
     experts: Some(Experts { count: 256, per_token: 8, ffn: 512 }),
 };
 
@@ -160,6 +253,7 @@ const QWEN_1_5B: Preset = Preset {
     head_dim: 128,
     tied: true,
     max_pos: 32_768,
+    block: 32,
     experts: None,
 };
 
@@ -186,6 +280,7 @@ const TINY: Preset = Preset {
     head_dim: 32,
     tied: false,
     max_pos: 32_768,
+    block: 4,
     experts: None,
 };
 

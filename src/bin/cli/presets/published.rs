@@ -6,10 +6,8 @@ use super::super::memory::{embedding_bytes, matrix_bytes};
 use super::super::readable;
 use super::Preset;
 use diffulex::error::Result;
-use diffulex::json;
 use diffulex::model::{Architecture, Slot};
 use diffulex::quant::Format;
-use serde_json::{Value, json};
 
 /// What the maths and the decoding of a family were compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +25,6 @@ enum Checked {
 enum Shape {
     /// In a preset of this name.
     Preset(&'static str),
-    /// Here: a configuration without what has no part in the sizes.
-    Config(fn() -> Value),
     /// Nowhere: its configuration was not seen.
     Unseen,
 }
@@ -71,7 +67,7 @@ const PUBLISHED: [Published; 24] = [
         Shape::Preset("dream-7b"),
         "Dream, without changes of length",
     ),
-    paper("Open-dCoder", &["fredzzp/open-dcoder-0.5B"], Shape::Config(open_dcoder), "Dream"),
+    paper("Open-dCoder", &["fredzzp/open-dcoder-0.5B"], Shape::Preset("open-dcoder-0.5b"), "Dream"),
     recorded("LLaDA", &["GSAI-ML/LLaDA-8B-Instruct", "GSAI-ML/LLaDA-1.5"], Shape::Preset("llada-8b")),
     paper("LLaDA", &["GSAI-ML/iLLaDA-8B-Instruct"], Shape::Unseen, "LLaDA"),
     recorded("LLaDA-MoE", &["inclusionAI/LLaDA-MoE-7B-A1B-Instruct"], Shape::Preset("llada-moe-7b")),
@@ -83,12 +79,12 @@ const PUBLISHED: [Published; 24] = [
     recorded(
         "LLaDA2",
         &["inclusionAI/LLaDA2.0-flash", "inclusionAI/LLaDA2.1-flash"],
-        Shape::Config(llada2_flash),
+        Shape::Preset("llada2-flash"),
     ),
     recorded(
         "A2D",
         &["dllm-hub/Qwen3-0.6B-diffusion-mdlm-v0.1", "dllm-hub/Qwen3-0.6B-diffusion-bd3lm-v0.1"],
-        Shape::Config(a2d_qwen3),
+        Shape::Preset("a2d-qwen3-0.6b"),
     ),
     recorded(
         "A2D",
@@ -96,16 +92,16 @@ const PUBLISHED: [Published; 24] = [
             "dllm-hub/Qwen2.5-Coder-0.5B-Instruct-diffusion-mdlm-v0.1",
             "dllm-hub/Qwen2.5-Coder-0.5B-Instruct-diffusion-bd3lm-v0.1",
         ],
-        Shape::Config(a2d_qwen2),
+        Shape::Preset("a2d-qwen2-0.5b"),
     ),
     paper("A2D", &["models of the class A2DLlamaLMHeadModel"], Shape::Unseen, "A2D"),
     recorded(
         "Stable-DiffCoder",
         &["ByteDance-Seed/Stable-DiffCoder-8B-Instruct", "ByteDance-Seed/Stable-DiffCoder-8B-Base"],
-        Shape::Config(stable_diffcoder),
+        Shape::Preset("stable-diffcoder-8b"),
     ),
     rebuilt(&["nvidia/Nemotron-Labs-Diffusion-3B"], Shape::Unseen),
-    rebuilt(&["nvidia/Nemotron-Labs-Diffusion-8B"], Shape::Config(nemotron)),
+    rebuilt(&["nvidia/Nemotron-Labs-Diffusion-8B"], Shape::Preset("nemotron-8b")),
     rebuilt(&["nvidia/Nemotron-Labs-Diffusion-14B"], Shape::Unseen),
 ];
 
@@ -126,76 +122,12 @@ const fn rebuilt(ids: &'static [&'static str], shape: Shape) -> Published {
     Published { family: "Nemotron-Labs-Diffusion", ids, shape, checked: Checked::Rebuilt }
 }
 
-/// The keys that families with the names of Hugging Face transformers share: vocabulary, width, layers, inner width, heads,
-/// key/value heads, width of a head.
-fn decoder(class: &str, model_type: &str, sizes: [usize; 7], tied: bool) -> Value {
-    let [vocab, hidden, layers, ffn, heads, kv_heads, head_dim] = sizes;
-    json!({
-        "architectures": [class],
-        "model_type": model_type,
-        "vocab_size": vocab,
-        "hidden_size": hidden,
-        "num_hidden_layers": layers,
-        "intermediate_size": ffn,
-        "num_attention_heads": heads,
-        "num_key_value_heads": kv_heads,
-        "head_dim": head_dim,
-        "tie_word_embeddings": tied,
-        "max_position_embeddings": 32_768,
-        "rms_norm_eps": 1e-6,
-        "rope_theta": 1e6,
-    })
-}
-
-fn a2d_qwen3() -> Value {
-    decoder("A2DQwen3LMHeadModel", "a2d-qwen3", [151_936, 1024, 28, 3072, 16, 8, 128], true)
-}
-
-fn a2d_qwen2() -> Value {
-    decoder("A2DQwen2LMHeadModel", "a2d-qwen2", [151_936, 896, 24, 4864, 14, 2, 64], true)
-}
-
-fn open_dcoder() -> Value {
-    let mut config = decoder("Qwen2ForCausalLM", "qwen2", [151_936, 896, 24, 4864, 14, 2, 64], true);
-    config["auto_map"] = json!({ "AutoModelForCausalLM": "modeling_qwen2.Qwen2ForCausalLM" });
-    config["trust_remote_code"] = true.into();
-    config
-}
-
-fn stable_diffcoder() -> Value {
-    decoder("StableDiffcoderForCausalLM", "llama", [155_136, 4096, 32, 14_336, 32, 8, 128], false)
-}
-
-fn nemotron() -> Value {
-    let sizes = [131_072, 4096, 34, 14_336, 32, 8, 128];
-    decoder("NemotronLabsDiffusionModel", "nemotron_labs_diffusion", sizes, false)
-}
-
-/// LLaDA2 mini with the sizes of flash.
-fn llada2_flash() -> Value {
-    let mini = Preset::named("llada2-mini").expect("there is such a preset");
-    let mut config = mini.config("bfloat16");
-    for (key, size) in [
-        ("hidden_size", 4096),
-        ("num_hidden_layers", 32),
-        ("num_attention_heads", 32),
-        ("intermediate_size", 9216),
-        ("moe_intermediate_size", 1024),
-    ] {
-        config[key] = size.into();
-    }
-    config
-}
-
 impl Published {
     fn architecture(&self) -> Result<Option<Architecture>> {
-        let config = match self.shape {
-            Shape::Preset(name) => return Preset::named(name)?.architecture().map(Some),
-            Shape::Config(config) => config().to_string(),
-            Shape::Unseen => return Ok(None),
-        };
-        let name = self.ids[0];
-        Architecture::from_config(name, &json::Value::parse(name, config.as_bytes())?).map(Some)
+        match self.shape {
+            Shape::Preset(name) => Preset::named(name)?.architecture().map(Some),
+            Shape::Unseen => Ok(None),
+        }
     }
 
     fn line(&self) -> Result<String> {

@@ -3,6 +3,7 @@
 use crate::quality::Grid;
 use clap::{Args, Parser, ValueEnum};
 use diffulex::cache::KvDtype;
+use diffulex::model::{Architecture, Choice, Mixture};
 use diffulex::quant::{Code, Format, Group};
 use diffulex::tensor::TokenId;
 use diffulex::{Error, Result};
@@ -78,7 +79,7 @@ pub(crate) const IDLE: &[Idle] = &[
             "json",
         ],
     ),
-    Idle::With("generate", &["rows", "context", "logits", "peer_csv"]),
+    Idle::With("generate", &["rows", "context", "logits", "experts_touched", "peer_csv"]),
     Idle::Without(&["generate"], &["GenerateArgs"]),
     Idle::Without(&["generate", "quality", "decisions"], &["DecodingArgs"]),
     Idle::With("preset", &["prompt"]),
@@ -132,6 +133,9 @@ pub(crate) struct CaseArgs {
     /// Rows whose logits are computed
     #[arg(long, value_enum, default_value = "all")]
     pub(crate) logits: Logits,
+    /// Distinct experts that every block reads in a pass, whatever the router says, for models with experts
+    #[arg(long, value_name = "N")]
+    pub(crate) experts_touched: Option<usize>,
     /// Repeat a case for as long as this; at least 5 times, if that takes no more than four times as long
     #[arg(long, value_name = "S", default_value_t = 1.5)]
     pub(crate) seconds: f64,
@@ -227,6 +231,24 @@ impl Logits {
             Self::All => "all",
             Self::Last => "last",
         }
+    }
+}
+
+impl CaseArgs {
+    /// Who chooses the experts of a pass over `rows` rows.
+    pub(crate) fn choice(&self, arch: &Architecture, rows: usize) -> Result<Choice<'static>> {
+        let Some(count) = self.experts_touched else { return Ok(Choice::Router) };
+        let wrong = |expected: String| Error::option("experts-touched", format!("{count} given, {expected}"));
+        let Some(mixture) = &arch.mixture else {
+            return Err(wrong(format!("but {} models have no experts", arch.family)));
+        };
+        let Mixture { experts, per_token, .. } = *mixture;
+        let most = experts.min(rows.saturating_mul(per_token));
+        if !(per_token..=most).contains(&count) {
+            let why = format!("{per_token} of {experts} for each of {rows} rows");
+            return Err(wrong(format!("{per_token} to {most} expected ({why})")));
+        }
+        Ok(Choice::Among(count))
     }
 }
 

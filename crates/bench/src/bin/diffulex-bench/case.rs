@@ -3,7 +3,7 @@
 use crate::args::Cli;
 use crate::subject::Subject;
 use diffulex::cache::{KvPool, SlotId, Visible};
-use diffulex::model::{Compute, LogitBuffers, Probe, Scratch, Segment};
+use diffulex::model::{Compute, LogitBuffers, Probe, Scratch, Segment, Transformer};
 use diffulex::tensor::Rows;
 use diffulex::{Engine, Error, Result};
 use diffulex_cli::machine::Machine;
@@ -20,6 +20,8 @@ const PATIENCE: f64 = 4.0;
 pub(crate) struct Case {
     pub(crate) rows: usize,
     pub(crate) context: usize,
+    /// Distinct experts that each block with experts read.
+    pub(crate) experts: Vec<usize>,
     pub(crate) work: Work,
     pub(crate) limit: Limit,
     /// Seconds of every repetition, ascending.
@@ -43,16 +45,14 @@ impl Case {
     ) -> Result<Self> {
         let (engine, model) = (&subject.engine, subject.engine.model());
         let logit_rows = args.cases.logits.of(rows);
-        let work = Work::of(engine, PassSize { rows, context, logit_rows });
-        let limit = work.limit(machine, engine.kernels());
-
+        let experts = args.cases.choice(engine.arch(), rows)?;
         let ctx = Compute { kernels: engine.kernels(), exec: &*subject.exec };
         let (mut cache, slot) = cache(engine, context, rows)?;
         let rope = model.rope_table(context + rows);
         let (mut scratch, mut buffers) = (Scratch::default(), LogitBuffers::default());
         let ids = subject.ids(rows);
         let visible = Visible::all(context..context + rows, 0..context + rows);
-        let batch = [Segment { slot, first: context, ids: &ids, visible: &visible }];
+        let batch = [Segment { slot, first: context, ids: &ids, visible: &visible, experts }];
         let wanted: Vec<usize> = (rows - logit_rows..rows).collect();
         let mut run = || -> Result<f64> {
             let start = Instant::now();
@@ -72,7 +72,10 @@ impl Case {
             return Err(Error::NotFinite { place: format!("logits of {rows} rows") });
         }
         times.sort_by(f64::total_cmp);
-        Ok(Self { rows, context, work, limit, times })
+        // The experts are the same ones in every repetition.
+        let work = Work::of(engine, PassSize { rows, context, logit_rows }, Some(&scratch));
+        let limit = work.limit(machine, engine.kernels());
+        Ok(Self { rows, context, experts: touched(model, &scratch), work, limit, times })
     }
 
     /// The middle time, in seconds; of an even number of times, the mean of the two in the middle.
@@ -89,6 +92,12 @@ impl Case {
     /// Number of repetitions.
     pub(crate) fn runs(&self) -> usize {
         self.times.len()
+    }
+
+    /// Distinct experts that a block read, on average; `None` without experts.
+    pub(crate) fn mean_experts(&self) -> Option<f64> {
+        let blocks = self.experts.len();
+        (blocks > 0).then(|| self.experts.iter().sum::<usize>() as f64 / blocks as f64)
     }
 
     /// Bytes of weights per second.
@@ -110,6 +119,7 @@ impl Case {
         let mut json = json!({
             "rows": self.rows,
             "context": self.context,
+            "experts": self.experts,
             "runs": self.runs(),
             "median_ms": self.median() * 1e3,
             "best_ms": self.best() * 1e3,
@@ -124,6 +134,13 @@ impl Case {
         }
         json
     }
+}
+
+/// Distinct experts that each block with experts has read in the latest pass.
+fn touched(model: &Transformer, scratch: &Scratch) -> Vec<usize> {
+    let layers = (0..model.arch().dims.layers).map(|layer| model.touched(scratch, layer));
+    let sparse = layers.filter(|touched| !touched.is_empty());
+    sparse.map(|touched| touched.iter().filter(|&&touched| touched).count()).collect()
 }
 
 /// A slot of `context` committed positions with room for `rows` more.

@@ -15,6 +15,8 @@ pub(crate) struct Run {
     is_random: bool,
     /// Whether the prompt is random tokens.
     of_tokens: bool,
+    /// Experts of a block, if the model has any.
+    experts_of: Option<usize>,
 }
 
 /// Generates once to warm up, a block at most, and once to measure, in a session of its own.
@@ -33,6 +35,7 @@ pub(crate) fn measure(args: &Cli, subject: &Subject) -> Result<Run> {
         policy: decoding::describe(&policy, stop, engine),
         is_random: subject.is_random,
         of_tokens: args.generate.prompt.is_none(),
+        experts_of: engine.arch().mixture.as_ref().map(|mixture| mixture.experts),
     })
 }
 
@@ -46,7 +49,8 @@ impl Run {
     }
 
     pub(crate) fn json(&self) -> Value {
-        let Generation { timings, prefill_passes, cache, .. } = &self.generation;
+        let generation = &self.generation;
+        let Generation { timings, prefill_passes, cache, .. } = generation;
         json!({
             "prompt_tokens": self.prompt_tokens,
             "prefill_s": timings.prefill.as_secs_f64(),
@@ -56,11 +60,24 @@ impl Run {
             "new_tokens": self.generation.new_tokens(),
             "tokens_per_forward": self.generation.tokens_per_forward(),
             "tokens_per_second": self.generation.tokens_per_second(),
+            "experts": generation.experts,
             "ended_by": self.ended_by(),
             "cache": cache.name(),
             "approximate": cache.is_approximate(),
             "decoding": self.policy,
         })
+    }
+
+    /// How many experts the passes read, if the model has any.
+    fn experts_text(&self) -> Option<String> {
+        let experts = &self.generation.experts;
+        let of = self.experts_of.filter(|_| !experts.is_empty())?;
+        let mean = experts.iter().sum::<f64>() / experts.len() as f64;
+        let (least, most) = experts.iter().fold((f64::MAX, 0.0f64), |(a, b), &x| (a.min(x), b.max(x)));
+        let blocks = experts.len();
+        Some(format!(
+            "experts      {mean:.1} of {of} read by a block in a forward pass, on average ({least:.1} to {most:.1} by block, {blocks} blocks)\n"
+        ))
     }
 
     /// Lines for people.
@@ -85,6 +102,9 @@ impl Run {
             generation.cache.name(),
             if generation.cache.is_approximate() { "approximate" } else { "exact" },
         );
+        if let Some(experts) = self.experts_text() {
+            text += &experts;
+        }
         if self.of_tokens && !self.is_random {
             text += "note         the prompt is random tokens: what a trained model reveals in a forward pass after them says little;\n\
                      \x20            --prompt TEXT asks it something\n";

@@ -51,6 +51,12 @@ fn run(args: &Cli) -> Result<ExitCode> {
     }
     let peers = args.cases.peer_csv.as_deref().map(peers::read).transpose()?.unwrap_or_default();
     let subject = Subject::open(args, exec)?;
+    if !args.generate.generate {
+        args.cases
+            .rows
+            .iter()
+            .try_for_each(|&rows| args.cases.choice(subject.engine.arch(), rows).map(drop))?;
+    }
     let kernels = subject.engine.kernels();
     // Attention multiplies in f32 whatever the weights are.
     let formats = subject.engine.model().formats().into_iter().chain([Format::F32]);

@@ -58,7 +58,8 @@ impl Report {
     /// Adds a case.
     pub(crate) fn case(&mut self, case: Case) -> Result<()> {
         if self.cases.is_empty() {
-            self.print(|| HEADER.to_owned())?;
+            let experts = if case.experts.is_empty() { "" } else { EXPERTS };
+            self.print(|| format!("{HEADER}{experts}\n"))?;
         }
         self.print(|| case_text(&case))?;
         self.cases.push(case);
@@ -131,12 +132,17 @@ fn model_text(args: &Cli, subject: &Subject) -> String {
     }
 }
 
+/// Ended by [`EXPERTS`] for models with experts.
 const HEADER: &str =
-    "\n  rows context  median ms    best ms  runs  weights GB/s      Gop/s   limit ms  by       share\n";
+    "\n  rows context  median ms    best ms  runs  weights GB/s      Gop/s   limit ms  by       share";
+
+/// Distinct experts of a block.
+const EXPERTS: &str = "  experts";
 
 fn case_text(case: &Case) -> String {
+    let experts = case.mean_experts().map_or_else(String::new, |mean| format!(" {mean:8.1}"));
     format!(
-        "{:6} {:7} {:10.2} {:10.2} {:5} {:13.1} {:10.1} {:10.2}  {:7} {:4.0} %\n",
+        "{:6} {:7} {:10.2} {:10.2} {:5} {:13.1} {:10.1} {:10.2}  {:7} {:4.0} %{experts}\n",
         case.rows,
         case.context,
         case.median() * 1e3,

@@ -7,14 +7,14 @@
 mod vocabulary;
 
 use clap::Parser;
-use diffulex::dtype::DType;
-use diffulex::model::{Architecture, Slot};
+use diffulex::model::{Recipe, Slot};
+use diffulex::quant::Format;
 use diffulex::weights::writer::{TensorSpec, write_checkpoint};
 use diffulex::{Error, Result};
 use diffulex_bench::random;
 use diffulex_cli::presets::{Family, PRESETS, Preset};
 use diffulex_cli::readable;
-use diffulex_cli::{self as cli, Idle, OutputDirectory};
+use diffulex_cli::{self as cli, DEFAULT_GROUP, FormatName, Idle, Layout, OutputDirectory};
 use std::collections::HashMap;
 use std::fs;
 use std::io::{IsTerminal, Write};
@@ -31,18 +31,18 @@ struct Options {
     /// Directory to write into; made if it does not exist
     #[arg(short, long, value_name = "DIR", required_unless_present = "list")]
     output: Option<PathBuf>,
-    /// Element type of the weights: bf16, f16 or f32
-    #[arg(long, default_value = "bf16", value_parser = dtype)]
-    dtype: DType,
+    /// Format of the weights: bf16, f16 or f32; int8 or int4, also int4:GROUP and the like, as diffulex-quantize would write them
+    #[arg(long, value_name = "FORMAT", default_value = "bf16")]
+    dtype: FormatName,
     /// Weights depend on this number and on nothing else
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Number of layers, instead of the preset's
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     layers: Option<u16>,
-    /// Largest size of one weight file, such as 5GB or 200MiB
-    #[arg(long, value_name = "SIZE", default_value = "5GB", value_parser = size)]
-    max_shard_size: u64,
+    /// Largest size of one file of floats, such as 5GB or 200MiB [default: 5GB]; quantized weights are in one file
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_shard_size: Option<u64>,
     /// Write into a directory that is not empty; an earlier checkpoint in it is removed
     #[arg(long)]
     force: bool,
@@ -83,23 +83,17 @@ fn preset(name: &str) -> std::result::Result<Preset, String> {
     })
 }
 
-fn dtype(name: &str) -> std::result::Result<DType, String> {
-    match name {
-        "bf16" => Ok(DType::Bf16),
-        "f16" => Ok(DType::F16),
-        "f32" => Ok(DType::F32),
-        _ => Err("expected bf16, f16 or f32".to_owned()),
-    }
-}
-
-/// The name of an element type in `config.json`.
-fn torch_name(dtype: DType) -> &'static str {
-    match dtype {
-        DType::F16 => "float16",
-        DType::F32 => "float32",
+/// The name of an element type in `config.json`. Quantized weights were bf16 before.
+fn torch_name(format: Format) -> &'static str {
+    match format {
+        Format::F16 => "float16",
+        Format::F32 => "float32",
         _ => "bfloat16",
     }
 }
+
+/// Largest size of one file of floats.
+const SHARD: u64 = 5_000_000_000;
 
 /// Reads a size such as `5GB`, `1.5GiB` or `4096`, in bytes.
 fn size(text: &str) -> std::result::Result<u64, String> {
@@ -121,10 +115,14 @@ fn size(text: &str) -> std::result::Result<u64, String> {
     }
 }
 
-/// Every tensor of a model.
-fn tensors(architecture: &Architecture, dtype: DType) -> Vec<TensorSpec> {
-    let spec = |slot: Slot| TensorSpec { name: slot.name, dtype, shape: slot.shape };
-    architecture.tensors().into_iter().map(spec).collect()
+/// Every tensor of a model whose weights are in `format`. What is not quantized then is bf16.
+fn layout(slots: &[Slot], format: Format) -> Result<Layout> {
+    let recipe = Recipe::from(format);
+    let floats = if format.is_quantized() { Format::Bf16 } else { format };
+    Layout::new(slots.iter().map(|slot| {
+        let own = slot.format(recipe.format, recipe.lm_head);
+        (slot, if own.is_quantized() { own } else { floats })
+    }))
 }
 
 fn total_bytes(tensors: &[TensorSpec]) -> u64 {
@@ -135,7 +133,7 @@ fn list() -> Result<()> {
     let mut text =
         format!("{:<16} {:>11} {:>9}  layers, hidden, heads/kv, vocab\n", "preset", "parameters", "bf16");
     for preset in PRESETS {
-        let bytes = total_bytes(&tensors(&preset.architecture()?, DType::Bf16));
+        let bytes = total_bytes(&layout(&preset.architecture()?.tensors(), Format::Bf16)?.specs);
         text += &format!(
             "{:<16} {:>9.1} M {:>9}  {}, {}, {}/{}, {}\n",
             preset.name,
@@ -154,23 +152,35 @@ fn list() -> Result<()> {
 fn generate(options: &Options, preset: &Preset, dir: &Path) -> Result<()> {
     let mut preset = *preset;
     preset.layers = options.layers.map_or(preset.layers, usize::from);
-    let architecture = preset.architecture()?;
-    let tensors = tensors(&architecture, options.dtype);
-    let slots: HashMap<_, _> =
-        architecture.tensors().into_iter().map(|slot| (slot.name.clone(), slot)).collect();
+    let format = options.dtype.resolve(DEFAULT_GROUP, false)?;
+    let max_shard = match options.max_shard_size {
+        Some(_) if format.is_quantized() => {
+            let reason = format!("given, but {format} weights are in one file");
+            return Err(Error::option("max-shard-size", reason));
+        }
+        // One map says which tensors of a file are quantized.
+        None if format.is_quantized() => u64::MAX,
+        size => size.unwrap_or(SHARD),
+    };
+    let slots = preset.architecture()?.tensors();
+    let Layout { specs, stored, metadata } = layout(&slots, format)?;
+    let of: HashMap<_, _> =
+        slots.iter().zip(stored).map(|(slot, stored)| (slot.name.as_str(), (slot, stored))).collect();
     let replaces = |name: &str| is_of_a_checkpoint(name);
     let replaces = options.force.then_some(&replaces as &dyn Fn(&str) -> bool);
     let output = OutputDirectory::prepare(dir, replaces, "; --force replaces a checkpoint in it")?;
     cli::catch_interrupt();
-    let total = total_bytes(&tensors);
+    let total = total_bytes(&specs);
     let mut progress = Progress { total, done: 0, count: 0, shown: std::io::stderr().is_terminal() };
-    let metadata = [("format".to_owned(), "pt".to_owned())];
     let to = output.staging();
-    let written = write_checkpoint(to, &tensors, options.max_shard_size, &metadata, &mut |spec, bytes| {
+    let written = write_checkpoint(to, &specs, max_shard, &[metadata], &mut |spec, bytes| {
         if cli::interrupted() {
             return Err(Error::io(dir, std::io::ErrorKind::Interrupted.into()));
         }
-        random::fill(options.seed, &slots[&spec.name], spec.dtype, bytes);
+        match of[spec.name.as_str()] {
+            (_, Some(stored)) => random::fill_panels(options.seed, &spec.name, stored, bytes),
+            (slot, None) => random::fill(options.seed, slot, spec.dtype, bytes),
+        }
         progress.step(bytes.len());
         Ok(())
     });
@@ -191,10 +201,10 @@ fn generate(options: &Options, preset: &Preset, dir: &Path) -> Result<()> {
     if let Some(template) = preset.template_file() {
         write(to, "chat_template.jinja", &template)?;
     }
-    write_json(to, "config.json", &preset.config(torch_name(options.dtype)))?;
+    write_json(to, "config.json", &preset.config(torch_name(format)))?;
     // Last, so that a directory with a configuration is complete.
     output.publish("config.json")?;
-    let (tensors, files) = (tensors.len(), files.len());
+    let (tensors, files) = (specs.len(), files.len());
     cli::print(&format!("{}: {tensors} tensors, {} in {files} file(s)\n", dir.display(), readable(total)))
         .map(drop)
 }

@@ -3,6 +3,7 @@
 use diffulex::cache::Attention;
 use diffulex::engine::Overrides;
 use diffulex::kernels::Activations;
+use diffulex::model::Architecture;
 use diffulex::quant::{Code, Format};
 use diffulex::sampler::CachePlan;
 use diffulex_cli::{DEFAULT_GROUP, FormatName};
@@ -30,7 +31,8 @@ pub(crate) enum Grid {
 }
 
 /// The rows of a grid for a model. `given` are the options that hold in every row that does not set them itself.
-pub(crate) fn settings(grid: Grid, attention: Attention, given: &Overrides) -> Vec<Setting> {
+pub(crate) fn settings(grid: Grid, arch: &Architecture, given: &Overrides) -> Vec<Setting> {
+    let attention = arch.attention;
     let wanted = |part| grid == Grid::All || grid == part;
     let mut rows = Vec::new();
     if wanted(Grid::Formats) {
@@ -38,6 +40,7 @@ pub(crate) fn settings(grid: Grid, attention: Attention, given: &Overrides) -> V
     }
     if wanted(Grid::Decoding) {
         rows.extend(decoding(attention, given));
+        rows.extend(unpublished(arch, given));
     }
     if wanted(Grid::Caches) && attention == Attention::Bidirectional {
         rows.extend(caches(given));
@@ -84,6 +87,23 @@ fn decoding(attention: Attention, given: &Overrides) -> Vec<Setting> {
         with("factor 1", &|args| args.factor = Some(1.0)),
         with("entropy bound 0.1", &|args| args.entropy_bound = Some(0.1)),
     ]
+}
+
+/// Decodes that no model was published with, where the model can do them.
+fn unpublished(arch: &Architecture, given: &Overrides) -> Vec<Setting> {
+    let threshold = given.threshold.or(Some(0.9));
+    let setting =
+        |name: String, decoding| Setting { name, quantize: None, activations: Activations::F32, decoding };
+    let ahead = [1, 2, 4].map(|blocks| {
+        let decoding = Overrides { blocks_ahead: Some(blocks), threshold, ..given.clone() };
+        setting(format!("blocks ahead {blocks}"), decoding)
+    });
+    let budget = [0.7, 0.9].map(|sure| {
+        let decoding = Overrides { expert_budget: Some(sure), threshold, ..given.clone() };
+        setting(format!("expert budget {sure}"), decoding)
+    });
+    let ahead = ahead.into_iter().filter(|_| matches!(arch.attention, Attention::BlockCausal { .. }));
+    ahead.chain(budget.into_iter().filter(|_| arch.mixture.is_some())).collect()
 }
 
 fn caches(given: &Overrides) -> Vec<Setting> {

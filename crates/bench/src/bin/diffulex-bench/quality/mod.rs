@@ -7,7 +7,8 @@ mod question;
 pub(crate) use grid::Grid;
 
 use crate::args::Cli;
-use diffulex::{Control, Error, Model, Request, Result};
+use diffulex::engine::PassKind;
+use diffulex::{Control, Error, Event, Model, Request, Result};
 use diffulex_cli::{self as cli, MachineArgs, ModelArgs};
 use grid::Setting;
 use question::Question;
@@ -22,6 +23,10 @@ struct Score {
     tokens: usize,
     /// Passes that made tokens, those over prompts apart.
     passes: usize,
+    /// Positions that these computed.
+    rows: usize,
+    /// Distinct experts that a block read, by pass, on average over the blocks.
+    experts: f64,
 }
 
 /// Asks every question under every setting and prints the table.
@@ -40,12 +45,12 @@ pub(crate) fn run(args: &Cli, grid: Grid) -> Result<()> {
         let activations = setting.activations.name().to_string();
         model.open(path, &MachineArgs { activations, ..args.machine.clone() })
     };
-    let attention = ModelArgs::default().open(path, &args.machine)?.engine.arch().attention;
+    let arch = ModelArgs::default().open(path, &args.machine)?.engine.arch().clone();
     let mut rows = Vec::new();
     if !args.json {
-        cli::print(&header(&tasks))?;
+        cli::print(&header(&tasks, arch.mixture.is_some()))?;
     }
-    for setting in grid::settings(grid, attention, &args.decoding.overrides) {
+    for setting in grid::settings(grid, &arch, &args.decoding.overrides) {
         let score = ask(&open(&setting)?, &setting, &questions, &tasks)?;
         if args.json {
             rows.push(score.json(&setting, &tasks));
@@ -87,7 +92,12 @@ fn ask(model: &Model, setting: &Setting, questions: &[Question], tasks: &[String
         let prompt = question.prompt(model)?;
         let max_new = if question.is_text() { 0 } else { question.max_tokens };
         let request = Request { stop: engine.stop(), ..Request::new(&prompt, max_new, &policy) };
-        let generation = session.generate(&request, &mut |_| Ok(Control::Continue))?;
+        let generation = session.generate(&request, &mut |event| {
+            if let Event::Pass { kind: PassKind::Denoise | PassKind::Commit, rows, .. } = event {
+                score.rows += rows.len();
+            }
+            Ok(Control::Continue)
+        })?;
         let ids = if question.is_text() { &generation.canvas } else { &generation.tokens };
         let answer = model.tokenizer()?.decode(ids, true)?;
         let task = tasks.iter().position(|task| *task == question.task).unwrap_or_default();
@@ -95,6 +105,8 @@ fn ask(model: &Model, setting: &Setting, questions: &[Question], tasks: &[String
         score.tasks[task].1 += 1;
         score.tokens += generation.new_tokens();
         score.passes += generation.decode_passes();
+        let mean = generation.experts.iter().sum::<f64>() / generation.experts.len().max(1) as f64;
+        score.experts += mean * generation.decode_passes() as f64;
     }
     Ok(score)
 }
@@ -109,6 +121,10 @@ impl Score {
         self.tokens as f64 / self.passes.max(1) as f64
     }
 
+    fn of_passes(&self, sum: f64) -> f64 {
+        sum / self.passes.max(1) as f64
+    }
+
     fn line(&self, setting: &Setting, tasks: &[String]) -> String {
         let width = |task: &String| task.len().max(5);
         let cells: String = self
@@ -117,8 +133,11 @@ impl Score {
             .zip(tasks)
             .map(|(&task, name)| format!("  {:>1$.0}", percent(task), width(name)))
             .collect();
-        let (all, rate) = (self.accuracy(), self.per_forward());
-        format!("{:24}{cells}  {all:>6.1}  {rate:>14.2}  {:>6}\n", setting.name, self.passes)
+        let (all, rate, rows) = (self.accuracy(), self.per_forward(), self.of_passes(self.rows as f64));
+        let experts = self.of_passes(self.experts);
+        let experts = if experts > 0.0 { format!("  {experts:>7.1}") } else { String::new() };
+        let passes = self.passes;
+        format!("{:24}{cells}  {all:>6.1}  {rate:>14.2}  {passes:>6}  {rows:>12.1}{experts}\n", setting.name)
     }
 
     fn json(&self, setting: &Setting, tasks: &[String]) -> Value {
@@ -130,6 +149,8 @@ impl Score {
             "tasks": by_task,
             "tokens_per_forward": self.per_forward(),
             "nfe": self.passes,
+            "rows_per_forward": self.of_passes(self.rows as f64),
+            "experts": self.of_passes(self.experts),
             "new_tokens": self.tokens,
         })
     }
@@ -139,7 +160,9 @@ fn percent((right, asked): (usize, usize)) -> f64 {
     100.0 * right as f64 / asked.max(1) as f64
 }
 
-fn header(tasks: &[String]) -> String {
+fn header(tasks: &[String], experts: bool) -> String {
     let cells: String = tasks.iter().map(|task| format!("  {task:>5}")).collect();
-    format!("{:24}{cells}  {:>6}  {:>14}  {:>6}\n", "right answers in %", "all", "tokens/forward", "nfe")
+    let experts = if experts { "  experts" } else { "" };
+    let end = format!("{:>14}  {:>6}  {:>12}{experts}", "tokens/forward", "nfe", "rows/forward");
+    format!("{:24}{cells}  {:>6}  {end}\n", "right answers in %", "all")
 }
