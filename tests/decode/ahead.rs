@@ -171,6 +171,7 @@ fn text_is_final_when_it_is_printed() {
             seed,
             grammar: None,
             max_tokens: None,
+            alternatives: 0,
         };
         let request = Request { stop: &stop, ..Request::new(&prompt, 31, &policy) };
         let (mut stream, mut shown) = (TextStream::new(None, &setup, 31), String::new());
