@@ -1,18 +1,20 @@
 #!/usr/bin/env bash
-# Runs unmodified client libraries (openai, ollama) against the server with the demo model. What cannot be had is skipped and named.
+# Runs unmodified client libraries (openai, ollama) against the server with the demo model, then many connections and hostile clients
+# (tools/server/load.py) for so many seconds. What cannot be had is skipped and named.
 #
-#   tools/check-server.sh
+#   tools/check-server.sh [seconds]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 skip() { printf 'SKIPPED: server clients, %s\n' "$1"; exit 0; }
 command -v python3 >/dev/null || skip "no python3"
+cargo build --release -p diffulex-server
+python3 tools/server/load.py target/release/diffulex-server --seconds "${1:-30}"
 kit=target/server-clients
 if ! "$kit/bin/python" -c 'import openai, ollama' 2>/dev/null; then
     python3 -m venv "$kit" 2>/dev/null || skip "no venv"
     timeout 300 "$kit/bin/pip" install --quiet openai ollama 2>/dev/null || skip "openai and ollama cannot be installed"
 fi
-cargo build --release -p diffulex-server
 log=$(mktemp)
 target/release/diffulex-server --port 0 2>"$log" &
 server=$!

@@ -11,6 +11,7 @@ pub mod index;
 pub mod json;
 mod policy;
 pub mod quant;
+pub mod requests;
 pub mod safetensors;
 pub mod tokenizer;
 pub mod unmask;

@@ -29,3 +29,4 @@ for family in "${families[@]}"; do
     done
     chmod 644 "demo/$family"/*
 done
+python3 tools/demo/decisions.py <demo/sdar/quality.jsonl >demo/decisions.jsonl

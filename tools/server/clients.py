@@ -37,6 +37,14 @@ def with_openai():
     check("openai: options of diffusion", own.choices[0].message.content is not None, own)
     likely = client.chat.completions.create(model=model, messages=QUESTION, logprobs=True)
     check("openai: logprobs", len(likely.choices[0].logprobs.content) == whole.usage.completion_tokens, likely)
+    likely = client.chat.completions.create(model=model, messages=QUESTION, logprobs=True, top_logprobs=3)
+    best = likely.choices[0].logprobs.content[0].top_logprobs
+    check("openai: top_logprobs", len(best) == 3 and best[0].token == likely.choices[0].logprobs.content[0].token, likely)
+    tool = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
+    try:
+        client.chat.completions.create(model=model, messages=QUESTION, tools=[tool])
+    except openai.BadRequestError as error:
+        check("openai: tools that the template does not know", error.param == "tools", error)
     raw = "<|im_start|>user\nTell a story about Mia the fox.<|im_end|>\n<|im_start|>assistant\n"
     completion = client.completions.create(model=model, prompt=raw, max_tokens=4)
     check("openai: completions", completion.usage.completion_tokens == 4, completion)

@@ -1,12 +1,19 @@
 //! [`Body`]: a JSON body, refused with the name of the field that is wrong.
 
 use crate::error::ApiError;
-use axum::body::Bytes;
+use axum::body::BodyDataStream;
 use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
-use axum::response::IntoResponse;
 use diffulex_cli::input::{Object, for_people};
+use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How many times as large as it may be a body is read that is refused.
+const READ_ON: usize = 4;
+/// How long a client may take to send a body.
+const BODY_TIME: Duration = Duration::from_secs(120);
 
 /// A request's body.
 pub(crate) struct Body<T>(pub(crate) T);
@@ -14,19 +21,39 @@ pub(crate) struct Body<T>(pub(crate) T);
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
-            let status = rejection.into_response().status();
-            let message = match status {
-                StatusCode::PAYLOAD_TOO_LARGE => {
-                    format!("the body has more than {} bytes", crate::BODY_LIMIT)
-                }
-                _ => "the body ended before it was complete".into(),
-            };
-            ApiError::new(status, message)
-        })?;
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        let read = read(request.into_body().into_data_stream());
+        let bytes = timeout(BODY_TIME, read).await.map_err(|_| {
+            let message = "the body took too long";
+            ApiError::new(StatusCode::REQUEST_TIMEOUT, message)
+        })??;
         parse(&bytes).map(Self)
     }
+}
+
+/// All bytes of a body. What is too large is read on for a while, and forgotten: who still writes does not read an answer.
+///
+/// # Errors
+/// Too many bytes, and an end before the last.
+async fn read(mut pieces: BodyDataStream) -> Result<Vec<u8>, ApiError> {
+    let (mut bytes, mut count) = (Vec::new(), 0);
+    while let Some(piece) = pieces.next().await {
+        let piece = piece
+            .map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "the body ended before it was complete"))?;
+        count += piece.len();
+        if count <= crate::BODY_LIMIT {
+            bytes.extend_from_slice(&piece);
+        } else if count <= READ_ON * crate::BODY_LIMIT {
+            bytes = Vec::new();
+        } else {
+            break;
+        }
+    }
+    if count > crate::BODY_LIMIT {
+        let message = format!("the body has more than {} bytes", crate::BODY_LIMIT);
+        return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message));
+    }
+    Ok(bytes)
 }
 
 /// Reads JSON.

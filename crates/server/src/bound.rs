@@ -7,6 +7,7 @@ use diffulex::text_model::Bound;
 use serde::Deserialize;
 use serde_json::Value;
 use std::sync::{Arc, OnceLock};
+use utoipa::ToSchema;
 
 /// A grammar of a request, and the field that gives it.
 #[derive(Clone, Debug)]
@@ -16,7 +17,7 @@ pub(crate) struct Wish {
 }
 
 /// `response_format` of the interface of OpenAI.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum ResponseFormat {
     /// Anything.
@@ -31,7 +32,7 @@ pub(crate) enum ResponseFormat {
 }
 
 /// A schema with what is said about it.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Named {
     #[allow(dead_code, reason = "answers do not carry it")]

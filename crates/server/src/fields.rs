@@ -12,9 +12,10 @@ use diffulex::text_model::Prompt;
 use diffulex_cli::decoding::DecodingArgs;
 use serde::Deserialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 /// One string or several.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(untagged, expecting = "a string or a list of strings expected")]
 pub(crate) enum OneOrMany {
     One(String),
@@ -31,7 +32,7 @@ impl OneOrMany {
 }
 
 /// What is said: a string, or parts.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(untagged, expecting = "a string or a list of parts expected")]
 pub(crate) enum Content {
     Text(String),
@@ -39,7 +40,7 @@ pub(crate) enum Content {
 }
 
 /// A part of a message.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 pub(crate) struct Part {
     #[serde(rename = "type")]
     kind: String,
@@ -47,7 +48,7 @@ pub(crate) struct Part {
 }
 
 /// One turn, as OpenAI and Ollama write it.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ChatMessage {
     role: String,

@@ -3,52 +3,63 @@
 use crate::api::{decisions, denoise, ollama, openai, operations};
 use crate::error::ApiError;
 use crate::keys::Owner;
+use crate::openapi::{self, Interfaces};
 use crate::page;
 use crate::state::Server;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::body::Bytes;
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
 use diffulex::{Error, Result};
 use std::any::Any;
 use std::sync::Arc;
 use std::time::Instant;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{Any as AnyOrigin, CorsLayer};
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 /// All routes of `server`. `origins`: whose pages may ask.
 ///
 /// # Errors
 /// [`Error::Option`] for an origin that is none.
 pub(crate) fn routes(server: Arc<Server>, origins: &[String]) -> Result<Router> {
-    let guarded = Router::new()
-        .route("/v1/chat/completions", post(openai::chat))
-        .route("/v1/completions", post(openai::completions))
-        .route("/v1/models", get(openai::models))
+    let (guarded, document) = OpenApiRouter::with_openapi(Interfaces::openapi())
+        .routes(routes!(openai::chat))
+        .routes(routes!(openai::completions))
+        .routes(routes!(openai::models))
+        .routes(routes!(decisions::decisions))
+        .routes(routes!(denoise::denoise))
+        .routes(routes!(denoise::infill))
+        .routes(routes!(ollama::chat))
+        .routes(routes!(ollama::generate))
+        .routes(routes!(ollama::tags))
+        .routes(routes!(ollama::ps))
+        .routes(routes!(ollama::show))
+        .routes(routes!(ollama::version))
+        .routes(routes!(operations::metrics))
+        .routes(routes!(operations::props))
+        .routes(routes!(operations::tokenize))
+        .routes(routes!(operations::detokenize))
+        .split_for_parts();
+    let (open, document) =
+        OpenApiRouter::with_openapi(document).routes(routes!(operations::health)).split_for_parts();
+    let document = Bytes::from(openapi::text(&document));
+    let described = move || async move { ([(header::CONTENT_TYPE, "application/json")], document) };
+    let guarded = guarded
+        // Names may have slashes in them.
         .route("/v1/models/{*name}", get(openai::model))
-        .route("/v1/denoise", post(denoise::denoise))
-        .route("/v1/infill", post(denoise::infill))
-        .route("/v1/decisions", post(decisions::decisions))
-        .route("/api/chat", post(ollama::chat))
-        .route("/api/generate", post(ollama::generate))
-        .route("/api/tags", get(ollama::tags))
-        .route("/api/ps", get(ollama::ps))
-        .route("/api/show", post(ollama::show))
-        .route("/api/version", get(ollama::version))
-        .route("/metrics", get(operations::metrics))
-        .route("/props", get(operations::props))
-        .route("/tokenize", post(operations::tokenize))
-        .route("/detokenize", post(operations::detokenize))
+        .route("/openapi.json", get(described))
         .layer(middleware::from_fn_with_state(Arc::clone(&server), guard));
-    let mut all = Router::new()
-        .route("/health", get(operations::health))
+    let mut all = open
         .route("/", get(page::page))
         .merge(guarded)
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
-        .layer(DefaultBodyLimit::max(crate::BODY_LIMIT))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(log));
     if !origins.is_empty() {

@@ -74,7 +74,7 @@ impl FromArgMatches for DecodingArgs {
 }
 
 /// The name of an option as a key of JSON: `top_k`.
-fn key(option: &DecodeOption) -> String {
+pub fn key(option: &DecodeOption) -> String {
     option.name.replace('-', "_")
 }
 

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::timeout;
+use utoipa::ToSchema;
 
 /// What reads probabilities. It has memory of its own, made when it is needed first; its passes and those of answers take turns.
 pub(crate) struct Decider {
@@ -37,11 +38,15 @@ impl Decider {
 }
 
 /// The body of `/v1/decisions`.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DecisionRequest {
     model: Option<String>,
+    /// A text, or JSON.
+    #[schema(value_type = Value)]
     state: Facts,
+    /// By name: `options`, `boolean` or `score`, and `ask` and `lead` (docs/decisions.md).
+    #[schema(value_type = Object)]
     questions: Questions,
     prompt: Option<String>,
     passes: Option<u64>,
@@ -51,6 +56,7 @@ pub(crate) struct DecisionRequest {
 type Decided = (Prepared, Vec<Verdict>, usize);
 
 /// `POST /v1/decisions`
+#[utoipa::path(post, path = "/v1/decisions", tag = "diffulex", request_body = DecisionRequest, responses((status = 200, description = "the probability of every answer")))]
 pub(crate) async fn decisions(
     State(server): State<Arc<Server>>,
     Body(request): Body<DecisionRequest>,

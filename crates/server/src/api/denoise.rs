@@ -7,6 +7,7 @@ use crate::bound::{ResponseFormat, one_of};
 use crate::error::ApiError;
 use crate::fields::{self, ChatMessage, OneOrMany, Sampling};
 use crate::keys::Owner;
+use crate::openapi::Diffusion;
 use crate::sse::{self, Kind, Writer};
 use crate::state::{Server, Updates};
 use crate::update::{Outcome, Revealed, Update};
@@ -20,9 +21,10 @@ use diffulex_cli::decoding::DecodingArgs;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 /// The body of `/v1/denoise`: a conversation, or a prompt as it is.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DenoiseRequest {
     model: Option<String>,
@@ -34,6 +36,7 @@ pub(crate) struct DenoiseRequest {
     seed: Option<i64>,
     stop: Option<OneOrMany>,
     max_tokens: Option<i64>,
+    #[schema(value_type = Option<Diffusion>)]
     diffusion: Option<DecodingArgs>,
     response_format: Option<ResponseFormat>,
     regex: Option<String>,
@@ -41,6 +44,7 @@ pub(crate) struct DenoiseRequest {
 }
 
 /// `POST /v1/denoise`
+#[utoipa::path(post, path = "/v1/denoise", tag = "diffulex", request_body = DenoiseRequest, responses((status = 200, description = "every pass as server-sent events")))]
 pub(crate) async fn denoise(
     State(server): State<Arc<Server>>,
     Extension(Owner(owner)): Extension<Owner>,
@@ -152,7 +156,7 @@ fn summary(outcome: &Outcome) -> Value {
 }
 
 /// The body of `/v1/infill`: text with gaps, written as `<mask:N>`, or text before and after one.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct InfillRequest {
     model: Option<String>,
@@ -165,10 +169,12 @@ pub(crate) struct InfillRequest {
     top_p: Option<f32>,
     top_k: Option<i64>,
     seed: Option<i64>,
+    #[schema(value_type = Option<Diffusion>)]
     diffusion: Option<DecodingArgs>,
 }
 
 /// `POST /v1/infill`
+#[utoipa::path(post, path = "/v1/infill", tag = "diffulex", request_body = InfillRequest, responses((status = 200, description = "the text with its gaps filled in")))]
 pub(crate) async fn infill(
     State(server): State<Arc<Server>>,
     Extension(Owner(owner)): Extension<Owner>,

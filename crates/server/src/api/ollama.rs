@@ -6,6 +6,7 @@ use crate::bound::{self, Wish};
 use crate::error::ApiError;
 use crate::fields::{self, ChatMessage, OneOrMany, Sampling};
 use crate::keys::Owner;
+use crate::openapi::Diffusion;
 use crate::sse::{self, Kind, Writer};
 use crate::state::{Server, Updates};
 use crate::update::{Outcome, Update};
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use utoipa::ToSchema;
 
 /// An error in the shape of this interface.
 pub(crate) struct Plain(ApiError);
@@ -39,8 +41,8 @@ impl<E: Into<ApiError>> From<E> for Plain {
 
 /// Settings of a request. Those of machines and of samplers that this engine does not have are taken where they ask for
 /// nothing.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = OllamaOptions)]
 struct Options {
     temperature: Option<f32>,
     top_p: Option<f32>,
@@ -53,6 +55,7 @@ struct Options {
     num_ctx: Option<usize>,
     /// Of other engines: where and how a model is run.
     #[serde(flatten)]
+    #[schema(value_type = Object)]
     others: Map<String, Value>,
 }
 
@@ -115,7 +118,8 @@ impl Options {
 }
 
 /// The body of `/api/chat`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = OllamaChatRequest)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ChatRequest {
     model: Option<String>,
@@ -123,6 +127,7 @@ pub(crate) struct ChatRequest {
     messages: Vec<ChatMessage>,
     stream: Option<bool>,
     options: Option<Options>,
+    #[schema(value_type = Option<Diffusion>)]
     diffusion: Option<DecodingArgs>,
     format: Option<Value>,
     tools: Option<Vec<Value>>,
@@ -132,7 +137,8 @@ pub(crate) struct ChatRequest {
 }
 
 /// The body of `/api/generate`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = OllamaGenerateRequest)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct GenerateRequest {
     model: Option<String>,
@@ -143,6 +149,7 @@ pub(crate) struct GenerateRequest {
     raw: Option<bool>,
     stream: Option<bool>,
     options: Option<Options>,
+    #[schema(value_type = Option<Diffusion>)]
     diffusion: Option<DecodingArgs>,
     format: Option<Value>,
     images: Option<Vec<Value>>,
@@ -167,6 +174,7 @@ fn asks(value: Option<&Value>) -> bool {
 }
 
 /// `POST /api/chat`
+#[utoipa::path(post, path = "/api/chat", tag = "Ollama", request_body = ChatRequest, responses((status = 200, description = "an answer, or its pieces as lines of JSON")))]
 pub(crate) async fn chat(
     State(server): State<Arc<Server>>,
     Extension(Owner(owner)): Extension<Owner>,
@@ -188,6 +196,7 @@ pub(crate) async fn chat(
 }
 
 /// `POST /api/generate`
+#[utoipa::path(post, path = "/api/generate", tag = "Ollama", request_body = GenerateRequest, responses((status = 200, description = "an answer, or its pieces as lines of JSON")))]
 pub(crate) async fn generate(
     State(server): State<Arc<Server>>,
     Extension(Owner(owner)): Extension<Owner>,
@@ -329,11 +338,13 @@ fn entry(server: &Server) -> Value {
 }
 
 /// `GET /api/tags`
+#[utoipa::path(get, path = "/api/tags", tag = "Ollama", responses((status = 200, description = "the model that is served")))]
 pub(crate) async fn tags(State(server): State<Arc<Server>>) -> Json<Value> {
     Json(json!({ "models": [entry(&server)] }))
 }
 
 /// `GET /api/ps`
+#[utoipa::path(get, path = "/api/ps", tag = "Ollama", responses((status = 200, description = "the model that is served")))]
 pub(crate) async fn ps(State(server): State<Arc<Server>>) -> Json<Value> {
     let mut entry = entry(&server);
     // It is never unloaded.
@@ -343,7 +354,7 @@ pub(crate) async fn ps(State(server): State<Arc<Server>>) -> Json<Value> {
 }
 
 /// The body of `/api/show`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 pub(crate) struct ShowRequest {
     /// Its newer name is `model`.
     name: Option<String>,
@@ -351,6 +362,7 @@ pub(crate) struct ShowRequest {
 }
 
 /// `POST /api/show`
+#[utoipa::path(post, path = "/api/show", tag = "Ollama", request_body = ShowRequest, responses((status = 200, description = "what is known of the model")))]
 pub(crate) async fn show(
     State(server): State<Arc<Server>>,
     request: Result<Body<ShowRequest>, ApiError>,
@@ -372,6 +384,7 @@ pub(crate) async fn show(
 }
 
 /// `GET /api/version`. Clients compare it with the versions of Ollama that have what they need.
+#[utoipa::path(get, path = "/api/version", tag = "Ollama", responses((status = 200, description = "the version of the server")))]
 pub(crate) async fn version() -> Json<Value> {
     Json(json!({ "version": "0.6.0", "diffulex": env!("CARGO_PKG_VERSION") }))
 }

@@ -14,8 +14,10 @@ use diffulex_cli::decoding;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 /// `GET /health`: 200 when requests are answered, else 503.
+#[utoipa::path(get, path = "/health", tag = "operations", responses((status = 200, description = "requests are answered")))]
 pub(crate) async fn health(State(server): State<Arc<Server>>) -> Response {
     let (status, word) = match server.queue.state() {
         EngineState::Ready => (StatusCode::OK, "ok"),
@@ -27,12 +29,14 @@ pub(crate) async fn health(State(server): State<Arc<Server>>) -> Response {
 }
 
 /// `GET /metrics`, as Prometheus reads them.
+#[utoipa::path(get, path = "/metrics", tag = "operations", responses((status = 200, description = "metrics as Prometheus reads them")))]
 pub(crate) async fn metrics(State(server): State<Arc<Server>>) -> Response {
     let kind = "text/plain; version=0.0.4; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], server.metrics.render()).into_response()
 }
 
 /// `GET /props`: the model and what is in force unless a request says otherwise.
+#[utoipa::path(get, path = "/props", tag = "operations", responses((status = 200, description = "the model and what is in force")))]
 pub(crate) async fn props(State(server): State<Arc<Server>>) -> Result<Json<Value>, ApiError> {
     let (engine, config) = (&server.model.engine, &server.config);
     let policy = merge(&Overrides::default(), &config.defaults)?.policy(engine)?;
@@ -45,13 +49,14 @@ pub(crate) async fn props(State(server): State<Arc<Server>>) -> Result<Json<Valu
     })))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TokenizeRequest {
     content: String,
 }
 
 /// `POST /tokenize`
+#[utoipa::path(post, path = "/tokenize", tag = "operations", request_body = TokenizeRequest, responses((status = 200, description = "ids")))]
 pub(crate) async fn tokenize(
     State(server): State<Arc<Server>>,
     Body(request): Body<TokenizeRequest>,
@@ -60,13 +65,15 @@ pub(crate) async fn tokenize(
     Ok(Json(json!({ "tokens": ids })))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DetokenizeRequest {
+    #[schema(value_type = Vec<u32>)]
     tokens: Vec<TokenId>,
 }
 
 /// `POST /detokenize`
+#[utoipa::path(post, path = "/detokenize", tag = "operations", request_body = DetokenizeRequest, responses((status = 200, description = "text")))]
 pub(crate) async fn detokenize(
     State(server): State<Arc<Server>>,
     Body(request): Body<DetokenizeRequest>,

@@ -8,6 +8,7 @@ mod documents;
 mod errors;
 mod ollama;
 mod openai;
+mod openapi;
 mod structured;
 mod tools;
 

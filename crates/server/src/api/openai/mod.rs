@@ -17,7 +17,8 @@ use axum::Json;
 use axum::extract::{Extension, Path, State};
 use axum::response::{IntoResponse, Response};
 use diffulex::text_model::{Prompt, Setup};
-use request::{ChatRequest, CompletionRequest, Options};
+use request::Options;
+pub(crate) use request::{ChatRequest, CompletionRequest};
 use response::{Head, Shape};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 const MAX_CHOICES: usize = 32;
 
 /// `POST /v1/chat/completions`
+#[utoipa::path(post, path = "/v1/chat/completions", tag = "OpenAI", request_body = ChatRequest, responses((status = 200, description = "an answer, or its pieces as server-sent events")))]
 pub(crate) async fn chat(
     State(server): State<Arc<Server>>,
     Extension(Owner(owner)): Extension<Owner>,
@@ -39,6 +41,7 @@ pub(crate) async fn chat(
 }
 
 /// `POST /v1/completions`
+#[utoipa::path(post, path = "/v1/completions", tag = "OpenAI", request_body = CompletionRequest, responses((status = 200, description = "an answer, or its pieces as server-sent events")))]
 pub(crate) async fn completions(
     State(server): State<Arc<Server>>,
     Extension(Owner(owner)): Extension<Owner>,
@@ -98,11 +101,13 @@ fn describe(server: &Server) -> Value {
 }
 
 /// `GET /v1/models`
+#[utoipa::path(get, path = "/v1/models", tag = "OpenAI", responses((status = 200, description = "the model that is served")))]
 pub(crate) async fn models(State(server): State<Arc<Server>>) -> Json<Value> {
     Json(json!({ "object": "list", "data": [describe(&server)] }))
 }
 
 /// `GET /v1/models/{model}`
+#[utoipa::path(get, path = "/v1/models/{name}", tag = "OpenAI", params(("name" = String, Path)), responses((status = 200, description = "the model that is served")))]
 pub(crate) async fn model(
     State(server): State<Arc<Server>>,
     Path(name): Path<String>,

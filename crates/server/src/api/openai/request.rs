@@ -4,6 +4,7 @@
 use crate::bound::{ResponseFormat, one_of};
 use crate::error::ApiError;
 use crate::fields::{ChatMessage, OneOrMany, Sampling};
+use crate::openapi::Diffusion;
 use crate::state::Wishes;
 use crate::tools;
 use diffulex::Model;
@@ -14,6 +15,7 @@ use diffulex::text_model::Prompt;
 use diffulex_cli::decoding::DecodingArgs;
 use serde::Deserialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 /// What is said about a request as a whole.
 pub(crate) struct Options {
@@ -27,7 +29,7 @@ pub(crate) struct Options {
     pub(crate) usage: bool,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct StreamOptions {
     #[serde(default)]
@@ -42,7 +44,7 @@ struct StreamOptions {
 macro_rules! request {
     ($(#[$doc:meta])* $name:ident { $($(#[$of:meta])* $field:ident: $type:ty,)* }) => {
         $(#[$doc])*
-        #[derive(Debug, Deserialize)]
+        #[derive(Debug, Deserialize, ToSchema)]
         #[serde(deny_unknown_fields)]
         pub(crate) struct $name {
             model: Option<String>,
@@ -55,11 +57,13 @@ macro_rules! request {
             stop: Option<OneOrMany>,
             n: Option<i64>,
             max_tokens: Option<i64>,
+            #[schema(value_type = Option<Diffusion>)]
             diffusion: Option<DecodingArgs>,
             regex: Option<String>,
             grammar: Option<String>,
             frequency_penalty: Option<f64>,
             presence_penalty: Option<f64>,
+            #[schema(value_type = Option<Object>)]
             logit_bias: Option<serde_json::Map<String, Value>>,
             #[allow(dead_code, reason = "who asks has no effect")]
             user: Option<String>,
@@ -207,15 +211,17 @@ impl Text {
 }
 
 /// One prompt or several, as text or as ids.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(
     untagged,
     expecting = "a string, a list of strings, a list of ids or a list of lists of ids expected"
 )]
 enum Prompts {
     Text(String),
+    #[schema(value_type = Vec<u32>)]
     Ids(Vec<TokenId>),
     Texts(Vec<String>),
+    #[schema(value_type = Vec<Vec<u32>>)]
     ManyIds(Vec<Vec<TokenId>>),
 }
 
