@@ -120,18 +120,8 @@ impl<'r> Sequence<'r> {
     pub(super) fn new(engine: &Engine, request: &Request<'_>, rules: &'r dyn Rules) -> Result<Self> {
         let Admission { mut canvas, blocks, final_blocks, lead, reusable } = Admission::new(engine, request)?;
         let first_mask = canvas.first_mask(0..canvas.len());
-        let mut masked = Vec::new();
-        if request.policy.guidance > 0.0 {
-            masked = canvas.ids().to_vec();
-            masked[..canvas.prompt()].fill(canvas.mask());
-        }
-        let (open, stage) = match blocks {
-            Some(blocks) => (blocks.floor(first_mask), Stage::Prefill),
-            None => {
-                let open = bidirectional::first_block(&request.policy.schedule, first_mask);
-                (open, Stage::Begin(open))
-            }
-        };
+        let masked = if request.policy.guidance > 0.0 { without_prompt(&canvas) } else { Vec::new() };
+        let (open, stage) = beginning(request.policy, blocks, first_mask);
         if request.policy.editing.is_some() {
             canvas.fix(open);
         }
@@ -376,4 +366,22 @@ impl<'r> Sequence<'r> {
             timings: self.timings,
         }
     }
+}
+
+/// Where prefill ends and denoising begins, and what comes first.
+fn beginning(policy: &Policy, blocks: Option<Blocks>, first_mask: usize) -> (usize, Stage) {
+    match blocks {
+        Some(blocks) => (blocks.floor(first_mask), Stage::Prefill),
+        None => {
+            let open = bidirectional::first_block(&policy.schedule, first_mask);
+            (open, Stage::Begin(open))
+        }
+    }
+}
+
+/// The canvas with masks for a prompt.
+fn without_prompt(canvas: &Canvas) -> Vec<TokenId> {
+    let mut masked = canvas.ids().to_vec();
+    masked[..canvas.prompt()].fill(canvas.mask());
+    masked
 }
