@@ -462,8 +462,11 @@ fn tensors_left_over() {
     table.finish(6);
 }
 
+/// What becomes of a tensor of this name and shape: it may get another one, or be left out.
+type Change<'a> = dyn Fn(&str, Vec<usize>) -> Option<Vec<usize>> + 'a;
+
 /// A rebuilt copy of a recorded model's list of tensors, as declarations without data of their own.
-fn declared(name: &str, change: &dyn Fn(&str, Vec<usize>) -> Option<Vec<usize>>) -> Result<()> {
+fn declared(name: &str, change: &Change<'_>) -> Result<()> {
     let arch = Architecture::from_file(&golden(name).join("config.json")).unwrap();
     let mut source = diffulex::weights::MemorySource::new("declared");
     for slot in arch.tensors() {

@@ -29,7 +29,7 @@ pub(crate) fn tools(given: &[Value]) -> Result<Vec<Json>, ApiError> {
             let message = format!("{} found, \"function\" expected", tool["type"]);
             return Err(ApiError::unsupported(&field("type"), message));
         }
-        if !tool["function"]["name"].as_str().is_some_and(|name| !name.is_empty()) {
+        if tool["function"]["name"].as_str().is_none_or(str::is_empty) {
             let message = format!("{} found, a name expected", tool["function"]["name"]);
             return Err(ApiError::field(field("function.name"), message));
         }
