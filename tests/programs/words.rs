@@ -1,4 +1,4 @@
-//! `diffulex COMMAND`: every command is the program that it stands in for.
+//! `diffulex COMMAND`: every command runs its program, with all arguments.
 
 use crate::PROGRAMS;
 use crate::fixture::TempDir;
