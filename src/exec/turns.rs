@@ -135,19 +135,21 @@ impl Turns {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives the turn to the next, after the work of at most `lent` that wait. One who came later has to wait for a thread, so
-    /// that this one goes on with its own affairs.
-    fn pass_on(&self, mut lent: usize) {
+    /// Gives the turn to the next, after the work of those that wait now, up to the first one that has lent none. One who comes
+    /// later has to wait for a thread, so that this one goes on with its own affairs.
+    fn pass_on(&self) {
+        let mut line = self.lock();
+        let mut left = if std::thread::panicking() { 0 } else { line.waiting.len() };
         loop {
-            let mut line = self.lock();
             let next = line.waiting.pop_front();
             match next {
-                Some(Waiting { lent: Some(work), thread, .. }) if lent > 0 => {
+                Some(Waiting { lent: Some(work), thread, .. }) if left > 0 => {
                     drop(line);
-                    lent -= 1;
+                    left -= 1;
                     // SAFETY: it was in the line, so its thread waits until it is done, and nobody else took it out.
                     unsafe { work.perform() };
                     thread.unpark();
+                    line = self.lock();
                 }
                 next => {
                     line.holder = next.as_ref().map(|next| next.caller);
@@ -176,9 +178,9 @@ impl Lent {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        let Some(turns) = self.0 else { return };
-        let lent = if std::thread::panicking() { 0 } else { turns.lock().waiting.len() };
-        turns.pass_on(lent);
+        if let Some(turns) = self.0 {
+            turns.pass_on();
+        }
     }
 }
 

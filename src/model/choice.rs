@@ -73,7 +73,7 @@ impl Scores<'_> {
         let k = self.mixture.per_token;
         picks.clear();
         picks.resize(self.scores.len() / self.mixture.experts * k, Pick::default());
-        let mut order = Vec::with_capacity(self.mixture.experts);
+        let (mut order, mut groups) = (Vec::with_capacity(self.mixture.experts), Vec::new());
         let mut first = 0;
         for segment in batch {
             let rows = first..first + segment.ids.len();
@@ -88,7 +88,7 @@ impl Scores<'_> {
                 continue;
             }
             own.chunks_mut(k).enumerate().for_each(|(i, out)| {
-                self.candidates(rows.start + i, &mut order);
+                self.candidates(rows.start + i, &mut order, &mut groups);
                 self.take(rows.start + i, &mut order, out);
             });
             if let Choice::Budget(budget) = segment.experts {
@@ -98,13 +98,12 @@ impl Scores<'_> {
     }
 
     /// The experts that a row may choose: all, or those of the groups that it keeps.
-    fn candidates(&self, row: usize, order: &mut Vec<usize>) {
+    fn candidates(&self, row: usize, order: &mut Vec<usize>, groups: &mut Vec<(f32, usize)>) {
         order.clear();
-        let mut groups = Vec::new();
         match self.mixture.router {
             Router::Sigmoid { groups: n, kept, .. } if kept < n => {
                 let size = self.mixture.experts / n;
-                best_groups(self.keys(row), size, kept, &mut groups);
+                best_groups(self.keys(row), size, kept, groups);
                 order.extend(groups.iter().flat_map(|&(_, group)| group * size..(group + 1) * size));
             }
             _ => order.extend(0..self.mixture.experts),

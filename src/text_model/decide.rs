@@ -8,7 +8,7 @@
 //! The probability of an answer is that of a text which begins with it, decoded from the left: the product of the probabilities of
 //! its tokens, each given those before it, and, where a longer answer begins with it, of not going on to that one. What that
 //! needs are the probabilities after every beginning that several answers share, and all beginnings of all questions are read in
-//! one pass ([`Reader`]). A gap stands at the end of its text: one between known words would tell how long the answer is.
+//! one pass ([`Reader`]). A gap is at the end of its text: one between known words would tell how long the answer is.
 
 mod tree;
 
@@ -203,7 +203,7 @@ impl Decision {
         let lines: Vec<_> = self.questions.iter().map(Question::line).collect();
         let values = [self.state.clone(), lines.join("\n")];
         let (mut words, mut rest) = (String::new(), self.prompt.as_deref().unwrap_or(PROMPT));
-        // What stands in the state is text, whatever it looks like.
+        // The state is not searched for places.
         loop {
             let next = PLACES
                 .iter()

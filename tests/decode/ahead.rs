@@ -5,7 +5,6 @@ use super::*;
 use diffulex::cache::{Attention, Visible};
 use diffulex::model::Probe;
 use diffulex::sampler::{CachePlan, Commit, Floor, OPENS_AT};
-use diffulex::text_model::{Setup, TextStream};
 
 /// What a pass saw, and what it revealed: positions and tokens.
 type Pass = (Vec<TokenId>, Vec<(usize, TokenId)>);
@@ -163,29 +162,7 @@ fn text_is_final_when_it_is_printed() {
     let policy = ahead(8, 3, 0.1);
     let all = fresh(&engine, &Request::new(&prompt, 31, &policy)).generation.tokens;
     for stop in [vec![], vec![all[18]], vec![all[18], all[7]]] {
-        let (stop_ids, seed) = (stop.clone(), 0);
-        let setup = Setup {
-            policy: policy.clone(),
-            stop_ids,
-            stop: Vec::new(),
-            seed,
-            grammar: None,
-            max_tokens: None,
-            alternatives: 0,
-        };
-        let request = Request { stop: &stop, ..Request::new(&prompt, 31, &policy) };
-        let (mut stream, mut shown) = (TextStream::new(None, &setup, 31), String::new());
-        let mut session = engine.session().unwrap();
-        let run = watch(&mut session, &request, &mut |event| {
-            if let Event::Revealed { canvas, .. } | Event::Block { canvas, .. } = event {
-                shown += &stream.push(canvas)?;
-            }
-            Ok(Control::Continue)
-        });
-        let generation = run.unwrap().generation;
-        shown += &stream.finish(&generation).unwrap();
-        let words: Vec<_> = generation.tokens.iter().map(TokenId::to_string).collect();
-        assert_eq!(shown, words.join(","), "{stop:?}");
+        let generation = streamed(&engine, &prompt, 31, &policy, &stop);
         let cut = all.iter().position(|id| stop.contains(id)).unwrap_or(all.len());
         assert_eq!(generation.tokens, all[..cut], "{stop:?}");
     }

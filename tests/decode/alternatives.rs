@@ -1,4 +1,4 @@
-//! What else might stand where a token was revealed: what the score of the token comes from, in every family.
+//! Which other tokens were probable where one was revealed: what the score of the token comes from, in every family.
 
 use super::*;
 use diffulex::sampler::{Basis, Draw, Score};

@@ -2,7 +2,6 @@
 
 use super::*;
 use diffulex::sampler::{Edit, Floor, Score};
-use diffulex::text_model::{Setup, TextStream};
 
 const MODEL: &str = "llada2-f32";
 
@@ -99,29 +98,7 @@ fn text_that_may_change_is_not_shown_and_a_stop_waits_for_its_block() {
     let (engine, policy) = (model(), policy_with(0.6, 16));
     let plain = fresh(&engine, &Request::new(&PROMPT, 16, &policy)).generation;
     for stop in [vec![], vec![298], vec![314]] {
-        let (stop_ids, seed) = (stop.clone(), 0);
-        let setup = Setup {
-            policy: policy.clone(),
-            stop_ids,
-            stop: Vec::new(),
-            seed,
-            grammar: None,
-            alternatives: 0,
-            max_tokens: None,
-        };
-        let request = Request { stop: &stop, ..Request::new(&PROMPT, 16, &policy) };
-        let (mut stream, mut shown) = (TextStream::new(None, &setup, 16), String::new());
-        let mut session = engine.session().unwrap();
-        let run = watch(&mut session, &request, &mut |event| {
-            if let Event::Revealed { canvas, .. } | Event::Block { canvas, .. } = event {
-                shown += &stream.push(canvas)?;
-            }
-            Ok(Control::Continue)
-        });
-        let generation = run.unwrap().generation;
-        shown += &stream.finish(&generation).unwrap();
-        let words: Vec<_> = generation.tokens.iter().map(TokenId::to_string).collect();
-        assert_eq!(shown, words.join(","), "{stop:?}");
+        let generation = streamed(&engine, &PROMPT, 16, &policy, &stop);
         let cut = plain.tokens.iter().position(|id| stop.contains(id)).unwrap_or(plain.tokens.len());
         assert_eq!(generation.tokens, plain.tokens[..cut], "{stop:?}");
     }

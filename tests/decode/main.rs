@@ -1,6 +1,6 @@
 //! Decoding through [`Engine`] and [`Session`], on the recorded models of every family: the rules that every mode keeps
 //! (`rules`), what is the same bit for bit (`bits`, `batch`), what the cache may and may not change (`cache`), how blocks become
-//! final (`commit`), tokens that change before that (`editing`), chats (`chat`), what else might stand in a place (`alternatives`), what requests mean and which are refused (`requests`), where a text ends (`ends`), values that
+//! final (`commit`), tokens that change before that (`editing`), chats (`chat`), other probable tokens (`alternatives`), what requests mean and which are refused (`requests`), where a text ends (`ends`), values that
 //! are not finite (`not_finite`), what callers bring or share (`embedding`), where blocks lie and what becomes of them in later families (`grids`), and what they want otherwise than the model
 //! (`overrides`); what no model was published with: an expert budget (`budget`), blocks ahead (`ahead`).
 
@@ -30,6 +30,7 @@ use diffulex::exec::Serial;
 use diffulex::kernels::Level;
 use diffulex::sampler::{CachePlan, Candidate, Editing, Rng, Steps, Unmask};
 use diffulex::tensor::TokenId;
+use diffulex::text_model::{Setup, TextStream};
 use diffulex::{Control, Engine, EngineBuilder, Event, Generation, Policy, Request, Result, Session};
 use std::ops::Range;
 use std::sync::Arc;
@@ -106,6 +107,39 @@ fn prompt(engine: &Engine, len: usize, seed: u64) -> Vec<TokenId> {
     let (vocab, mask) = (engine.arch().dims.vocab, engine.mask().unwrap());
     let id = |pos| (Rng::new(seed).stream(0, pos).uniform() * vocab as f64) as TokenId;
     (0..len).map(id).map(|id| if id == mask { 1 } else { id }).collect()
+}
+
+/// A generation whose text is shown as it becomes final: what was shown is the text.
+fn streamed(
+    engine: &Engine,
+    prompt: &[TokenId],
+    new: usize,
+    policy: &Policy,
+    stop: &[TokenId],
+) -> Generation {
+    let setup = Setup {
+        policy: policy.clone(),
+        stop_ids: stop.to_vec(),
+        stop: Vec::new(),
+        seed: 0,
+        grammar: None,
+        max_tokens: None,
+        alternatives: 0,
+    };
+    let request = Request { stop, ..Request::new(prompt, new, policy) };
+    let (mut stream, mut shown) = (TextStream::new(None, &setup, new), String::new());
+    let mut session = engine.session().unwrap();
+    let run = watch(&mut session, &request, &mut |event| {
+        if let Event::Revealed { canvas, .. } | Event::Block { canvas, .. } = event {
+            shown += &stream.push(canvas)?;
+        }
+        Ok(Control::Continue)
+    });
+    let generation = run.unwrap().generation;
+    shown += &stream.finish(&generation).unwrap();
+    let words: Vec<_> = generation.tokens.iter().map(TokenId::to_string).collect();
+    assert_eq!(shown, words.join(","), "{stop:?}");
+    generation
 }
 
 /// A forward pass and what was revealed after it (a carried token belongs to the pass that predicted it).

@@ -199,7 +199,7 @@ fn say(args: &Cli, model: &Model, config: &Config, listener: &TcpListener, is_op
     }
     if is_open && !address.ip().is_loopback() {
         cli::note(
-            "warning: anybody who reaches this address can use the model; --api-key-file asks for keys",
+            "warning: anybody who reaches this address can use the model; --api-key-file makes it require a key",
         );
     }
     Ok(())

@@ -10,7 +10,7 @@ use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder, Schema, Type}
 use utoipa::openapi::{OpenApi as Document, RefOr};
 use utoipa::{OpenApi, PartialSchema, ToSchema};
 
-/// What is no route: the words about the whole, and the route whose pattern OpenAPI has no words for.
+/// The title and description of the whole, and the one route whose path pattern OpenAPI cannot express.
 #[derive(OpenApi)]
 #[openapi(
     info(

@@ -21,7 +21,7 @@ fn json(field: &str, value: &Value) -> Result<Json, ApiError> {
 /// The tools of a request, as the template sees them.
 ///
 /// # Errors
-/// What is no function with a name.
+/// If a tool is not a function with a name.
 pub(crate) fn tools(given: &[Value]) -> Result<Vec<Json>, ApiError> {
     let each = given.iter().enumerate().map(|(i, tool)| {
         let field = |name: &str| format!("tools[{i}].{name}");
@@ -41,7 +41,7 @@ pub(crate) fn tools(given: &[Value]) -> Result<Vec<Json>, ApiError> {
 /// The calls of a message. Arguments that are written as a string become the object that the string is, as transformers takes them.
 ///
 /// # Errors
-/// What is no call, and arguments that are no object.
+/// If something is not a call, or its arguments are not an object.
 pub(crate) fn calls(given: &[Value], field: &str) -> Result<Json, ApiError> {
     let mut calls = Vec::new();
     for (i, call) in given.iter().enumerate() {

@@ -7,7 +7,7 @@ use diffulex::quant::Format;
 use diffulex::weights::writer::{TensorSpec, padding};
 use diffulex::weights::{QUANT_KEY, StoredQuant, quant_metadata};
 
-/// What is written of every tensor, and what the header says beside.
+/// What is written of every tensor, and what else the header says.
 pub struct Layout {
     /// The tensors, in the order of the list that they were made of.
     pub specs: Vec<TensorSpec>,

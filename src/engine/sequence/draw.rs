@@ -114,7 +114,7 @@ impl Drawer {
 }
 
 impl Sequence<'_> {
-    /// Notes what else might stand where something was drawn.
+    /// Notes which other tokens were probable where one was drawn.
     pub(in crate::engine) fn note_alternatives(&mut self, wanted: Wanted, picked: &mut Picked) {
         if self.drawer.alternatives > 0 {
             self.alternatives.insert(wanted.pos, std::mem::take(&mut picked.alternatives));

@@ -1,4 +1,4 @@
-//! `--decisions`: how often a trained model decides rightly, how well it knows when it does, and how fast, beside asking it by chat.
+//! `--decisions`: how often a trained model decides rightly, how well it knows when it does, and how fast, compared with asking it by chat.
 
 use crate::args::Cli;
 use diffulex::engine::Reader;
@@ -88,8 +88,8 @@ pub(crate) fn run(args: &Cli, file: &Path) -> Result<()> {
             scores.entry(name).or_default().add(own, verdicts, answer);
         }
     }
-    let rates =
-        [("decided alone", single_time), ("decided 32 together", group_time), ("asked by chat", chat_time)];
+    let together = format!("decided {TOGETHER} together");
+    let rates = [("decided alone", single_time), (&*together, group_time), ("asked by chat", chat_time)];
     let asked = scores["all"].asked as f64;
     if args.json {
         let tasks: serde_json::Map<_, _> =
