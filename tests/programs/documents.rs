@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The programs of all packages. Each package tests the commands of its own.
-const ALL: [&str; 6] = [
+const ALL: [&str; 7] = [
     "diffulex-run",
     "diffulex-quantize",
     "diffulex-bench",
     "diffulex-synth",
     "diffulex-verify",
     "diffulex-server",
+    "diffulex-pull",
 ];
 
 /// The name of a program.

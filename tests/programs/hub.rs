@@ -96,19 +96,19 @@ fn a_path_that_exists_wins() {
 fn what_is_not_there_comes_with_the_command_that_downloads_it() {
     let dir = TempDir::new();
     let looked = dir.file("models--Org--SDAR").display().to_string();
-    let advice = "`hf download Org/SDAR` (older: `huggingface-cli download Org/SDAR`)";
+    let advice = "`diffulex pull Org/SDAR`, or `hf download Org/SDAR`";
     refused(dir.path(), "Org/SDAR", &["Org/SDAR: no such file", &looked, advice]);
-    refused(dir.path(), "Org/SDAR@v2", &[&looked, "`hf download Org/SDAR --revision v2`"]);
+    let revised = "`diffulex pull Org/SDAR@v2`, or `hf download Org/SDAR --revision v2`";
+    refused(dir.path(), "Org/SDAR@v2", &[&looked, revised]);
+    // A name of the table of published models.
+    for name in ["sdar-1.7b", "SDAR-1.7B-Chat", "jetlm/sdar-1.7b-chat"] {
+        let command = "`diffulex pull JetLM/SDAR-1.7B-Chat`";
+        refused(dir.path(), name, &["models--JetLM--SDAR-1.7B-Chat", command]);
+    }
+    refused(dir.path(), "sdar-1.7b@v2", &["`diffulex pull JetLM/SDAR-1.7B-Chat@v2`"]);
     let snapshot = download(dir.path(), "models--Org--SDAR", "sdar-f32", COMMIT);
     let there = format!("there is Org/SDAR@{COMMIT}");
     refused(dir.path(), "Org/SDAR@v2", &["no revision `v2`", &there]);
-    // What is called nearly so is named.
-    refused(dir.path(), "sdar", &["sdar: no such file or directory; the Hugging Face cache has Org/SDAR\n"]);
-    refused(
-        dir.path(),
-        "org/sdar",
-        &["org/sdar: no such file", "; there is Org/SDAR)", "hf download org/sdar"],
-    );
     refused(dir.path(), "sda", &["sda: No such file"]);
     // Downloaded by its commit, no branch is known.
     std::fs::remove_file(dir.file("models--Org--SDAR/refs/main")).unwrap();
@@ -118,6 +118,24 @@ fn what_is_not_there_comes_with_the_command_that_downloads_it() {
     refused(dir.path(), "Org/SDAR", &["no revision `main`", &there]);
     std::fs::remove_dir_all(snapshot).unwrap();
     refused(dir.path(), "Org/SDAR", &["no such file", advice]);
+}
+
+#[test]
+fn a_model_of_the_cache_opens_by_what_people_call_it() {
+    let dir = TempDir::new();
+    download(dir.path(), "models--Org--SDAR", "sdar-f32", COMMIT);
+    let expected = open(dir.path(), "Org/SDAR").text().to_owned();
+    for name in ["SDAR", "sdar", "org/sdar", "ORG/SDAR@main", "sdar@main", &format!("sdar@{COMMIT}")] {
+        assert_eq!(open(dir.path(), name).text(), expected, "{name}");
+    }
+    refused(dir.path(), "sdar@v2", &["no revision `v2`", &format!("there is Org/SDAR@{COMMIT}")]);
+    // Two that are called so: only the whole id says which.
+    download(dir.path(), "models--Other--Sdar", "sdar-f32", COMMIT);
+    refused(dir.path(), "sdar", &["sdar: no such file", "the Hugging Face cache has Org/SDAR, Other/Sdar\n"]);
+    assert_eq!(open(dir.path(), "other/sdar").text(), expected);
+    download(dir.path(), "models--org--sdar", "sdar-f32", COMMIT);
+    refused(dir.path(), "ORG/sdar", &["the Hugging Face cache has Org/SDAR, org/sdar\n"]);
+    assert_eq!(open(dir.path(), "Org/SDAR").text(), expected);
 }
 
 #[test]

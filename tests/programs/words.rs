@@ -35,7 +35,7 @@ fn what_is_not_a_command_is_refused_with_those_that_are() {
     let none = finish(program(DIFFULEX, &[]));
     assert_eq!(none.code, Some(2));
     let help = finish(program(DIFFULEX, &["--help"]));
-    for name in ["run", "chat", "serve", "quantize", "bench", "verify", "synth", "doctor", "models"] {
+    for name in ["run", "chat", "serve", "pull", "quantize", "bench", "verify", "synth", "doctor", "models"] {
         let listed = |text: &str| text.lines().any(|line| line.split_whitespace().next() == Some(name));
         assert!(listed(help.text()) && listed(&none.stderr), "{name}: {} {}", help.text(), none.stderr);
     }

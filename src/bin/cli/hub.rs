@@ -1,4 +1,4 @@
-//! Models by their hub id, such as `JetLM/SDAR-1.7B-Chat`, in the local Hugging Face cache. Nothing is ever downloaded.
+//! Models by their hub id, such as `JetLM/SDAR-1.7B-Chat`, in the local Hugging Face cache. Only `diffulex-pull` downloads.
 //!
 //! ```text
 //! CACHE/models--ORG--NAME/refs/REVISION          the commit that a branch or tag stands for
@@ -9,6 +9,7 @@
 //! # Source
 //! huggingface_hub, "Understand caching" and "Environment variables".
 
+use super::presets;
 use diffulex::error::{Error, Result};
 use diffulex::weights::Checkpoint;
 use std::borrow::Cow;
@@ -22,29 +23,58 @@ const MAIN: &str = "main";
 const HOSTS: [&str; 3] = ["huggingface.co/", "www.huggingface.co/", "hf.co/"];
 
 /// Where the model that the user calls `name` lies: `name` itself if there is such a file or directory or if it cannot be a
-/// hub id, else the snapshot of the model with this id (`ORG/NAME`, `ORG/NAME@REVISION`, or its address in a browser) in the
-/// local cache.
+/// model, else the snapshot in the local cache of the model with this id (`ORG/NAME`, `ORG/NAME@REVISION`, or its address in a
+/// browser) or this name (`NAME`, or the short one of a preset). Letter case does not matter where only one model is called so.
 ///
 /// # Errors
 /// [`Error::Format`] that says where was looked and how to download it, if it is not there or not complete, and what is there that
-/// is called nearly so.
+/// is called so, if that is not one.
 pub fn resolve(name: &Path) -> Result<Cow<'_, Path>> {
     let Some(text) = name.to_str().filter(|_| !name.exists()) else { return Ok(Cow::Borrowed(name)) };
-    let cache = cache(|variable| std::env::var_os(variable), std::env::home_dir());
-    let Some(id) = Id::parse(text) else {
-        let alike = cache.map_or_else(Vec::new, |cache| alike(&cache, text));
-        if alike.is_empty() {
-            return Ok(Cow::Borrowed(name));
+    let cache = directory();
+    let (called, revision) =
+        text.split_once('@').map_or((text, None), |(name, revision)| (name, Some(revision)));
+    let exact = Id::parse(text);
+    let path = exact.as_ref().map_or_else(|| called.to_owned(), Id::path);
+    let there = cache.as_ref().map_or_else(Vec::new, |cache| alike(cache, &path));
+    let id = match (&exact, &there[..]) {
+        (Some(id), there) if there.is_empty() || there.contains(&path) => id.clone(),
+        (Some(id), [only]) => Id { revision: id.revision, ..Id::parse(only).expect("an id of the cache") },
+        (None, [only]) => Id { revision, ..Id::parse(only).expect("an id of the cache") },
+        (_, []) => match presets::hub_id(called) {
+            Some(known) => Id { revision, ..Id::parse(known).expect("an id of the table") },
+            None => return Ok(Cow::Borrowed(name)),
+        },
+        (_, several) => {
+            let what =
+                format!("no such file or directory; the Hugging Face cache has {}", several.join(", "));
+            return Err(Error::format(text, what));
         }
-        let what = format!("no such file or directory; the Hugging Face cache has {}", alike.join(", "));
-        return Err(Error::format(text, what));
     };
-    cache
-        .map_or_else(
-            || Err(id.missing("no home directory, and HF_HOME is not set")),
-            |cache| id.snapshot(&cache),
-        )
-        .map(Cow::Owned)
+    let no_place = || Err(id.missing("no home directory, and HF_HOME is not set"));
+    cache.map_or_else(no_place, |cache| id.snapshot(&cache)).map(Cow::Owned)
+}
+
+/// The model on the hub that the user calls `text`: an id, an address, or a name of the table of published models, in any letter case.
+///
+/// # Errors
+/// [`Error::Format`] for what is none of them.
+pub fn wanted(text: &str) -> Result<Id<'_>> {
+    let id = Id::parse(text);
+    let (called, revision) =
+        text.split_once('@').map_or((text, None), |(name, revision)| (name, Some(revision)));
+    let known = presets::hub_id(&id.as_ref().map_or_else(|| called.to_owned(), Id::path));
+    let revision = id.as_ref().map_or(revision, |id| id.revision);
+    let known = known.map(|known| Id { revision, ..Id::parse(known).expect("an id of the table") });
+    known.or(id).ok_or_else(|| {
+        let what = "no model of this name is known; expected ORG/NAME, or a name that `diffulex-run --list-models` prints";
+        Error::format(text, what)
+    })
+}
+
+/// The local cache; `None` without a home directory.
+pub fn directory() -> Option<PathBuf> {
+    cache(|variable| std::env::var_os(variable), std::env::home_dir())
 }
 
 /// The cache directory that the environment names, by the variables that huggingface_hub reads; `None` without a home directory.
@@ -92,7 +122,7 @@ fn expanded(text: &OsString, variable: impl Fn(&str) -> Option<OsString>) -> Opt
 }
 
 /// The small files of a snapshot that are read. What else a repository holds may be missing.
-const READ: [&str; 7] = [
+pub const READ: [&str; 7] = [
     "added_tokens.json",
     "config.json",
     "generation_config.json",
@@ -103,11 +133,11 @@ const READ: [&str; 7] = [
 ];
 
 /// The tokenizer of a snapshot without tokenizer.json.
-const OLDER_TOKENIZER: [&str; 2] = ["vocab.json", "merges.txt"];
+pub const OLDER_TOKENIZER: [&str; 2] = ["vocab.json", "merges.txt"];
 
 /// A hub id with its revision.
-#[derive(Debug, PartialEq)]
-struct Id<'a> {
+#[derive(Clone, Debug, PartialEq)]
+pub struct Id<'a> {
     organisation: &'a str,
     name: &'a str,
     revision: Option<&'a str>,
@@ -115,7 +145,7 @@ struct Id<'a> {
 
 impl<'a> Id<'a> {
     /// What could be a hub id: two words with a slash, no file of weights, nothing that leaves its directory.
-    fn parse(text: &'a str) -> Option<Self> {
+    pub fn parse(text: &'a str) -> Option<Self> {
         let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         let word =
             |word: &str| word.starts_with(|c: char| c.is_ascii_alphanumeric()) && word.chars().all(plain);
@@ -135,7 +165,7 @@ impl<'a> Id<'a> {
     fn snapshot(&self, cache: &Path) -> Result<PathBuf> {
         let model = cache.join(format!("models--{}--{}", self.organisation, self.name));
         let snapshots = model.join("snapshots");
-        let revision = self.revision.unwrap_or(MAIN);
+        let revision = self.revision();
         let commits = names(&snapshots);
         let commit = match fs::read_to_string(model.join("refs").join(revision)) {
             Ok(commit) => commit.trim().to_owned(),
@@ -146,10 +176,6 @@ impl<'a> Id<'a> {
                 "no such file or directory, and not in the Hugging Face cache (looked in {}",
                 model.display()
             );
-            let alike = alike(cache, &self.path());
-            if commits.is_empty() && !alike.is_empty() {
-                what += &format!("; there is {}", alike.join(", "));
-            }
             if !commits.is_empty() {
                 what += &format!(
                     ", which has no revision `{revision}`; there is {}",
@@ -172,15 +198,23 @@ impl<'a> Id<'a> {
         }
     }
 
-    fn path(&self) -> String {
+    /// `ORG/NAME`.
+    pub fn path(&self) -> String {
         format!("{}/{}", self.organisation, self.name)
+    }
+
+    /// The branch, tag or commit that is meant.
+    pub fn revision(&self) -> &'a str {
+        self.revision.unwrap_or(MAIN)
     }
 
     /// The error, with how to get the model.
     fn missing(&self, what: &str) -> Error {
-        let revision = self.revision.map_or_else(String::new, |revision| format!(" --revision {revision}"));
-        let arguments = format!("download {}{revision}", self.path());
-        let advice = format!("to download it: `hf {arguments}` (older: `huggingface-cli {arguments}`)");
+        let path = self.path();
+        let (at, option) = self.revision.map_or_else(Default::default, |revision| {
+            (format!("@{revision}"), format!(" --revision {revision}"))
+        });
+        let advice = format!("to download it: `diffulex pull {path}{at}`, or `hf download {path}{option}`");
         Error::format(self.path(), format!("{what}; {advice}"))
     }
 }

@@ -23,6 +23,7 @@ mod output;
 pub mod presets;
 mod progress;
 mod safe;
+mod sibling;
 mod version;
 pub mod work;
 
@@ -34,6 +35,7 @@ pub use model::{CpuArgs, FILES_OF_WEIGHTS, MachineArgs, ModelArgs, kv, passed_ov
 pub use output::{Claim, OutputDirectory, refuse_input, replace, replaceable};
 pub use progress::Progress;
 pub use safe::safe;
+pub use sibling::become_program;
 pub use version::{long_version, version};
 
 pub use diffulex::quant::{DEFAULT_GROUP, FormatName, group};

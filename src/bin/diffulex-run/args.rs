@@ -35,6 +35,7 @@ pub(crate) struct Cli {
 pub(crate) const IDLE: &[Idle] = &[
     Idle::AllBut("list_strategies", &[]),
     Idle::AllBut("list_models", &[]),
+    Idle::AllBut("pull", &["quiet"]),
     Idle::AllBut("doctor", &["threads", "level", "activations", "json"]),
     Idle::With("info", &["no_memory_check"]),
     Idle::AllBut(
@@ -194,6 +195,9 @@ pub(crate) struct OutputArgs {
     /// List the published models that run, their sizes, and what each was checked against, then exit
     #[arg(long)]
     pub(crate) list_models: bool,
+    /// Download a model from the Hugging Face hub, then exit: `diffulex-pull` (also `diffulex pull`), which has more options
+    #[arg(long, value_name = "NAME")]
+    pub(crate) pull: Option<String>,
     /// List the published samplers, then exit
     #[arg(long)]
     pub(crate) list_strategies: bool,

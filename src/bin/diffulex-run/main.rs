@@ -55,6 +55,11 @@ fn run(args: &Cli) -> Result<ExitCode> {
         cli::print(&cli::presets::published()?)?;
         return Ok(ExitCode::SUCCESS);
     }
+    if let Some(model) = &args.output.pull {
+        let quiet = args.output.quiet.then_some("--quiet");
+        let arguments = quiet.into_iter().chain(["--", model]);
+        return Ok(cli::become_program("diffulex-pull", "--pull", arguments));
+    }
     if args.output.doctor {
         doctor::run(args)?;
         return Ok(ExitCode::SUCCESS);

@@ -2,10 +2,13 @@
 //! directory of this one and then on the path; it gets all arguments that follow.
 #![deny(unsafe_code)]
 
+#[path = "../cli/sibling.rs"]
+#[allow(unreachable_pub, reason = "a source of crates/cli")]
+mod sibling;
+
 use clap::{Arg, ArgMatches, Command};
 use std::ffi::OsString;
-use std::path::PathBuf;
-use std::process::{Command as Process, ExitCode};
+use std::process::ExitCode;
 
 /// A word and what it runs.
 struct Word {
@@ -16,7 +19,7 @@ struct Word {
     about: &'static str,
 }
 
-const WORDS: [Word; 9] = [
+const WORDS: [Word; 10] = [
     Word {
         name: "run",
         program: "diffulex-run",
@@ -25,6 +28,12 @@ const WORDS: [Word; 9] = [
     },
     Word { name: "chat", program: "diffulex-run", before: &["--chat"], about: "Talk with a model" },
     Word { name: "serve", program: "diffulex-server", before: &[], about: "Answer requests over HTTP" },
+    Word {
+        name: "pull",
+        program: "diffulex-pull",
+        before: &[],
+        about: "Download a model from the Hugging Face hub",
+    },
     Word {
         name: "quantize",
         program: "diffulex-quantize",
@@ -67,25 +76,8 @@ fn main() -> ExitCode {
     let matches = parser().get_matches();
     let (name, given) = matches.subcommand().expect("the parser requires one");
     let word = WORDS.iter().find(|word| word.name == name).expect("the parser knows these only");
-    let mut process = Process::new(beside(word.program).unwrap_or_else(|| word.program.into()));
-    process.args(word.before).args(arguments(given));
-    let error = become_it(&mut process);
-    match error {
-        Ok(code) => code,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            eprintln!(
-                "error: `{name}` is the program {}, which is neither in the directory of this one nor on the path; \
-                 `cargo install --locked --path {}` installs it",
-                word.program,
-                package(word.program)
-            );
-            ExitCode::from(2)
-        }
-        Err(error) => {
-            eprintln!("error: {}: {error}", word.program);
-            ExitCode::from(2)
-        }
-    }
+    let arguments = word.before.iter().map(Into::into).chain(arguments(given).cloned());
+    sibling::become_program(word.program, name, arguments.collect::<Vec<OsString>>())
 }
 
 fn parser() -> Command {
@@ -106,34 +98,4 @@ fn parser() -> Command {
 
 fn arguments(given: &ArgMatches) -> impl Iterator<Item = &OsString> {
     given.get_many::<OsString>("arguments").into_iter().flatten()
-}
-
-/// The program in the directory of this one.
-fn beside(program: &str) -> Option<PathBuf> {
-    let path =
-        std::env::current_exe().ok()?.with_file_name(format!("{program}{}", std::env::consts::EXE_SUFFIX));
-    path.is_file().then_some(path)
-}
-
-/// The directory of the package that a program belongs to.
-fn package(program: &str) -> &'static str {
-    match program {
-        "diffulex-server" => "crates/server",
-        "diffulex-bench" | "diffulex-synth" => "crates/bench",
-        "diffulex-verify" => "crates/verify",
-        _ => ".",
-    }
-}
-
-/// Goes on as the other program, so that signals and the terminal are its own.
-#[cfg(unix)]
-fn become_it(process: &mut Process) -> std::io::Result<ExitCode> {
-    Err(std::os::unix::process::CommandExt::exec(process))
-}
-
-/// Runs the other program and ends as it does.
-#[cfg(not(unix))]
-fn become_it(process: &mut Process) -> std::io::Result<ExitCode> {
-    let code = process.status()?.code().unwrap_or(1);
-    Ok(u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from))
 }

@@ -9,7 +9,7 @@ mod llada;
 mod published;
 
 pub use experts::Experts;
-pub use published::table as published;
+pub use published::{hub_id, table as published};
 
 use diffulex::error::{Error, Result};
 use diffulex::json;

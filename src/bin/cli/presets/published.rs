@@ -149,6 +149,18 @@ impl Published {
     }
 }
 
+/// The id of the published model that is called `name` in any letter case: its id, the name without the organisation, or the short name of
+/// its shape, which is the first model of that shape in the table.
+pub fn hub_id(name: &str) -> Option<&'static str> {
+    let all = || PUBLISHED.iter().flat_map(|published| published.ids).copied();
+    let called = |id: &&str| {
+        let word = id.split_once('/').map(|(_, word)| word);
+        word.is_some_and(|word| [*id, word].iter().any(|known| known.eq_ignore_ascii_case(name)))
+    };
+    let short = |published: &&Published| matches!(published.shape, Shape::Preset(preset) if preset.eq_ignore_ascii_case(name));
+    all().find(called).or_else(|| PUBLISHED.iter().find(short).map(|published| published.ids[0]))
+}
+
 /// Bytes of all weights in memory, the vectors apart, which are few.
 fn weight_bytes(arch: &Architecture, pair: [&str; 2]) -> u64 {
     let [blocks, head] = pair.map(|name| Format::from_name(name).expect("the table names formats"));
@@ -173,6 +185,22 @@ pub fn table() -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn models_are_known_by_what_people_call_them() {
+        for name in
+            ["JetLM/SDAR-1.7B-Chat", "jetlm/sdar-1.7b-chat", "SDAR-1.7B-Chat", "sdar-1.7b-chat", "sdar-1.7b"]
+        {
+            assert_eq!(hub_id(name), Some("JetLM/SDAR-1.7B-Chat"), "{name}");
+        }
+        assert_eq!(hub_id("llada2.1-mini"), Some("inclusionAI/LLaDA2.1-mini"));
+        assert_eq!(hub_id("Dream-7B"), Some("Dream-org/Dream-v0-Instruct-7B"));
+        // A row that describes a class has no id.
+        for name in ["sdar", "SDAR-1.7B", "models of the class A2DLlamaLMHeadModel", ""] {
+            let expected = (name == "SDAR-1.7B").then_some("JetLM/SDAR-1.7B-Chat");
+            assert_eq!(hub_id(name), expected, "{name}");
+        }
+    }
 
     #[test]
     fn every_shape_is_one_of_its_family_and_as_large_as_its_name_says() {

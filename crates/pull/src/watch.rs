@@ -1,0 +1,88 @@
+//! How far a download is: a line on a terminal, and an end to one that no longer moves.
+
+use diffulex_cli::{BAD_INPUT, note};
+use hf_hub::api::Progress;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+/// A server that sends nothing for so long is given up. DIFFULEX_PULL_TIMEOUT has other seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Watches transfers: the library that makes them waits without end.
+pub(crate) struct Watch {
+    /// Milliseconds since the start at which something last came.
+    last: Arc<AtomicU64>,
+    done: Arc<AtomicBool>,
+    bar: ProgressBar,
+    /// Bytes of this file that were counted.
+    counted: u64,
+}
+
+fn now() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_millis() as u64
+}
+
+impl Watch {
+    /// Begins to watch the transfer of `what` from `host`; the program ends when nothing comes any more. What was received stays.
+    pub(crate) fn start(what: &str, host: &str, bar: Option<&ProgressBar>) -> Self {
+        let watch = Self {
+            last: Arc::new(AtomicU64::new(now())),
+            done: Arc::default(),
+            bar: bar.cloned().unwrap_or_else(ProgressBar::hidden),
+            counted: 0,
+        };
+        let (last, done) = (Arc::clone(&watch.last), Arc::clone(&watch.done));
+        let message = format!("error: {what}: nothing came from {host} for");
+        let seconds = std::env::var("DIFFULEX_PULL_TIMEOUT").ok().and_then(|text| text.parse().ok());
+        let patience = seconds.map_or(PATIENCE, Duration::from_secs);
+        std::thread::spawn(move || {
+            while !done.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(50));
+                let idle = Duration::from_millis(now().saturating_sub(last.load(Ordering::Relaxed)));
+                if idle > patience && !done.load(Ordering::Relaxed) {
+                    let seconds = patience.as_secs();
+                    note(&format!("{message} {seconds} s; the same command goes on from there"));
+                    std::process::exit(i32::from(BAD_INPUT));
+                }
+            }
+        });
+        watch
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.done.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Told by the library; `init` comes again, followed by what is there already, when a broken transfer goes on.
+impl Progress for &mut Watch {
+    fn init(&mut self, _size: usize, _name: &str) {
+        self.bar.set_position(self.bar.position().saturating_sub(self.counted));
+        self.counted = 0;
+        self.last.store(now(), Ordering::Relaxed);
+    }
+
+    fn update(&mut self, size: usize) {
+        self.counted += size as u64;
+        self.bar.inc(size as u64);
+        self.last.store(now(), Ordering::Relaxed);
+    }
+
+    fn finish(&mut self) {}
+}
+
+/// A line for all files together; only terminals see it.
+pub(crate) fn bar(total: u64, quiet: bool) -> ProgressBar {
+    if quiet {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(total);
+    let style = ProgressStyle::with_template("{bar:32} {bytes}/{total_bytes} {bytes_per_sec} {eta} {msg}");
+    bar.set_style(style.expect("a valid template"));
+    bar
+}
