@@ -36,14 +36,16 @@ pub fn resolve(name: &Path) -> Result<Cow<'_, Path>> {
         text.split_once('@').map_or((text, None), |(name, revision)| (name, Some(revision)));
     let exact = Id::parse(text);
     let path = exact.as_ref().map_or_else(|| called.to_owned(), Id::path);
+    let revision = exact.as_ref().map_or(revision, |id| id.revision);
     let there = cache.as_ref().map_or_else(Vec::new, |cache| alike(cache, &path));
+    let known = |id| Id { revision, ..Id::parse(id).expect("ids of the cache and the table are ids") };
     let id = match (&exact, &there[..]) {
-        (Some(id), there) if there.is_empty() || there.contains(&path) => id.clone(),
-        (Some(id), [only]) => Id { revision: id.revision, ..Id::parse(only).expect("an id of the cache") },
-        (None, [only]) => Id { revision, ..Id::parse(only).expect("an id of the cache") },
-        (_, []) => match presets::hub_id(called) {
-            Some(known) => Id { revision, ..Id::parse(known).expect("an id of the table") },
-            None => return Ok(Cow::Borrowed(name)),
+        (Some(id), there) if there.contains(&path) => id.clone(),
+        (_, [only]) => known(only.as_str()),
+        (exact, []) => match (presets::hub_id(&path), exact) {
+            (Some(id), _) => known(id),
+            (None, Some(id)) => id.clone(),
+            (None, None) => return Ok(Cow::Borrowed(name)),
         },
         (_, several) => {
             let what =
@@ -224,7 +226,8 @@ fn alike(cache: &Path, name: &str) -> Vec<String> {
     let id = |directory: String| {
         let (organisation, model) = directory.strip_prefix("models--")?.split_once("--")?;
         let id = format!("{organisation}/{model}");
-        [model, &id].iter().any(|known| known.eq_ignore_ascii_case(name)).then_some(id)
+        let called = [model, &id].iter().any(|known| known.eq_ignore_ascii_case(name));
+        (called && Id::parse(&id).is_some()).then_some(id)
     };
     names(cache).into_iter().filter_map(id).collect()
 }

@@ -7,7 +7,7 @@ use crate::cli::presets::Preset;
 use crate::cli::work::{PassSize, Work};
 use crate::cli::{self, readable};
 use diffulex::Result;
-use diffulex::cache::KvDtype;
+use diffulex::cache::{Attention, KvDtype};
 use diffulex::exec::{self, Threads};
 use diffulex::kernels::{Activations, Kernels, Level};
 use diffulex::model::Architecture;
@@ -32,6 +32,10 @@ const FORMATS: [(&str, [&str; 2]); 3] =
 const CONTEXT: usize = 4096;
 /// Rows of the passes that are estimated: a block, and a single position.
 const ROWS: [usize; 2] = [32, 1];
+/// Tokens of the answer whose time is estimated, and of the prompt before it.
+const ANSWER: usize = 128;
+/// Tokens that a pass reveals with a threshold, about; published schedules reveal one.
+const REVEALED: f64 = 3.0;
 
 /// A model in a format on this machine.
 struct Estimate {
@@ -42,6 +46,8 @@ struct Estimate {
     fit: Option<Fit>,
     /// What a pass of [`ROWS`] rows takes at least, in seconds.
     seconds: [f64; 2],
+    /// What an answer takes at least if every pass reveals one token, in seconds.
+    answer: f64,
 }
 
 /// Measures and prints, as text or as JSON.
@@ -87,11 +93,17 @@ impl Estimate {
         let formats = pair.map(format);
         let weights = memory::matrix_bytes(arch, formats[0], formats[1]);
         let need = Need::new(weights, arch, KvDtype::F16, CONTEXT.min(arch.dims.max_pos));
-        let seconds = ROWS.map(|rows| {
-            let size = PassSize { rows, context: 0, logit_rows: rows };
+        let limit = |rows, context| {
+            let size = PassSize { rows, context, logit_rows: rows };
             Work::of_shapes(arch, formats, KvDtype::F16, size).limit(machine, kernels).seconds()
-        });
-        Self { model, format: name, need, fit: available.map(|bytes| need.fit(bytes)), seconds }
+        };
+        // A pass computes a block after half of the answer, or everything.
+        let pass = match arch.attention {
+            Attention::BlockCausal { block } => limit(block, ANSWER + ANSWER / 2),
+            Attention::Bidirectional => limit(2 * ANSWER, 0),
+        };
+        let (seconds, answer) = (ROWS.map(|rows| limit(rows, 0)), ANSWER as f64 * pass);
+        Self { model, format: name, need, fit: available.map(|bytes| need.fit(bytes)), seconds, answer }
     }
 
     fn fits(&self) -> &'static str {
@@ -125,7 +137,7 @@ fn as_text(
          cores        {} physical, {} threads of hardware\n\
          memory       {}, {} available\n\
          \n\
-         model         format  weights     with {CONTEXT} positions  fits     {} rows, at best  1 row, at best\n",
+         model         format  weights     with {CONTEXT} positions  fits     {} rows  1 row    {ANSWER} tokens\n",
         machine.text(),
         Level::compiled().join(", "),
         levels().join(", "),
@@ -137,9 +149,9 @@ fn as_text(
         ROWS[0],
     );
     for estimate in estimates {
-        let about = |seconds: f64| format!("about {:.0} ms", (seconds * 1e3).max(1.0));
+        let about = |seconds: f64| format!("{:.0} ms", (seconds * 1e3).max(1.0));
         text += &format!(
-            "{:13} {:7} {:11} {:20} {:8} {:16} {}\n",
+            "{:13} {:7} {:11} {:20} {:8} {:8} {:8} {:.0} to {:.0} s\n",
             estimate.model,
             estimate.format,
             readable(estimate.need.weights),
@@ -147,12 +159,15 @@ fn as_text(
             estimate.fits(),
             about(estimate.seconds[0]),
             about(estimate.seconds[1]),
+            (estimate.answer / REVEALED).max(1.0),
+            estimate.answer.max(1.0),
         );
     }
     text + &format!(
         "\nTimes are what bandwidth and units allow at best, with {} activations for weights that can take them, f16 keys and\n\
          values and nothing cached; real passes take up to twice as long (diffulex-bench measures them). Weights are those a\n\
-         pass multiplies with.\n",
+         pass multiplies with. The last column is an answer of {ANSWER} tokens to a prompt of {ANSWER}, if passes reveal {REVEALED} tokens\n\
+         (about what --threshold 0.9 does) or 1 (most published schedules), bidirectional models without a cache.\n",
         activations.name()
     )
 }
@@ -166,6 +181,7 @@ fn as_json(machine: &Machine, available: Option<u64>, estimates: &[Estimate]) ->
             "context": estimate.need.context,
             "needed_bytes": estimate.need.total(),
             "fits": estimate.fits(),
+            "answer_s": { "tokens": ANSWER, "3_per_pass": estimate.answer / REVEALED, "1_per_pass": estimate.answer },
             "limit_ms": { "32_rows": estimate.seconds[0] * 1e3, "1_row": estimate.seconds[1] * 1e3 },
         })
     });

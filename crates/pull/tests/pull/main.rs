@@ -96,12 +96,13 @@ fn holds(snapshot: &Path, model: &BTreeMap<String, Vec<u8>>) {
         let read = read.contains(&name.as_str()) || name.ends_with(".jinja") || name.ends_with(".index.json");
         read || name.ends_with(".safetensors") && !name.contains('/')
     });
-    assert_eq!(count, wanted.count());
+    assert_eq!(count, wanted.count(), "files of the snapshot");
     let repository = snapshot.parent().unwrap().parent().unwrap();
     let refs: Vec<_> =
         fs::read_dir(repository.join("refs")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(refs, ["main"]);
-    assert_eq!(fs::read_to_string(repository.join("refs/main")).unwrap().trim(), COMMIT);
+    assert_eq!(refs, ["main"], "no commit is noted as a branch");
+    let main = fs::read_to_string(repository.join("refs/main")).unwrap();
+    assert_eq!(main.trim(), COMMIT, "the branch");
 }
 
 #[test]
