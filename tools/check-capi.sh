@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Every check of the C interface and the Python package: the Rust tests, then the library as it is installed, linked by the programs of
-# examples/c (shared and static), under valgrind and AddressSanitizer where they are there, and called from Python. What a machine
-# lacks is skipped and named.
+# Every check of the C interface: the Rust tests, then the library as it is installed, linked by the programs of examples/c (shared and
+# static), under valgrind and AddressSanitizer where they are there. What a machine lacks is skipped and named.
 #
 #   tools/check-capi.sh [--no-tests]      --no-tests: without the Rust tests, which build the most
 set -euo pipefail
@@ -21,7 +20,7 @@ prefix=$PWD/target/capi/prefix
 tools/install-capi.sh --prefix "$prefix"
 model=tests/golden/sdar-f32
 prompt='159 189 224 95 202 125 79 251 134 236'
-# Recorded there as eval_threshold; the Rust tests and Python compare more.
+# Recorded there as eval_threshold; the Rust tests compare more.
 expected='237 237 258 258 258 258 157 157 157 210 250 237 173 43 56 22'
 
 # A question of the demo model's kind.
@@ -82,10 +81,4 @@ else
     skip "C programs: cc, pkg-config and make are needed"
 fi
 
-if have python3; then
-    lib=$(find "$prefix/lib" -name 'libdiffulex.so' -o -name 'libdiffulex.dylib')
-    DIFFULEX_LIB=$lib python3 -m unittest discover -s python/tests
-else
-    skip "Python tests: python3 is not installed"
-fi
 printf 'the C interface passed\n'

@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
-"""Compares what the C library computes with a record of tools/record_golden.py, through the Python package and nothing else.
+"""Compares what the library computes with a record of tools/record_golden.py, through the Python package and nothing else.
 
-    DIFFULEX_LIB=PREFIX/lib/libdiffulex.so tools/compare_library.py tests/golden/sdar-f32 [DIRECTORY ..]
+    tools/compare_library.py tests/golden/sdar-f32 [DIRECTORY ..]
+
+The package is the one that is installed, or that of the source tree (python/README.md).
 
 Logits: the largest difference. Generations: equal (0) or not (inf), for the decoding that a family is published with; a generation of
 ours ends where its stop id stands, so that the tokens up to there are compared. Entries that need what the library does not offer (a
 block that is not the model's in a single pass, batches) are left out.
 """
 
+import importlib.util
 import json
 import math
 import struct
@@ -16,7 +19,8 @@ from array import array
 from collections import namedtuple
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "python"))
+if importlib.util.find_spec("diffulex") is None:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "python"))
 
 import diffulex  # noqa: E402 (the path has to come first)
 

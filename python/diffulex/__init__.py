@@ -3,21 +3,39 @@
     with diffulex.Model("SDAR-1.7B-Chat") as model:
         print(model.ask("Why is the sky blue?").text)
 
-`Model` takes and gives text, `Engine` token ids. A thin layer over the C library, which is found by DIFFULEX_LIB, beside this package, or
-by the system's loader. Models and engines may be used by any number of threads; a session serves one call at a time. Calls release
-Python's global lock.
+`Model` takes and gives text, `Engine` token ids. Both may be used by any number of threads; a session serves one call at a time. Passes are
+made without Python's global lock, and a signal is heard between two of them.
 """
 
 from __future__ import annotations
 
-from . import _c
-from ._engine import Engine, Session
-from ._model import Model
-from ._types import Answer, DiffulexError, Event, Generation, Info, Token
+from . import _load  # noqa: F401 (it finds the extension)
+from ._native import Engine, Model, Session, Steps, version
+from ._trace import trace
+from ._types import (
+    Answer,
+    ArgumentError,
+    BusyError,
+    CapacityError,
+    DiffulexError,
+    Event,
+    FileError,
+    FormatError,
+    Generation,
+    Info,
+    NotFiniteError,
+    OptionError,
+    OutOfMemoryError,
+    PanicError,
+    PoisonedError,
+    Token,
+    TokenError,
+    UnsupportedError,
+    Verdict,
+)
 
-__all__ = ["Answer", "DiffulexError", "Engine", "Event", "Generation", "Info", "Model", "Session", "Token", "version"]
-
-
-def version() -> str:
-    """The version of the library."""
-    return _c.library.diffulex_version().decode()
+__all__ = [
+    "Answer", "ArgumentError", "BusyError", "CapacityError", "DiffulexError", "Engine", "Event", "FileError", "FormatError", "Generation",
+    "Info", "Model", "NotFiniteError", "OptionError", "OutOfMemoryError", "PanicError", "PoisonedError", "Session", "Steps", "Token",
+    "TokenError", "UnsupportedError", "Verdict", "trace", "version",
+]

@@ -1,23 +1,100 @@
-"""What the package hands out: plain values that own their data."""
+"""What the package hands out and raises: plain values that own their data, and one exception for every status."""
 
 from __future__ import annotations
 
-import ctypes
 from dataclasses import dataclass
-
-from . import _c
+from typing import Any
 
 
 class DiffulexError(Exception):
-    """A call that failed. `status` is the name of its status without the prefix, such as "CAPACITY"."""
+    """A call that failed; its subclasses say how. Where the library names them, `file`, `key`, `found` and `expected` hold what was
+    read, the tensor, key or option in question, what was there, and what should have been. The message has all of it."""
 
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self._code = status
-        self.status = _c.library.diffulex_status_name(status).decode().removeprefix("DIFFULEX_")
+    status = "UNKNOWN"
+    """The name of the status in include/diffulex.h, without the prefix."""
 
-    def __reduce__(self):  # It is pickled on its way out of another process.
-        return type(self), (self._code, str(self))
+    def __init__(self, message: str, file: str | None = None, key: str | None = None, found: str | None = None,
+                 expected: str | None = None) -> None:
+        super().__init__(message, file, key, found, expected)
+        self.file, self.key, self.found, self.expected = file, key, found, expected
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class FileError(DiffulexError):
+    """The system refused to open, read or map a file."""
+
+    status = "IO"
+
+
+class FormatError(DiffulexError):
+    """A file is malformed, or does not fit the model's configuration."""
+
+    status = "FORMAT"
+
+
+class UnsupportedError(DiffulexError):
+    """The input asks for what the library does not do."""
+
+    status = "UNSUPPORTED"
+
+
+class OptionError(DiffulexError):
+    """An option is unknown or out of range."""
+
+    status = "OPTION"
+
+
+class CapacityError(DiffulexError):
+    """More positions than the context holds."""
+
+    status = "CAPACITY"
+
+
+class TokenError(DiffulexError):
+    """A token id outside of the vocabulary."""
+
+    status = "TOKEN"
+
+
+class NotFiniteError(DiffulexError):
+    """The model computed NaN or infinity; the message says in which layer."""
+
+    status = "NOT_FINITE"
+
+
+class ArgumentError(DiffulexError):
+    """A call out of order, or with something that was closed."""
+
+    status = "ARGUMENT"
+
+
+class BusyError(DiffulexError):
+    """The session serves another call."""
+
+    status = "BUSY"
+
+
+class PoisonedError(DiffulexError):
+    """An earlier call with this session ended with `PanicError`."""
+
+    status = "POISONED"
+
+
+class PanicError(DiffulexError):
+    """A defect of the library; please report the message."""
+
+    status = "PANIC"
+
+
+class OutOfMemoryError(DiffulexError):
+    """The system has not so much memory; nothing was computed."""
+
+    status = "MEMORY"
+
+
+ERRORS = {error.status: error for error in DiffulexError.__subclasses__()}
 
 
 @dataclass(frozen=True)
@@ -43,11 +120,15 @@ class Info:
     alignment: str
     """Logits for position i are in row i ("own") or i - 1 ("before"); "seeded": in row i, but for the first position of a block,
     which the last row of the causal pass before it predicts."""
+    hidden: int
+    heads: int
+    kv_heads: int
+    head_dim: int
 
 
 @dataclass(frozen=True)
 class Token:
-    """A masked position and the token for it."""
+    """A position and the token for it."""
 
     position: int
     id: int
@@ -56,21 +137,31 @@ class Token:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened during a generation; include/diffulex.h says what each kind uses."""
+    """Something that happened during a generation."""
 
     kind: str
-    """ "pass", "revealed" or "block"."""
+    """ "pass": a forward pass begins; "revealed": masks became tokens; "block": a block is finished; of `Model.steps` also "end"."""
     pass_kind: str | None
     """ "prefill", "denoise" or "commit", of a pass."""
     pass_index: int
+    """Passes before this one, of a pass."""
     begin: int
+    """Positions that a pass computes, or of a block: from `begin` to before `end`."""
     end: int
     cached: int
+    """Positions whose keys and values come from the cache, of a pass."""
     canvas: tuple[int, ...]
+    """The whole sequence, prompt included."""
     prompt_len: int
     mask: int
     tokens: tuple[Token, ...]
+    """What was revealed, then tokens that took the place of others."""
     candidates: tuple[Token, ...]
+    """All that was drawn in the step, what stays masked included."""
+    replaced: tuple[int, ...] = ()
+    """The ids that the last ones of `tokens` took the place of."""
+    text: str = ""
+    """The text that became final, of `Model.steps`."""
 
 
 @dataclass(frozen=True)
@@ -105,50 +196,22 @@ class Answer:
     stop_reason: str
     """ "length", "token", "string" or "cancelled"."""
     stop_id: int | None
+    prompt_tokens: int
+    canvas: tuple[int, ...]
+    """The ids of the prompt and of what was generated."""
+    cache: str
 
 
-def array(pointer, length: int) -> tuple:
-    """A copy of an array of the library; its pointer may be NULL if it is empty."""
-    return tuple(pointer[:length]) if length else ()
+@dataclass(frozen=True)
+class Verdict:
+    """The answer to a question of `Model.decide`."""
 
-
-def tokens(pointer, length: int) -> tuple[Token, ...]:
-    return tuple(Token(token.position, token.id, token.score) for token in array(pointer, length))
-
-
-def event(of: _c.Event) -> Event:
-    kind = _c.EVENT_KINDS[of.kind]
-    return Event(
-        kind, _c.PASS_KINDS[of.pass_kind] if kind == "pass" else None, of.pass_index, of.begin, of.end, of.cached,
-        array(of.canvas, of.canvas_len), of.prompt_len, of.mask,
-        tokens(of.tokens, of.tokens_len), tokens(of.candidates, of.candidates_len),
-    )
-
-
-def generation(of: _c.Generation) -> Generation:
-    reason = _c.STOP_REASONS[of.stop_reason]
-    return Generation(
-        array(of.tokens, of.tokens_len), array(of.canvas, of.canvas_len), of.new_tokens, of.nfe, of.prefill_passes,
-        of.prefill_seconds, of.decode_seconds, of.cache.decode(), reason, of.stop_id if reason == "token" else None,
-    )
-
-
-def info(of: _c.Info) -> Info:
-    return Info(
-        *(getattr(of, name).decode() for name in ("family", "policy", "level", "activations", "kv", "weights")),
-        of.vocab, of.context, of.threads, of.block, of.layers, of.parameters, of.weight_bytes,
-        of.mask if of.mask >= 0 else None, array(of.stop, of.stop_len), _c.ALIGNMENTS[of.alignment],
-    )
-
-
-def text(pointer, length: int) -> str:
-    """A copy of a string of the library, which may hold NUL."""
-    return ctypes.string_at(pointer, length).decode()
-
-
-def answer(of: _c.Answer) -> Answer:
-    reason = _c.STOP_REASONS[of.stop_reason]
-    return Answer(
-        text(of.text, of.text_len), of.tokens, of.nfe, of.prefill_passes, of.prefill_seconds, of.decode_seconds, reason,
-        of.stop_id if reason == "token" else None,
-    )
+    answer: Any
+    """The most probable one: a string, True or False, or a whole number."""
+    probability: float
+    probabilities: dict[str, float]
+    """Of every answer, if one of them is given."""
+    mass: float
+    """How probable it is that any of them is given."""
+    mean: float | None
+    """Of the scores, each as probable as it is."""

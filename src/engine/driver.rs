@@ -56,7 +56,7 @@ impl Driver {
         batch: &mut [&mut Sequence<'_>],
         done: &mut dyn FnMut(usize, Result<()>),
     ) -> Result<()> {
-        if let Err(error) = engine.turns.run(|| self.pass(engine, cache, batch)) {
+        if let Err(error) = engine.turns.get().run(|| self.pass(engine, cache, batch)) {
             return Err(match (&batch[..], error) {
                 ([sequence], Error::NotFinite { .. }) => self.locate_not_finite(engine, cache, sequence),
                 (_, error) => error,
@@ -159,7 +159,7 @@ impl Driver {
                 found = Some(place);
             }
         };
-        let _turn = engine.turns.take();
+        let _turn = engine.turns.get().take();
         let own: Vec<Segment<'_>> = sequence.segments().collect();
         let (ctx, probe) = (engine.context_of(), &mut Probe::new(&mut watch));
         let outcome = engine.model.forward(&ctx, &mut self.scratch, &engine.rope, cache, &own, probe);

@@ -35,12 +35,12 @@ pub use overrides::Overrides;
 pub use reader::{OPEN, Place, Reader};
 pub use rules::{BlockEnd, Choose, Rules, Standard, Step};
 pub use scheduler::{Finished, Limits, Scheduler, SequenceId};
-pub use session::Session;
+pub use session::{Generating, Session};
 
 use self::session::Held;
 use crate::cache::{Attention, KvDtype};
 use crate::error::{Error, Result};
-use crate::exec::{Executor, Turns};
+use crate::exec::{Executor, OwnTurns};
 use crate::kernels::{Kernels, RopeTable};
 use crate::model::{Architecture, Compute, GenerationConfig, Transformer};
 use crate::sampler::Policy;
@@ -68,7 +68,7 @@ pub struct Engine {
     banned: Vec<TokenId>,
     /// Held during a forward pass: those of callers on several threads are made one after the other, each with all threads of the engine.
     /// Two passes at a time would share caches and memory bandwidth, and one of them would be done on one thread.
-    turns: Turns,
+    turns: OwnTurns,
 }
 
 /// Sessions on several threads share one engine.

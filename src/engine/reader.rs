@@ -255,7 +255,7 @@ impl<'e> Reader<'e> {
 
     fn forward(&mut self, segments: &[Segment<'_>]) -> Result<()> {
         let Self { engine, pool, driver, passes } = self;
-        let _turn = engine.turns.take();
+        let _turn = engine.turns.get().take();
         let (ctx, rope) = (engine.context_of(), &engine.rope);
         engine.model.forward(&ctx, &mut driver.scratch, rope, pool, segments, &mut Probe::none())?;
         *passes += 1;
@@ -265,7 +265,7 @@ impl<'e> Reader<'e> {
     /// The probabilities of the tokens of `places`, which are predicted by these rows of the latest pass.
     fn logits(&mut self, rows: &[usize], places: &[Place<'_>], read: &mut Vec<Vec<f64>>) -> Result<()> {
         let Self { engine, driver, .. } = self;
-        let _turn = engine.turns.take();
+        let _turn = engine.turns.get().take();
         let (model, vocab) = (&engine.model, engine.arch().dims.vocab);
         let hidden = model.hidden(&driver.scratch);
         model.logits(&engine.context_of(), hidden, rows, &mut driver.logits, &mut Probe::none());

@@ -3,14 +3,14 @@
 
 use super::driver::Driver;
 use super::sequence::{Next, Sequence};
-use super::{Control, Engine, Event, Generation, Request};
+use super::{Control, Engine, Event, Generation, Request, Rules};
 use crate::cache::{Blocks, KvPool, SlotId, Visible};
 use crate::error::Result;
 use crate::model::{Choice, Probe, Segment};
 use crate::tensor::{Rows, TokenId};
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The engine of a session: borrowed, or owned together with others.
 #[derive(Clone)]
@@ -30,6 +30,24 @@ impl Deref for Held<'_> {
     }
 }
 
+/// A generation that its caller takes a pass at a time; see [`Session::begin`].
+pub struct Generating<'r> {
+    sequence: Sequence<'r>,
+    /// The pass that it waits for: the time that was spent to prepare it, and whether it reads the prompt.
+    asked: Option<(Duration, bool)>,
+    cancelled: bool,
+    /// Which generation of its session it is.
+    number: u64,
+}
+
+impl Generating<'_> {
+    /// Ends it with what there is: the next [`Session::step`] hands out the generation.
+    pub fn cancel(&mut self) {
+        self.cancelled = true;
+        self.sequence.cancel();
+    }
+}
+
 /// One sequence at a time, with its own cache.
 pub struct Session<'e> {
     engine: Held<'e>,
@@ -41,6 +59,8 @@ pub struct Session<'e> {
     /// Tokens of the committed positions, and the blocks and first visible key under which they were computed.
     committed: Vec<TokenId>,
     rule: Option<(Blocks, usize)>,
+    /// Generations so far.
+    begun: u64,
 }
 
 impl<'e> Session<'e> {
@@ -49,7 +69,16 @@ impl<'e> Session<'e> {
         let room = engine.room();
         let mut cache = KvPool::new(engine.model.kv_shape(), engine.kv, room)?;
         let slot = cache.open(room).expect("the pool has as many pages");
-        Ok(Self { cache, slot, engine, unconditional: None, driver, committed: Vec::new(), rule: None })
+        Ok(Self {
+            cache,
+            slot,
+            engine,
+            unconditional: None,
+            driver,
+            committed: Vec::new(),
+            rule: None,
+            begun: 0,
+        })
     }
 
     /// The engine that this session decodes with.
@@ -88,16 +117,51 @@ impl<'e> Session<'e> {
         request: &Request<'_>,
         on_event: &mut dyn FnMut(Event<'_>) -> Result<Control>,
     ) -> Result<Generation> {
-        let engine = self.engine.clone();
-        let mut sequence = Sequence::new(&engine, request, request.rules)?;
+        let mut generating = self.begin(request, request.rules)?;
+        loop {
+            if let Some(generation) = self.step(&mut generating, on_event)? {
+                return Ok(generation);
+            }
+        }
+    }
+
+    /// Begins a generation for [`Self::step`], which is [`Self::generate`] for callers with a loop of their own. `rules` are taken
+    /// instead of [`Request::rules`], so that nothing of the request is borrowed. A session has one generation at a time.
+    ///
+    /// # Errors
+    /// Those of [`Self::generate`] that come before any work.
+    pub fn begin<'r>(&mut self, request: &Request<'_>, rules: &'r dyn Rules) -> Result<Generating<'r>> {
+        let mut sequence = Sequence::new(&self.engine, request, rules)?;
         self.admit(&mut sequence)?;
-        let outcome = self.run(&engine, &mut sequence, on_event);
+        self.begun += 1;
+        Ok(Generating { sequence, asked: None, cancelled: false, number: self.begun })
+    }
+
+    /// Makes the forward pass that a generation waits for, and tells `on_event` what came of it and which pass is next. The first
+    /// call makes none. Returns the generation when it is finished.
+    ///
+    /// # Errors
+    /// As [`Self::generate`]. The generation is over then.
+    ///
+    /// # Panics
+    /// If it is not the generation that this session began last.
+    pub fn step(
+        &mut self,
+        generating: &mut Generating<'_>,
+        on_event: &mut dyn FnMut(Event<'_>) -> Result<Control>,
+    ) -> Result<Option<Generation>> {
+        assert!(generating.number == self.begun, "the session has begun another generation");
+        let outcome = self.advance(generating, on_event);
+        if let Ok(false) = outcome {
+            return Ok(None);
+        }
+        let sequence = &mut generating.sequence;
         let committed = self.committed();
         self.committed.clear();
         self.committed.extend_from_slice(&sequence.canvas().ids()[..committed]);
         self.rule = sequence.rule();
         outcome?;
-        Ok(sequence.finish())
+        Ok(Some(sequence.finish()))
     }
 
     /// Prepares the memory: what an earlier generation committed under the same rule is kept, as far as both begin alike.
@@ -129,32 +193,38 @@ impl<'e> Session<'e> {
         Ok(())
     }
 
-    fn run(
+    /// Whether the generation is finished.
+    fn advance(
         &mut self,
-        engine: &Engine,
-        sequence: &mut Sequence<'_>,
+        generating: &mut Generating<'_>,
         on_event: &mut dyn FnMut(Event<'_>) -> Result<Control>,
-    ) -> Result<()> {
+    ) -> Result<bool> {
+        let engine = self.engine.clone();
+        let Generating { sequence, asked, cancelled, .. } = generating;
+        if *cancelled {
+            return Ok(true);
+        }
+        if let Some((before, prefill)) = asked.take() {
+            let start = Instant::now();
+            let mut outcome = Ok(());
+            self.driver.run(&engine, &mut self.cache, &mut [sequence], &mut |_, result| outcome = result)?;
+            outcome?;
+            sequence.spent(before + start.elapsed(), prefill);
+        }
         loop {
+            // A caller that draws or waits does not make the engine slower than it is.
             let (start, prefill) = (Instant::now(), sequence.in_prefill());
             match sequence.next(&mut self.cache) {
-                // A caller that draws or waits does not make the engine slower than it is.
                 Next::Event(event) => match on_event(event)? {
-                    Control::Continue => continue,
-                    Control::Stop => {
-                        sequence.cancel();
-                        continue;
-                    }
+                    Control::Continue => {}
+                    Control::Stop => sequence.cancel(),
                 },
                 Next::Pass => {
-                    let mut outcome = Ok(());
-                    let mut done = |_, result| outcome = result;
-                    self.driver.run(engine, &mut self.cache, &mut [sequence], &mut done)?;
-                    outcome?;
+                    *asked = Some((start.elapsed(), prefill));
+                    return Ok(false);
                 }
-                Next::Done => return Ok(()),
+                Next::Done => return Ok(true),
             }
-            sequence.spent(start.elapsed(), prefill);
         }
     }
 
@@ -175,7 +245,7 @@ impl<'e> Session<'e> {
         probe: &mut Probe<'_>,
     ) -> Result<()> {
         let batch = [Segment { slot: self.slot, first, ids, visible, experts: Choice::Router }];
-        let _turn = self.engine.turns.take();
+        let _turn = self.engine.turns.get().take();
         let ctx = self.engine.context_of();
         self.engine.model.forward(
             &ctx,
@@ -193,7 +263,7 @@ impl<'e> Session<'e> {
     /// # Panics
     /// If a row does not exist.
     pub fn logits(&mut self, rows: &[usize], probe: &mut Probe<'_>) -> Rows<'_> {
-        let _turn = self.engine.turns.take();
+        let _turn = self.engine.turns.get().take();
         let model = &self.engine.model;
         let hidden = model.hidden(&self.driver.scratch);
         model.logits(&self.engine.context_of(), hidden, rows, &mut self.driver.logits, probe);

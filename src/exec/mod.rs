@@ -13,7 +13,7 @@ pub mod rayon;
 pub use cores::physical_cores;
 pub use threads::Threads;
 
-pub(crate) use turns::Turns;
+pub(crate) use turns::{OwnTurns, Turns};
 
 use std::marker::PhantomData;
 use std::ops::Range;

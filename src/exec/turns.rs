@@ -12,11 +12,36 @@ use std::cell::UnsafeCell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
 
 #[derive(Default)]
 pub(crate) struct Turns(Mutex<Line>);
+
+/// The turns of a process. A child that a fork makes has others: of the threads that held or waited for a turn when it was born, it
+/// has at most one, and what the others hold they would hold without an end.
+pub(crate) struct OwnTurns {
+    turns: Turns,
+    process: u32,
+    child: OnceLock<Box<Self>>,
+}
+
+impl Default for OwnTurns {
+    fn default() -> Self {
+        Self { turns: Turns::default(), process: std::process::id(), child: OnceLock::new() }
+    }
+}
+
+impl OwnTurns {
+    /// Those of this process.
+    pub(crate) fn get(&self) -> &Turns {
+        if self.process == std::process::id() {
+            &self.turns
+        } else {
+            self.child.get_or_init(Box::default).get()
+        }
+    }
+}
 
 #[derive(Default)]
 struct Line {

@@ -1,7 +1,7 @@
 //! [`Model::answer`]: a prompt goes through the decoding loop, its text to whoever listens.
 
 use super::{Model, Prompt, TextStream};
-use crate::engine::{Control, Event, Generation, Request, Session, StopReason};
+use crate::engine::{Control, Event, Generating, Generation, Request, Session, Standard, StopReason};
 use crate::error::{Error, Result};
 use crate::sampler::{Grammar, Policy};
 use crate::tensor::TokenId;
@@ -130,13 +130,60 @@ impl Model {
         setup: &Setup,
         on_event: &mut dyn FnMut(&Event<'_>, &str) -> Result<Control>,
     ) -> Result<Answer> {
-        let mut reply = Reply::new(self, prompt, setup)?;
-        let generation = session.generate(&reply.request(prompt, setup), &mut |event| {
+        let mut answering = self.begin(session, prompt.clone(), setup.clone())?;
+        loop {
+            if let Some(answer) = self.step(session, &mut answering, on_event)? {
+                return Ok(answer);
+            }
+        }
+    }
+
+    /// Begins an answer for [`Self::step`], which is [`Self::answer`] for callers with a loop of their own.
+    ///
+    /// # Errors
+    /// Those of [`Self::answer`] that come before any work.
+    pub fn begin(&self, session: &mut Session<'_>, prompt: Prompt, setup: Setup) -> Result<Answering<'_>> {
+        let reply = Reply::new(self, &prompt, &setup)?;
+        let generating = session.begin(&reply.request(&prompt, &setup), &Standard)?;
+        Ok(Answering { prompt, setup, reply, generating })
+    }
+
+    /// Makes the forward pass that an answer waits for, and tells `on_event` what came of it, as [`Session::step`] does. Returns the
+    /// answer when it is finished.
+    ///
+    /// # Errors
+    /// As [`Self::answer`]. The answer is over then.
+    ///
+    /// # Panics
+    /// If the answer was begun in another session, or another one was begun after it.
+    pub fn step(
+        &self,
+        session: &mut Session<'_>,
+        answering: &mut Answering<'_>,
+        on_event: &mut dyn FnMut(&Event<'_>, &str) -> Result<Control>,
+    ) -> Result<Option<Answer>> {
+        let Answering { prompt, setup, reply, generating } = answering;
+        let generation = session.step(generating, &mut |event| {
             let settled = reply.push(&event)?;
             let control = on_event(&event, &settled)?;
             Ok(if reply.stopped() { Control::Stop } else { control })
         })?;
-        reply.finish(self, prompt, setup, generation)
+        generation.map(|generation| reply.finish(self, prompt, setup, generation)).transpose()
+    }
+}
+
+/// An answer that its caller takes a pass at a time; see [`Model::begin`].
+pub struct Answering<'m> {
+    prompt: Prompt,
+    setup: Setup,
+    reply: Reply<'m>,
+    generating: Generating<'static>,
+}
+
+impl Answering<'_> {
+    /// Ends it with what there is: the next [`Model::step`] hands out the answer.
+    pub fn cancel(&mut self) {
+        self.generating.cancel();
     }
 }
 
@@ -200,7 +247,7 @@ impl<'m> Reply<'m> {
     /// # Errors
     /// What the tokenizer cannot decode, and files that changed while their weights were mapped.
     pub(super) fn finish(
-        mut self,
+        &mut self,
         model: &Model,
         prompt: &Prompt,
         setup: &Setup,

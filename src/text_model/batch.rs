@@ -80,7 +80,7 @@ impl<'m> Batch<'m> {
         });
         let answered = finished.into_iter().map(|finished| {
             let at = open.iter().position(|own| own.id == finished.id);
-            let Open { id, prompt, setup, reply } =
+            let Open { id, prompt, setup, mut reply } =
                 open.remove(at.expect("every sequence is an open answer"));
             let answer = |generation| reply.finish(model, &prompt, &setup, generation);
             Answered { id, result: finished.result.and_then(answer) }

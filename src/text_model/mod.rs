@@ -19,7 +19,7 @@ pub mod open;
 mod prompt;
 mod stream;
 
-pub use answer::{Answer, Bound, DEFAULT_MAX_TOKENS, Setup};
+pub use answer::{Answer, Answering, Bound, DEFAULT_MAX_TOKENS, Setup};
 pub use batch::{Answered, Batch};
 pub use prompt::Prompt;
 pub use stream::TextStream;

@@ -3,7 +3,7 @@
 use super::*;
 use diffulex::Error;
 use diffulex::cache::Visible;
-use diffulex::engine::StopReason;
+use diffulex::engine::{Standard, StopReason};
 use diffulex::model::Probe;
 
 /// The same decisions as in a session of its own; returns how many prompt positions were taken from the cache.
@@ -143,6 +143,37 @@ fn a_cancelled_generation_is_the_beginning_of_the_whole_one() {
             assert!(pairs.clone().all(agree), "{case}: decided otherwise");
             assert!(whole.generation.tokens.starts_with(&part.generation.tokens), "{case}");
             assert!(seen <= last + 2, "{case}: {} events after the stop", seen - last - 1);
+            same_as_fresh(&engine, &mut session, &request, &case);
+        }
+    }
+}
+
+/// A generation that is left, or cancelled, between two passes leaves a session that goes on as if it were new.
+#[test]
+fn a_generation_may_be_taken_a_pass_at_a_time() {
+    for name in FAMILIES {
+        let engine = engine(name);
+        let policy = policy_of(name);
+        let ids = prompt(&engine, 19, 8);
+        let request = Request::new(&ids, 22, &policy);
+        let whole = engine.session().unwrap().generate(&request, &mut |_| Ok(Control::Continue)).unwrap();
+        let mut session = engine.session().unwrap();
+        for passes in [whole.nfe, 0, 1, 2, 3, 4, whole.nfe] {
+            session.rewind(0);
+            let case = format!("{name}, left after {passes} passes");
+            let mut generating = session.begin(&request, &Standard).unwrap();
+            for _ in 0..passes {
+                let done = session.step(&mut generating, &mut |_| Ok(Control::Continue)).unwrap();
+                assert!(done.is_none(), "{case}");
+            }
+            if passes == whole.nfe {
+                let done = session.step(&mut generating, &mut |_| Ok(Control::Continue)).unwrap().unwrap();
+                assert_eq!((done.canvas, done.nfe), (whole.canvas.clone(), whole.nfe), "{case}");
+            } else if passes % 2 == 0 {
+                generating.cancel();
+                let done = session.step(&mut generating, &mut |_| panic!("{case}: an event")).unwrap();
+                assert_eq!(done.unwrap().stop, StopReason::Cancelled, "{case}");
+            }
             same_as_fresh(&engine, &mut session, &request, &case);
         }
     }

@@ -1,0 +1,45 @@
+//! The extension module below `python/diffulex`, which documents itself to Python.
+//!
+//! A thin layer: what Python gives becomes what the library takes (`arguments.rs`), what the library hands out becomes values of
+//! `diffulex._types` (`values.rs`), an [`Error`](diffulex::Error) or a panic becomes an exception (`error.rs`). Passes are made without
+//! Python's global lock; between two of them signals are heard (`steps.rs`). A lock of ours is never waited for while that one is held,
+//! so that a process may fork at any time.
+
+mod arguments;
+mod decide;
+mod engine;
+mod error;
+// Models by their hub id: what the programs do, from the same source.
+#[path = "../../../src/bin/cli/hub.rs"]
+#[expect(unreachable_pub, reason = "crates/cli exports it")]
+mod hub;
+mod many;
+mod model;
+mod numbers;
+mod question;
+mod session;
+mod steps;
+mod values;
+
+use pyo3::prelude::*;
+
+/// What `import diffulex` finds.
+#[pymodule]
+mod _native {
+    #[pymodule_export]
+    use crate::engine::Engine;
+    #[pymodule_export]
+    use crate::model::Model;
+    #[pymodule_export]
+    use crate::session::Session;
+    #[pymodule_export]
+    use crate::steps::Steps;
+
+    use pyo3::prelude::*;
+
+    /// The version of the library.
+    #[pyfunction]
+    fn version() -> &'static str {
+        env!("CARGO_PKG_VERSION")
+    }
+}
