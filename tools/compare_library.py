@@ -50,10 +50,11 @@ def passes(engine, manifest, tensors):
             continue
         with engine.session() as session:
             session.forward(ids, visible="all" if block >= len(ids) else "rule")
-            found = session.logits(range(len(ids)))
+            found = [x for row in session.logits(range(len(ids))) for x in row]
         wanted = tensors[entry["name"] + ".logits"]
-        difference = max(abs(x - y) for x, y in zip((x for row in found for x in row), wanted, strict=True))
-        yield Result(entry["name"], math.inf if math.isnan(difference) else difference)
+        difference = max(abs(x - y) for x, y in zip(found, wanted))
+        same_size = len(found) == len(wanted) and not math.isnan(difference)
+        yield Result(entry["name"], difference if same_size else math.inf)
 
 
 def request(trace):

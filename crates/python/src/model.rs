@@ -3,7 +3,7 @@
 use crate::arguments::{ids, optional_text, path, size};
 use crate::engine::{Engine, Options, description, located};
 use crate::error::{Raise, argument, detached};
-use crate::question::{Question, prepare, take};
+use crate::question::{Question, prepare, take, turns};
 use crate::session::{Session, Shared, Slot, copied};
 use crate::steps::{Listener, Reply, Steps, Wants, Work, run};
 use crate::values::Prompted;
@@ -134,6 +134,11 @@ impl Model {
     fn decode(&self, py: Python<'_>, ids: &Bound<'_, PyAny>, skip_special: bool) -> PyResult<String> {
         let (opened, ids) = (self.of.share(py)?, self::ids(ids)?);
         opened.model.tokenizer().and_then(|tokenizer| tokenizer.decode(&ids, skip_special)).raise(py)
+    }
+
+    /// The text that the chat template makes of messages, with the start of the assistant's turn at its end.
+    fn render(&self, py: Python<'_>, messages: &Bound<'_, PyAny>) -> PyResult<String> {
+        self.of.share(py)?.model.render(&turns(messages)?).raise(py)
     }
 
     /// Answers a question: a string, or the messages of a conversation (`[{"role": "user", "content": ".."}]`), both through the chat

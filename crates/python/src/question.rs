@@ -109,6 +109,11 @@ fn turn(place: usize, turn: &Bound<'_, PyAny>) -> PyResult<Message> {
     Ok(message)
 }
 
+/// The turns of a conversation.
+pub(crate) fn turns(messages: &Bound<'_, PyAny>) -> PyResult<Vec<Message>> {
+    messages.try_iter()?.enumerate().map(|(place, item)| turn(place, &item?)).collect()
+}
+
 /// What is asked: a text, a conversation, or ids.
 pub(crate) enum Question {
     Text(String),
