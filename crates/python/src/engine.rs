@@ -141,7 +141,7 @@ fn storage(name: &str) -> Result<Storage> {
 
 /// Where a model lies that is called by its path or by its id in the Hugging Face cache.
 pub(crate) fn located(name: PathBuf) -> Result<PathBuf> {
-    Ok(crate::hub::resolve(&name)?.into_owned())
+    Ok(diffulex_cli::hub::resolve(&name)?.into_owned())
 }
 
 /// What an engine is, in a line.

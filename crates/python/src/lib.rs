@@ -9,10 +9,6 @@ mod arguments;
 mod decide;
 mod engine;
 mod error;
-// Models by their hub id: what the programs do, from the same source.
-#[path = "../../../src/bin/cli/hub.rs"]
-#[expect(unreachable_pub, reason = "crates/cli exports it")]
-mod hub;
 mod many;
 mod model;
 mod numbers;
