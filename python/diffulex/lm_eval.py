@@ -36,8 +36,8 @@ class Diffulex(LM):
         for name, value, least in (("samples", samples, 2), ("parallel", parallel, 1), ("max_gen_toks", max_gen_toks, 1)):
             if int(value) < least:
                 raise ValueError(f"{name} is {value}, at least {least} expected")
-        if device not in (None, "cpu"):
-            raise ValueError(f"device is {device}, cpu expected")
+        if device not in (None, "cpu"):  # The harness names one for everybody.
+            _log.warning("device %s is not used: everything runs on the CPU", device)
         decode = {key.removeprefix("decode_"): options.pop(key) for key in list(options) if key.startswith("decode_")}
         self.model = Model.open(pretrained, **options)
         self.samples, self.seed, self.parallel = int(samples), int(seed), int(parallel)
@@ -87,7 +87,10 @@ class Diffulex(LM):
 
     def loglikelihood(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """Estimates for continuations, each with whether it is what greedy decoding gives."""
-        return [self._continued(*request.args) for request in requests]
+        found = [self._continued(*request.args) for request in requests]
+        errors = self.errors[-len(requests):] or [0.0]
+        _log.info("%d likelihoods were estimated, with standard errors of %.3g on average", len(requests), sum(errors) / len(errors))
+        return found
 
     def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
         """Estimates for whole texts."""
@@ -174,18 +177,14 @@ class Diffulex(LM):
 
     def _log_probabilities(self, session: Session, start: int, ids: list[int], places: list[int]) -> Iterator[float]:
         """Of the tokens of `ids` at masked places, by the pass that was made last."""
-        alignment = self.model.info.alignment
-        for place in places:
-            row = place - start
-            if alignment == "before":
-                row -= 1
-            if row >= 0:
-                logits = np.frombuffer(session.logits([row])[0], dtype=np.float32)
-            elif start > 0:
-                logits = self._last
-            else:
+        before = int(self.model.info.alignment == "before")
+        rows = [place - start - before for place in places]
+        computed = iter(session.logits([row for row in rows if row >= 0]))
+        for place, row in zip(places, rows):
+            if row < 0 and start == 0:
                 raise ValueError("nothing is before the first token, which predicts it: a context is expected")
-            logits = logits.astype(np.float64)
+            found = np.frombuffer(next(computed), dtype=np.float32) if row >= 0 else self._last
+            logits = found.astype(np.float64)
             top = logits.max()
             yield float(logits[ids[place - start]] - top - np.log(np.exp(logits - top).sum()))
 
