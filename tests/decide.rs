@@ -5,12 +5,13 @@
 mod fixture;
 
 use diffulex::cache::{Attention, Visible};
-use diffulex::engine::{OPEN, Place, Reader};
+use diffulex::engine::{Event, Limits, OPEN, Place, Reader};
 use diffulex::model::{Alignment, Probe};
 use diffulex::sampler::log_probabilities;
 use diffulex::tensor::TokenId;
 use diffulex::text_model::decide::{Decision, Kind, MAX_LABELS, Prepared, Question, Verdict};
-use diffulex::{Engine, Model};
+use diffulex::text_model::{Answer, Batch, Setup};
+use diffulex::{Control, Engine, Model, Policy};
 use fixture::{MODELS, golden, root};
 
 fn open(name: &str) -> Model {
@@ -204,6 +205,82 @@ fn decisions_do_not_depend_on_their_neighbours() {
             "{name}: the answers of others are read"
         );
     }
+}
+
+/// Decisions and answers in common passes.
+fn together(batch: &mut Batch<'_>) -> (Vec<(usize, Vec<Verdict>)>, Vec<Answer>) {
+    let (mut decided, mut answers) = (Vec::new(), Vec::new());
+    while !batch.scheduler().is_idle() {
+        let step = batch.step(&mut |_, _, _| Ok(Control::Continue));
+        answers.extend(step.into_iter().map(|own| (own.id, own.result.unwrap())));
+        decided.extend(batch.take_decided().into_iter().map(|own| (own.id, own.passes, own.result.unwrap())));
+    }
+    decided.sort_by_key(|(id, ..)| *id);
+    answers.sort_by_key(|(id, _)| *id);
+    let decided = decided.into_iter().map(|(_, passes, verdicts)| (passes, verdicts)).collect();
+    (decided, answers.into_iter().map(|(_, answer)| answer).collect())
+}
+
+fn setup(policy: &Policy) -> Setup {
+    let (stop_ids, stop, grammar) = (Vec::new(), Vec::new(), None);
+    let policy = policy.clone();
+    Setup { policy, stop_ids, stop, seed: 1, grammar, alternatives: 0, max_tokens: Some(40) }
+}
+
+#[test]
+fn decisions_and_answers_in_common_passes_are_those_alone() {
+    for name in ["demo/sdar", "dream-f32", "fastdllm2-f32", "nemotron-diffusion-f32"] {
+        let model = open(name);
+        let policy = model.engine.default_policy();
+        let mood = question("mood", options(&["angry", "very angry", "glad"]));
+        let urgency = question("urgency", Kind::Score { min: -2, max: 21 });
+        let mut all = vec![
+            decision("The lamp is broken.", vec![mood.clone(), urgency.clone()]),
+            decision(&"A long story. ".repeat(6), vec![urgency]),
+            decision("The lamp is broken.", vec![mood, question("refund", Kind::Boolean)]),
+        ];
+        all[2].again = true;
+        let alone = decide(&model, &all);
+        let prompt = model.prompt_with("The lamp", None, true).unwrap();
+        let mut session = model.engine.session().unwrap();
+        let mut go_on = |_: &Event<'_>, _: &str| Ok(Control::Continue);
+        let answer = model.answer(&mut session, &prompt, &setup(&policy), &mut go_on).unwrap();
+        // With room for all, and with so little that they wait for each other.
+        let room = Limits::for_engine(&model.engine, 1);
+        let small = Limits { sequences: 3, rows: 40, prefill_rows: 32, ..room };
+        for limits in [Limits::for_engine(&model.engine, 6), small] {
+            let mut batch = model.batch(limits).unwrap();
+            for own in &all {
+                batch.decide(model.prepare(own).unwrap(), policy.clone()).unwrap();
+                batch.add(prompt.clone(), setup(&policy)).unwrap();
+            }
+            let free = batch.scheduler().cache().available();
+            let (decided, answers) = together(&mut batch);
+            let verdicts: Vec<_> = decided.iter().map(|(_, verdicts)| verdicts.clone()).collect();
+            assert_eq!(verdicts, alone, "{name} {limits:?}");
+            assert!(answers.len() == 3 && answers.iter().all(|own| own.text == answer.text), "{name}");
+            assert_eq!(batch.scheduler().cache().available(), free, "{name}: all memory is given back");
+        }
+    }
+}
+
+#[test]
+fn a_decision_that_is_forgotten_gives_its_memory_back() {
+    let model = open("demo/sdar");
+    let policy = model.engine.default_policy();
+    let limits = Limits { prefill_rows: 32, ..Limits::for_engine(&model.engine, 1) };
+    let mut batch = model.batch(limits).unwrap();
+    let free = batch.scheduler().cache().available();
+    let own = decision(&"word ".repeat(90), vec![question("q", Kind::Score { min: 0, max: 99 })]);
+    let prepared = model.prepare(&own).unwrap();
+    let first = batch.decide(prepared.clone(), policy.clone()).unwrap();
+    let second = batch.decide(prepared, policy).unwrap();
+    assert!(batch.step(&mut |_, _, _| Ok(Control::Continue)).is_empty());
+    assert!(batch.scheduler().cache().available() < free, "the prompt is being read");
+    batch.cancel(first);
+    batch.cancel(second);
+    assert!(batch.scheduler().is_idle() && batch.take_decided().is_empty());
+    assert_eq!(batch.scheduler().cache().available(), free);
 }
 
 #[test]

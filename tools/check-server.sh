@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs unmodified client libraries (openai, ollama) against the server with the demo model, then many connections and hostile clients
-# (tools/server/load.py) for so many seconds. What cannot be had is skipped and named.
+# Runs unmodified client libraries (openai, ollama) against the server with the demo model, its page in a headless browser
+# (tools/server/page.py), then many connections and hostile clients (tools/server/load.py) for so many seconds. What cannot be had is
+# skipped and named.
 #
 #   tools/check-server.sh [seconds]
 set -euo pipefail
@@ -15,16 +16,29 @@ if ! "$kit/bin/python" -c 'import openai, ollama' 2>/dev/null; then
     python3 -m venv "$kit" 2>/dev/null || skip "no venv"
     timeout 300 "$kit/bin/pip" install --quiet openai ollama 2>/dev/null || skip "openai and ollama cannot be installed"
 fi
-log=$(mktemp)
-target/release/diffulex-server --port 0 2>"$log" &
-server=$!
-trap 'kill $server 2>/dev/null || true; rm -f "$log"' EXIT
-for _ in $(seq 100); do
-    address=$(sed -n 's|.* on \(http://[^ ]*\)$|\1|p' "$log" | head -n 1)
-    [ -z "$address" ] || break
-    sleep 0.1
+logs=$(mktemp -d)
+servers=()
+trap 'kill "${servers[@]}" 2>/dev/null || true; rm -rf "$logs"' EXIT
+# Starts a server with these options; its address is in $address then.
+start() {
+    local log=$logs/${#servers[@]}
+    target/release/diffulex-server --port 0 "$@" 2>"$log" &
+    servers+=($!)
+    for _ in $(seq 100); do
+        address=$(sed -n 's|.* on \(http://[^ ]*\)$|\1|p' "$log" | head -n 1)
+        [ -z "$address" ] || return 0
+        sleep 0.1
+    done
+    cat "$log" >&2
+    exit 1
+}
+start
+plain=$address
+start --weights demo/sdar --chat-template crates/server/tests/tools.jinja
+"$kit/bin/python" tools/server/clients.py "$plain" "$address"
+"$kit/bin/python" -c 'import playwright' 2>/dev/null || timeout 120 "$kit/bin/pip" install --quiet playwright 2>/dev/null || true
+"$kit/bin/python" tools/server/page.py "$plain"
+for server in "${servers[@]}"; do
+    kill -TERM "$server"
+    wait "$server"
 done
-[ -n "$address" ] || { cat "$log" >&2; exit 1; }
-"$kit/bin/python" tools/server/clients.py "$address"
-kill -TERM $server
-wait $server

@@ -55,7 +55,21 @@ class Writer:
     def ones(self, name, width):
         self.file.add_tensor(f"{name}.weight", np.ones(width, np.float32))
 
-    def model(self, layers, width, inner, heads, kv_heads, head, vocab):
+    def words(self, vocab):
+        """A vocabulary of bytes, as byte-level BPE writes them, and of words that no text has."""
+        letters = [chr(byte) if 33 <= byte <= 126 or byte in range(161, 256) and byte != 173 else None for byte in range(256)]
+        rest = iter(range(256, 512))
+        tokens = [letter or chr(next(rest)) for letter in letters] + [chr(256 + 32) + "t"]
+        tokens += [f"word{number}" for number in range(len(tokens), vocab)]
+        self.file.add_tokenizer_model("gpt2")
+        self.file.add_tokenizer_pre("qwen2")
+        self.file.add_token_list(tokens)
+        self.file.add_token_types([1] * (vocab - 1) + [3])
+        self.file.add_token_merges([chr(256 + 32) + " t"])
+        self.file.add_eos_token_id(vocab - 1)
+        self.file.add_bos_token_id(vocab - 1)
+
+    def model(self, layers, width, inner, heads, kv_heads, head, vocab, words=False):
         out = self.file
         out.add_block_count(layers)
         out.add_context_length(4096)
@@ -68,7 +82,10 @@ class Writer:
         out.add_layer_norm_rms_eps(1e-6)
         out.add_rope_freq_base(1e6)
         out.add_vocab_size(vocab)
-        out.add_tokenizer_model("none")
+        if words:
+            self.words(vocab)
+        else:
+            out.add_tokenizer_model("none")
         ends = "bf16" if self.kind == "bf16" else "q8_0"
         for name in ("token_embd", "output"):
             self.matrix(name, vocab, width, ends)
@@ -128,8 +145,12 @@ def main():
     parser.add_argument("format", choices=[*CODES, "bf16"])
     parser.add_argument("--rows", default="1,4,8,16,32", help="rows of a forward, separated by commas")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--write", help="write the model with a vocabulary into this file, for a server, and measure nothing")
     parser.add_argument("--runs", type=int, default=7, help="of which the median is taken")
     args = parser.parse_args()
+    if args.write:
+        Writer(args.write, args.format).model(*SHAPES[args.preset], words=True)
+        return
     rows = [int(number) for number in args.rows.split(",")]
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "model.gguf")

@@ -1,12 +1,13 @@
 //! [`Driver`]: one forward pass for one sequence or many.
 
 use super::Engine;
+use super::reading::{Probabilities, Reading};
 use super::sequence::{Picked, Sequence, Wanted};
 use crate::cache::KvPool;
 use crate::error::{Error, Result};
 use crate::exec;
 use crate::model::{LogitBuffers, Probe, Scratch, Segment};
-use crate::sampler::Drawn;
+use crate::sampler::{self, Drawn};
 
 /// Rows of logits that are held at a time. A vocabulary of 150 000 makes that 40 MB.
 pub const LOGIT_ROWS: usize = 64;
@@ -21,6 +22,10 @@ pub(super) struct Driver {
     gathered: Vec<usize>,
     drawn: Vec<Option<Picked>>,
     taken: Vec<Drawn>,
+    /// Rows of the pass.
+    count: usize,
+    /// Where the rows of readings begin.
+    first_read: usize,
 }
 
 /// A row of the batch that a token is drawn from.
@@ -45,23 +50,31 @@ impl Driver {
         Ok(driver)
     }
 
-    /// Makes the passes that all of `batch` ask for as one, and lets the sequences go on. `done` is told of the outcome of each.
+    /// Makes the passes that all of `batch` and `readings` ask for as one, and lets them go on. `done` is told of the outcome of each
+    /// sequence.
     ///
     /// # Errors
-    /// [`Error::Memory`], and those of [`KvPool::stage`]; then no sequence has gone on, and all may be asked again.
+    /// [`Error::Memory`], and those of [`KvPool::stage`]; then nobody has gone on, and all may be asked again.
     pub(super) fn run(
         &mut self,
         engine: &Engine,
         cache: &mut KvPool,
         batch: &mut [&mut Sequence<'_>],
+        readings: &mut [&mut Reading],
         done: &mut dyn FnMut(usize, Result<()>),
     ) -> Result<()> {
-        if let Err(error) = engine.turns.get().run(|| self.pass(engine, cache, batch)) {
-            return Err(match (&batch[..], error) {
-                ([sequence], Error::NotFinite { .. }) => self.locate_not_finite(engine, cache, sequence),
-                (_, error) => error,
-            });
-        }
+        let read = match engine.turns.get().run(|| self.pass(engine, cache, batch, readings)) {
+            Ok(read) => read,
+            Err(error) => {
+                return Err(match (&batch[..], &readings[..], error) {
+                    ([sequence], [], Error::NotFinite { .. }) => {
+                        self.locate_not_finite(engine, cache, sequence)
+                    }
+                    (_, _, error) => error,
+                });
+            }
+        };
+        readings.iter_mut().zip(read).for_each(|(reading, logs)| reading.take(cache, logs));
         let read = self.experts(engine);
         let mut first = 0;
         for (i, sequence) in batch.iter_mut().enumerate() {
@@ -91,19 +104,61 @@ impl Driver {
         counts.map(|touched| touched.iter().filter(|&&touched| touched).count()).collect()
     }
 
-    /// One forward pass, and the tokens that are drawn from it.
-    fn pass(&mut self, engine: &Engine, cache: &mut KvPool, batch: &[&mut Sequence<'_>]) -> Result<()> {
-        self.forward(engine, cache, batch)?;
+    /// Rows of the latest pass.
+    pub(super) fn rows(&self) -> usize {
+        self.count
+    }
+
+    /// One forward pass, the tokens that are drawn from it, and what is read from it.
+    fn pass(
+        &mut self,
+        engine: &Engine,
+        cache: &mut KvPool,
+        batch: &[&mut Sequence<'_>],
+        readings: &[&mut Reading],
+    ) -> Result<Vec<Result<Probabilities>>> {
+        self.forward(engine, cache, batch, readings)?;
         self.drawn.clear();
         let mut first = 0;
         while first < self.rows.len() {
             first = self.draw(engine, batch, first);
         }
-        Ok(())
+        let mut at = self.first_read;
+        let each = readings.iter().map(|reading| {
+            let first = at;
+            at += reading.segments().map(|segment| segment.ids.len()).sum::<usize>();
+            self.read(engine, reading, first)
+        });
+        Ok(each.collect())
+    }
+
+    /// The probabilities that a reading wants, whose rows begin at `first`.
+    fn read(&mut self, engine: &Engine, reading: &Reading, first: usize) -> Result<Probabilities> {
+        let (wanted, vocab): (Vec<_>, _) = (reading.wanted().collect(), engine.arch().dims.vocab);
+        let mut read = Vec::with_capacity(wanted.len());
+        for wanted in wanted.chunks(LOGIT_ROWS) {
+            let rows: Vec<usize> = wanted.iter().map(|(row, _)| first + row).collect();
+            let hidden = engine.model.hidden(&self.scratch);
+            let (ctx, probe) = (engine.context_of(), &mut Probe::none());
+            engine.model.logits(&ctx, hidden, &rows, &mut self.logits, probe);
+            for (row, (_, tokens)) in self.logits.logits.chunks_mut(vocab).zip(wanted) {
+                engine.ban(row);
+                let logs = sampler::log_probabilities(&engine.kernels, row, tokens);
+                let place = || "logits of the next token".to_string();
+                read.push(logs.ok_or_else(|| Error::NotFinite { place: place() })?);
+            }
+        }
+        Ok(read)
     }
 
     /// The pass itself, and a list of the rows that tokens are drawn from.
-    fn forward(&mut self, engine: &Engine, cache: &mut KvPool, batch: &[&mut Sequence<'_>]) -> Result<()> {
+    fn forward(
+        &mut self,
+        engine: &Engine,
+        cache: &mut KvPool,
+        batch: &[&mut Sequence<'_>],
+        readings: &[&mut Reading],
+    ) -> Result<()> {
         self.rows.clear();
         let (mut segments, mut at) = (Vec::with_capacity(2 * batch.len()), 0);
         for (i, sequence) in batch.iter().enumerate() {
@@ -119,6 +174,9 @@ impl Driver {
             }));
             at += segments[before..].iter().map(|segment| segment.ids.len()).sum::<usize>();
         }
+        self.first_read = at;
+        segments.extend(readings.iter().flat_map(|reading| reading.segments()));
+        self.count = segments.iter().map(|segment| segment.ids.len()).sum();
         let (ctx, rope) = (engine.context_of(), &engine.rope);
         engine.model.forward(&ctx, &mut self.scratch, rope, cache, &segments, &mut Probe::none())
     }

@@ -207,7 +207,8 @@ impl<'e> Session<'e> {
         if let Some((before, prefill)) = asked.take() {
             let start = Instant::now();
             let mut outcome = Ok(());
-            self.driver.run(&engine, &mut self.cache, &mut [sequence], &mut |_, result| outcome = result)?;
+            let mut done = |_, result| outcome = result;
+            self.driver.run(&engine, &mut self.cache, &mut [sequence], &mut [], &mut done)?;
             outcome?;
             sequence.spent(before + start.elapsed(), prefill);
         }

@@ -35,11 +35,27 @@ impl Form {
             Self::Lark(_) => "grammar",
         }
     }
+
+    /// A schema that says how JSON is written, as [`Form::JsonSchema`] has it unless it says so itself: for `%json` in a
+    /// grammar.
+    pub fn written(mut schema: Value) -> Value {
+        if schema == Value::Bool(true) {
+            schema = json!({});
+        }
+        if let Some(schema) = schema.as_object_mut() {
+            schema.entry("x-guidance").or_insert_with(writing);
+        }
+        schema
+    }
 }
 
 /// How JSON is written: as Python's `json.dumps` does, on one line. One way of writing leaves more tokens that need no pass.
 fn writing() -> Value {
     json!({ "item_separator": ", ", "key_separator": ": ", "whitespace_flexible": false })
+}
+
+fn of_schema(schema: Value) -> TopLevelGrammar {
+    TopLevelGrammar::from_json_schema(Form::written(schema))
 }
 
 /// Makes grammars for the tokens of a tokenizer.
@@ -106,17 +122,6 @@ impl Grammars {
         }
         Ok(Compiled { matcher: Mutex::new(matcher), end: self.end })
     }
-}
-
-/// A schema with the way in which JSON is written, unless it says so itself.
-fn of_schema(mut schema: Value) -> TopLevelGrammar {
-    if schema == Value::Bool(true) {
-        schema = json!({});
-    }
-    if let Some(schema) = schema.as_object_mut() {
-        schema.entry("x-guidance").or_insert_with(writing);
-    }
-    TopLevelGrammar::from_json_schema(schema)
 }
 
 /// The tokens, as llguidance asks for them.

@@ -1,6 +1,7 @@
 //! [`Batch`]: many prompts answered at a time, each as it would be alone.
 
 use super::answer::Reply;
+use super::decide::Deciding;
 use super::{Answer, Model, Prompt, Setup};
 use crate::engine::{Control, Event, Limits, Scheduler, SequenceId, Standard};
 use crate::error::Result;
@@ -21,11 +22,12 @@ struct Open<'m> {
     reply: Reply<'m>,
 }
 
-/// Prompts that are answered in common forward passes; see [`Scheduler`].
+/// Prompts that are answered, and decisions that are made, in common forward passes; see [`Scheduler`].
 pub struct Batch<'m> {
-    model: &'m Model,
-    scheduler: Scheduler<'m, 'static>,
+    pub(super) model: &'m Model,
+    pub(super) scheduler: Scheduler<'m, 'static>,
     open: Vec<Open<'m>>,
+    pub(super) deciding: Vec<Deciding>,
 }
 
 impl Model {
@@ -34,7 +36,8 @@ impl Model {
     /// # Errors
     /// As [`Scheduler::new`].
     pub fn batch(&self, limits: Limits) -> Result<Batch<'_>> {
-        Ok(Batch { model: self, scheduler: Scheduler::new(&self.engine, limits)?, open: Vec::new() })
+        let scheduler = Scheduler::new(&self.engine, limits)?;
+        Ok(Batch { model: self, scheduler, open: Vec::new(), deciding: Vec::new() })
     }
 }
 
@@ -55,8 +58,9 @@ impl<'m> Batch<'m> {
         self.open.len()
     }
 
-    /// Ends an answer with what there is; the next [`Self::step`] hands it out.
+    /// Ends an answer with what there is; the next [`Self::step`] hands it out. A decision is forgotten.
     pub fn cancel(&mut self, id: SequenceId) {
+        self.forget(id);
         self.scheduler.cancel(id);
     }
 
@@ -71,7 +75,7 @@ impl<'m> Batch<'m> {
         &mut self,
         on_event: &mut dyn FnMut(SequenceId, &Event<'_>, &str) -> Result<Control>,
     ) -> Vec<Answered> {
-        let Self { model, scheduler, open } = self;
+        let Self { model, scheduler, open, .. } = self;
         let finished = scheduler.step(&mut |id, event| {
             let own = open.iter_mut().find(|own| own.id == id).expect("every sequence is an open answer");
             let settled = own.reply.push(&event)?;

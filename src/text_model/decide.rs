@@ -10,7 +10,11 @@
 //! needs are the probabilities after every beginning that several answers share, and all beginnings of all questions are read in
 //! one pass ([`Reader`]). A gap is at the end of its text: one between known words would tell how long the answer is.
 
+mod batch;
 mod tree;
+
+pub use batch::Decided;
+pub(super) use batch::Deciding;
 
 use self::tree::Tree;
 use super::Model;
@@ -272,13 +276,18 @@ impl Model {
         policy: &Policy,
         decisions: &[Prepared],
     ) -> Result<Vec<Vec<Verdict>>> {
-        let first = self.verdicts(reader, policy, decisions.iter().map(|own| (own, &own.trees)).collect())?;
+        let mut read = |asked: &[(&Prepared, &[Tree])]| -> Result<Vec<Vec<Verdict>>> {
+            let places: Vec<_> = asked.iter().flat_map(|(own, trees)| own.places(trees)).collect();
+            let mut read = reader.read(policy, &places)?.into_iter();
+            asked.iter().map(|(own, trees)| own.verdicts(trees, &mut read)).collect()
+        };
+        let first = read(&decisions.iter().map(|own| (own, &*own.trees)).collect::<Vec<_>>())?;
         let mut second = Vec::new();
         for (own, verdicts) in decisions.iter().zip(&first).filter(|(own, _)| own.again) {
             second.push((own, self.trees_again(own, verdicts)?));
         }
-        let asked = second.iter().map(|(own, trees)| (*own, trees)).collect();
-        let mut again = self.verdicts(reader, policy, asked)?.into_iter();
+        let asked: Vec<_> = second.iter().map(|(own, trees)| (*own, &**trees)).collect();
+        let mut again = read(&asked)?.into_iter();
         self.in_use.check()?;
         let last = |(own, first): (&Prepared, Vec<Verdict>)| {
             if own.again { again.next().expect("one for each") } else { first }
@@ -299,28 +308,6 @@ impl Model {
         };
         let asked = own.questions.iter().enumerate();
         asked.map(|(at, question)| self.tree(question, &others(at).collect::<String>())).collect()
-    }
-
-    fn verdicts(
-        &self,
-        reader: &mut Reader<'_>,
-        policy: &Policy,
-        asked: Vec<(&Prepared, &Vec<Tree>)>,
-    ) -> Result<Vec<Vec<Verdict>>> {
-        let all = || asked.iter().flat_map(|(own, trees)| trees.iter().map(|tree| (&own.prompt, tree)));
-        let places: Vec<_> = all()
-            .flat_map(|(prompt, tree)| tree.places().map(|(rest, tokens)| Place { prompt, rest, tokens }))
-            .collect();
-        let mut read = reader.read(policy, &places)?.into_iter();
-        let mut verdicts = Vec::with_capacity(asked.len());
-        for (own, trees) in &asked {
-            let each = own.questions.iter().zip(*trees).map(|(question, tree)| {
-                let logs: Vec<_> = read.by_ref().take(tree.places().count()).collect();
-                Verdict::new(question, tree, &logs)
-            });
-            verdicts.push(each.collect::<Result<Vec<_>>>()?);
-        }
-        Ok(verdicts)
     }
 }
 
@@ -360,5 +347,23 @@ impl Prepared {
     /// The ids of the prompt, which all questions share.
     pub fn prompt(&self) -> &[TokenId] {
         &self.prompt
+    }
+
+    /// The places whose next tokens say how probable the labels are.
+    fn places<'a>(&'a self, trees: &'a [Tree]) -> impl Iterator<Item = Place<'a>> {
+        let places = trees.iter().flat_map(Tree::places);
+        places.map(|(rest, tokens)| Place { prompt: &self.prompt, rest, tokens })
+    }
+
+    /// The answers, given what was read at [`Self::places`].
+    ///
+    /// # Errors
+    /// If the model gives none of the answers to a question a probability.
+    fn verdicts(&self, trees: &[Tree], read: &mut dyn Iterator<Item = Vec<f64>>) -> Result<Vec<Verdict>> {
+        let each = self.questions.iter().zip(trees).map(|(question, tree)| {
+            let logs: Vec<_> = read.take(tree.places().count()).collect();
+            Verdict::new(question, tree, &logs)
+        });
+        each.collect()
     }
 }

@@ -1,16 +1,17 @@
-"""Unmodified client libraries against a running server: check.py http://HOST:PORT
+"""Unmodified client libraries against running servers: clients.py http://HOST:PORT [http://HOST:PORT]
 
-Needs the packages openai and ollama. Prints a line for each check; exit code 1 at the first that fails.
+The second one has a chat template that knows tools. Needs the packages openai and ollama. Prints a line for each check; exit code 1 at the first that fails.
 """
 
 import asyncio
 import json
 import sys
 
+import httpx
 import ollama
 import openai
 
-BASE = sys.argv[1].rstrip("/")
+BASE, *TOOLS = [address.rstrip("/") for address in sys.argv[1:]]
 QUESTION = [{"role": "user", "content": "What is 27 + 45?"}]
 
 
@@ -95,6 +96,85 @@ def with_schemas(model):
     check("ollama: a schema", fits(answer.message.content), answer)
 
 
+def with_decisions():
+    """The interface of our own, through the client's way of asking for any path."""
+    client = openai.OpenAI(base_url=f"{BASE}/v1", api_key="none")
+    color = {"options": ["red", "blue", "green"], "lead": "The kite is "}
+    body = {"state": "Mia has a red kite. What color is the kite?", "prompt": "{state}", "questions": {"color": color}}
+    answer = client.post("/decisions", body=body, cast_to=object)["answers"]["color"]
+    check("openai: decisions", answer["answer"] == "red" and abs(sum(answer["probabilities"].values()) - 1) < 1e-9, answer)
+    try:
+        client.post("/decisions", body={"state": "x", "questions": {}}, cast_to=object)
+    except openai.BadRequestError as error:
+        check("openai: a decision without questions", error.param == "questions", error)
+
+
+def parameters(**properties):
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+NUMBER = {"type": "integer", "minimum": 0, "maximum": 99}
+ADD = {"type": "function", "function": {"name": "add", "description": "adds", "parameters": parameters(a=NUMBER, b=NUMBER)}}
+PAINT = {"type": "function", "function": {"name": "paint", "parameters": parameters(color={"enum": ["red", "blue"]})}}
+
+
+def adds(arguments):
+    return set(arguments) == {"a", "b"} and all(isinstance(number, int) and 0 <= number <= 99 for number in arguments.values())
+
+
+def with_tools(base):
+    client = openai.OpenAI(base_url=f"{base}/v1", api_key="none")
+    model = client.models.list().data[0].id
+    ask = lambda choice, **more: client.chat.completions.create(model=model, messages=QUESTION, tools=[ADD, PAINT], tool_choice=choice, **more)
+    for choice in ("none", "auto"):
+        answer = ask(choice).choices[0]
+        check(f"openai: tool_choice {choice}", answer.finish_reason == "stop" and answer.message.tool_calls is None, answer)
+    answer = ask("required").choices[0]
+    check("openai: tool_choice required", answer.finish_reason == "tool_calls" and len(answer.message.tool_calls) == 1, answer)
+    named = {"type": "function", "function": {"name": "add"}}
+    call = ask(named).choices[0].message.tool_calls[0]
+    check("openai: tool_choice of a function", call.function.name == "add" and adds(json.loads(call.function.arguments)), call)
+    chunks = [chunk.choices[0].delta for chunk in ask(named, stream=True) if chunk.choices]
+    streamed = [call.function for delta in chunks for call in delta.tool_calls or []]
+    check("openai: a call as a stream", [one.arguments for one in streamed] == [call.function.arguments], chunks)
+    result = {"role": "tool", "tool_call_id": call.id, "content": "72"}
+    turns = [*QUESTION, {"role": "assistant", "content": None, "tool_calls": [call.model_dump()]}, result]
+    answer = client.chat.completions.create(model=model, messages=turns, tools=[ADD])
+    check("openai: a result", bool(answer.choices[0].message.content), answer)
+    try:
+        ask({"type": "function", "function": {"name": "divide"}})
+    except openai.BadRequestError as error:
+        check("openai: a tool that is not given", error.param == "tool_choice.function.name", error)
+    ollama_tools(base, model)
+
+
+class Choosing(httpx.HTTPTransport):
+    """Adds the field that this client does not know to what it sends."""
+
+    def handle_request(self, request):
+        body = {**json.loads(request.read()), "tool_choice": {"type": "function", "function": {"name": "paint"}}}
+        headers = {name: value for name, value in request.headers.items() if name != "content-length"}
+        return super().handle_request(httpx.Request(request.method, request.url, headers=headers, json=body))
+
+
+def ollama_tools(base, model):
+    client = ollama.Client(host=base)
+    check("ollama: what a model can", "tools" in client.show(model).capabilities, client.show(model))
+    answer = client.chat(model=model, messages=QUESTION, tools=[ADD, PAINT])
+    check("ollama: tools, and no call", bool(answer.message.content) and not answer.message.tool_calls, answer)
+    choosing = ollama.Client(host=base, transport=Choosing())
+    answer = choosing.chat(model=model, messages=QUESTION, tools=[ADD, PAINT])
+    call = answer.message.tool_calls[0]
+    # Of a schema this client sends types and enumerations.
+    check("ollama: a call", call.function.name == "paint" and call.function.arguments["color"] in ("red", "blue"), answer)
+    parts = list(choosing.chat(model=model, messages=QUESTION, tools=[ADD, PAINT], stream=True))
+    streamed = [one for part in parts for one in part.message.tool_calls or []]
+    check("ollama: a call as a stream", streamed == [call] and parts[-1].done, parts)
+    turns = [*QUESTION, answer.message, {"role": "tool", "tool_name": "paint", "content": "done"}]
+    answer = client.chat(model=model, messages=turns, tools=[PAINT])
+    check("ollama: a result", bool(answer.message.content), answer)
+
+
 def with_ollama(model, text):
     client = ollama.Client(host=BASE)
     check("ollama: list", client.list().models[0].model == f"{model}:latest", client.list())
@@ -115,3 +195,6 @@ model, text = with_openai()
 asyncio.run(with_async_openai(model, text))
 with_ollama(model, text)
 with_schemas(model)
+with_decisions()
+for address in TOOLS:
+    with_tools(address)

@@ -51,8 +51,18 @@ pub(crate) struct Named {
 ///
 /// # Errors
 /// Several of them.
-pub(crate) fn one_of(forms: [(&'static str, Option<Form>); 3]) -> Result<Option<Wish>, ApiError> {
-    let mut given = forms.into_iter().filter_map(|(field, form)| form.map(|form| Wish { field, form }));
+pub(crate) fn one_of<const N: usize>(
+    forms: [(&'static str, Option<Form>); N],
+) -> Result<Option<Wish>, ApiError> {
+    one(forms.map(|(field, form)| form.map(|form| Wish { field, form })))
+}
+
+/// The one of these that is given.
+///
+/// # Errors
+/// Several of them.
+pub(crate) fn one<const N: usize>(wishes: [Option<Wish>; N]) -> Result<Option<Wish>, ApiError> {
+    let mut given = wishes.into_iter().flatten();
     let first = given.next();
     match given.next() {
         Some(second) => Err(ApiError::field(second.field, "another grammar is given as well, one expected")),

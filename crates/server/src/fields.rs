@@ -57,6 +57,9 @@ pub(crate) struct ChatMessage {
     /// Who of several users speaks, or the tool; most templates do not know it.
     #[serde(default)]
     name: Option<String>,
+    /// What Ollama calls the name of a tool.
+    #[serde(default)]
+    tool_name: Option<String>,
     #[serde(default)]
     tool_calls: Option<Vec<Value>>,
     #[serde(default)]
@@ -120,7 +123,7 @@ impl ChatMessage {
         // The newer name of the same role.
         let role = if self.role == "developer" { "system" } else { &self.role };
         let mut message = Message::new(role, text);
-        let strings = [("name", self.name), ("tool_call_id", self.tool_call_id)];
+        let strings = [("name", self.name.or(self.tool_name)), ("tool_call_id", self.tool_call_id)];
         for (key, value) in strings.into_iter().filter_map(|(key, value)| Some((key, value?))) {
             message = message.with(key, Json::String(value));
         }

@@ -18,7 +18,6 @@ mod tools;
 mod update;
 mod worker;
 
-use api::decisions::Decider;
 use args::Cli;
 use diffulex::engine::Limits;
 use diffulex::{Error, Model, Result};
@@ -78,7 +77,6 @@ fn run(args: &Cli) -> Result<ExitCode> {
         config,
         keys,
         words: Default::default(),
-        decider: Decider::new(args.server.queue),
         metrics: metrics.clone(),
         started,
     };

@@ -1,6 +1,8 @@
 //! [`Queue`]: requests on their way to the engine's thread.
 
 use crate::update::Update;
+use diffulex::Policy;
+use diffulex::text_model::decide::Prepared;
 use diffulex::text_model::{Prompt, Setup};
 use metrics::gauge;
 use std::collections::{HashMap, VecDeque};
@@ -9,10 +11,18 @@ use std::time::Instant;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
-/// A request for one answer.
+/// What is asked for.
+#[derive(Clone)]
+pub(crate) enum Task {
+    /// An answer.
+    Answer(Prompt, Setup),
+    /// A decision, and what decides what positions see.
+    Decision(Box<(Prepared, Policy)>),
+}
+
+/// A request for one answer or decision.
 pub(crate) struct Job {
-    pub(crate) prompt: Prompt,
-    pub(crate) setup: Setup,
+    pub(crate) task: Task,
     /// Who asks: requests of different keys take turns.
     pub(crate) owner: usize,
     pub(crate) arrived: Instant,

@@ -1,9 +1,8 @@
 //! [`Server`]: what every request needs, and the way from a prompt to its answer.
 
-use crate::api::decisions::Decider;
 use crate::bound::{Wish, Words};
 use crate::error::ApiError;
-use crate::queue::{Job, Queue};
+use crate::queue::{Job, Queue, Refused, Task};
 use crate::update::{Outcome, Update};
 use axum::http::StatusCode;
 use diffulex::cache::Attention;
@@ -45,7 +44,6 @@ pub(crate) struct Server {
     pub(crate) config: Config,
     pub(crate) keys: crate::keys::Keys,
     pub(crate) words: Words,
-    pub(crate) decider: Decider,
     pub(crate) metrics: PrometheusHandle,
     /// When the server was started.
     pub(crate) started: OffsetDateTime,
@@ -130,7 +128,7 @@ impl Server {
         Err(ApiError::unsupported(param, message))
     }
 
-    /// Queues jobs; all of them or none.
+    /// Queues answers; all of them or none.
     ///
     /// # Errors
     /// If the queue is full, or the server ends.
@@ -140,17 +138,32 @@ impl Server {
         owner: usize,
         wants_steps: bool,
     ) -> std::result::Result<Vec<Updates>, ApiError> {
-        let arrived = Instant::now();
-        let deadline = self.config.timeout.map(|timeout| arrived + timeout);
-        let job = |(prompt, setup)| {
-            let (updates, receiver) = unbounded_channel();
-            (Job { prompt, setup, owner, arrived, deadline, wants_steps, updates }, Updates(receiver))
-        };
-        let (jobs, receivers): (Vec<_>, Vec<_>) = asked.into_iter().map(job).unzip();
-        let outcome = self.queue.submit(jobs);
+        let count = asked.len() as u64;
+        let tasks = asked.into_iter().map(|(prompt, setup)| Task::Answer(prompt, setup));
+        let outcome = self.submit(tasks, owner, Instant::now(), wants_steps);
         let refused = if outcome.is_err() { "yes" } else { "no" };
-        counter!("diffulex_requests_total", "refused" => refused).increment(receivers.len() as u64);
-        outcome?;
+        counter!("diffulex_requests_total", "refused" => refused).increment(count);
+        Ok(outcome?)
+    }
+
+    /// Queues tasks of a request that arrived then; all of them or none.
+    ///
+    /// # Errors
+    /// If the queue is full, or the server ends.
+    pub(crate) fn submit(
+        &self,
+        tasks: impl IntoIterator<Item = Task>,
+        owner: usize,
+        arrived: Instant,
+        wants_steps: bool,
+    ) -> std::result::Result<Vec<Updates>, Refused> {
+        let deadline = self.config.timeout.map(|timeout| arrived + timeout);
+        let job = |task| {
+            let (updates, receiver) = unbounded_channel();
+            (Job { task, owner, arrived, deadline, wants_steps, updates }, Updates(receiver))
+        };
+        let (jobs, receivers): (Vec<_>, Vec<_>) = tasks.into_iter().map(job).unzip();
+        self.queue.submit(jobs)?;
         Ok(receivers)
     }
 
@@ -204,7 +217,11 @@ impl Updates {
                 Update::Failed(error) => return Err(ApiError::from(&*error)),
                 Update::TimedOut => return Err(ApiError::timed_out()),
                 Update::Gone => return Err(ApiError::gone()),
-                Update::Pass { .. } | Update::Revealed(..) | Update::Block(_) | Update::Text(_) => {}
+                Update::Pass { .. }
+                | Update::Revealed(..)
+                | Update::Block(_)
+                | Update::Text(_)
+                | Update::Decided(..) => {}
             }
         }
     }

@@ -1,12 +1,15 @@
 //! Tools that a model may call: what a request says of them for the chat template, and what an answer calls.
 //!
 //! Answers are taken apart where the template tells the model to write calls as Qwen's do: a JSON object with `name` and
-//! `arguments` between `<tool_call>` and `</tool_call>`. What is not written so stays text.
+//! `arguments` between `<tool_call>` and `</tool_call>`. What is not written so stays text. Where a call is required, the answer is bound to a
+//! grammar of that form, with the schema of the parameters in it.
 
 use crate::api::new_id;
+use crate::bound::Wish;
 use crate::error::ApiError;
 use crate::state::Server;
 use diffulex::json::Value as Json;
+use diffulex::text::grammar::Form;
 use diffulex::text_model::Prompt;
 use serde_json::{Map, Value, json};
 
@@ -65,6 +68,161 @@ pub(crate) fn calls(given: &[Value], field: &str) -> Result<Json, ApiError> {
     json("tool_calls", &Value::from(calls))
 }
 
+/// What a request says about calling tools.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) enum Choice {
+    /// The template hears of no tools.
+    None,
+    /// The model decides.
+    #[default]
+    Auto,
+    /// The answer is a call of some tool.
+    Required,
+    /// The answer is a call of this tool.
+    Named(String),
+}
+
+impl Choice {
+    /// `tool_choice` of the interface of OpenAI.
+    ///
+    /// # Errors
+    /// A value that is none, and a tool that is not given.
+    pub(crate) fn read(given: Option<&Value>, tools: &[Value]) -> Result<Self, ApiError> {
+        let field = "tool_choice";
+        let choice = match given {
+            None | Some(Value::Null) => return Ok(Self::Auto),
+            Some(Value::String(word)) => match word.as_str() {
+                "none" => return Ok(Self::None),
+                "auto" => return Ok(Self::Auto),
+                "required" => Self::Required,
+                _ => {
+                    let message =
+                        format!("\"{word}\" found, \"none\", \"auto\", \"required\" or a function expected");
+                    return Err(ApiError::field(field, message));
+                }
+            },
+            Some(object) if object["type"] == "function" => {
+                let name = object["function"]["name"].as_str().ok_or_else(|| {
+                    let message = format!("{} found, a name expected", object["function"]["name"]);
+                    ApiError::field("tool_choice.function.name", message)
+                })?;
+                if !tools.iter().any(|tool| tool["function"]["name"] == name) {
+                    let message = format!("\"{name}\" found, the name of one of `tools` expected");
+                    return Err(ApiError::field("tool_choice.function.name", message));
+                }
+                Self::Named(name.to_owned())
+            }
+            Some(other) => {
+                let message =
+                    format!("{other} found, \"none\", \"auto\", \"required\" or a function expected");
+                return Err(ApiError::unsupported(field, message));
+            }
+        };
+        if tools.is_empty() {
+            return Err(ApiError::field(field, "a call is required, but `tools` has none"));
+        }
+        Ok(choice)
+    }
+
+    /// Whether the answer has to be a call.
+    pub(crate) fn is_required(&self) -> bool {
+        matches!(self, Self::Required | Self::Named(_))
+    }
+
+    /// Requires that a call which has to be made is taken apart.
+    ///
+    /// # Errors
+    /// The template does not say how calls are written.
+    pub(crate) fn check(&self, calls: &Calls) -> Result<(), ApiError> {
+        if self.is_required() && calls.names.is_empty() {
+            let message = "a call is required, but the chat template does not say how calls are written: \"none\" or \"auto\" expected";
+            return Err(ApiError::unsupported("tool_choice", message));
+        }
+        Ok(())
+    }
+
+    /// What the answer is bound to: one call, in the form that [`Calls::split`] takes apart.
+    ///
+    /// # Errors
+    /// Parameters that are no schema of an object.
+    pub(crate) fn form(&self, tools: &[Value]) -> Result<Option<Form>, ApiError> {
+        if !self.is_required() {
+            return Ok(None);
+        }
+        let (mut names, mut rules) = (Vec::new(), String::new());
+        for (i, tool) in tools.iter().enumerate() {
+            let name = &tool["function"]["name"];
+            if matches!(self, Self::Named(only) if name != only.as_str()) {
+                continue;
+            }
+            let begin = Value::from(format!("{OPEN}\n{{\"name\": {name}, \"arguments\": "));
+            let end = Value::from(format!("}}\n{CLOSE}"));
+            let schema = Form::written(parameters(tool, i)?);
+            rules += &format!("call_{i}: {begin} arguments_{i} {end}\narguments_{i}: %json {schema}\n");
+            names.push(format!("call_{i}"));
+        }
+        Ok(Some(Form::Lark(format!("start: {}\n{rules}", names.join(" | ")))))
+    }
+}
+
+/// The schema of the arguments of a tool; one without parameters takes none, and others only those that they name.
+///
+/// # Errors
+/// One that allows anything but objects.
+fn parameters(tool: &Value, i: usize) -> Result<Value, ApiError> {
+    let mut schema = match &tool["function"]["parameters"] {
+        Value::Null => json!({ "type": "object", "properties": {}, "additionalProperties": false }),
+        given => given.clone(),
+    };
+    let is_object = schema.is_object() && schema.get("type").is_none_or(|kind| kind == "object");
+    if !is_object {
+        let message = format!("{schema} found, the JSON schema of an object expected");
+        return Err(ApiError::field(format!("tools[{i}].function.parameters"), message));
+    }
+    schema["type"] = "object".into();
+    // A function takes what its schema names. Who wants more says so; elsewhere in the schema it may be said in other ways.
+    let elsewhere = ["patternProperties", "allOf", "anyOf", "oneOf", "$ref"];
+    if schema.get("properties").is_some() && elsewhere.iter().all(|key| schema.get(key).is_none()) {
+        let object = schema.as_object_mut().expect("it is an object");
+        object.entry("additionalProperties").or_insert(Value::Bool(false));
+    }
+    Ok(schema)
+}
+
+/// The error of a grammar that was made of tools, with the tool whose parameters it is about.
+pub(crate) fn blame(server: &Server, tools: &[Value], error: ApiError) -> ApiError {
+    if error.param.as_deref() != Some("tool_choice") {
+        return error;
+    }
+    let wrong = tools.iter().enumerate().find_map(|(i, tool)| {
+        let form = Form::JsonSchema(parameters(tool, i).ok()?.to_string());
+        let error = server.words.bind(&server.model, &Wish { field: "tool_choice", form }).err()?;
+        Some(ApiError { param: Some(format!("tools[{i}].function.parameters")), ..error })
+    });
+    wrong.unwrap_or(error)
+}
+
+/// A call of a tool.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Call {
+    name: String,
+    arguments: Map<String, Value>,
+}
+
+impl Call {
+    /// As OpenAI writes it.
+    pub(crate) fn with_id(&self) -> Value {
+        let arguments = Value::Object(self.arguments.clone()).to_string();
+        let function = json!({ "name": self.name, "arguments": arguments });
+        json!({ "id": new_id("call"), "type": "function", "function": function })
+    }
+
+    /// As Ollama writes it.
+    pub(crate) fn plain(&self) -> Value {
+        json!({ "function": { "name": self.name, "arguments": self.arguments } })
+    }
+}
+
 /// What the answers to a request may call.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Calls {
@@ -84,7 +242,7 @@ impl Calls {
     }
 
     /// What an answer says before it calls, and its calls. `None` if it does not call, or not as it should.
-    pub(crate) fn split(&self, text: &str) -> Option<(String, Vec<Value>)> {
+    pub(crate) fn split(&self, text: &str) -> Option<(String, Vec<Call>)> {
         if self.names.is_empty() {
             return None;
         }
@@ -101,12 +259,17 @@ impl Calls {
         }
     }
 
-    fn call(&self, text: &str) -> Option<Value> {
-        let call: Map<String, Value> = serde_json::from_str(text).ok()?;
+    fn call(&self, text: &str) -> Option<Call> {
+        let mut call: Map<String, Value> = serde_json::from_str(text).ok()?;
         let name = call.get("name")?.as_str().filter(|name| self.names.iter().any(|known| known == name))?;
-        let arguments = call.get("arguments").filter(|arguments| arguments.is_object() && call.len() == 2)?;
-        let function = json!({ "name": name, "arguments": arguments.to_string() });
-        Some(json!({ "id": new_id("call"), "type": "function", "function": function }))
+        let name = name.to_owned();
+        let Value::Object(arguments) = call.remove("arguments")? else { return None };
+        (call.len() == 1).then_some(Call { name, arguments })
+    }
+
+    /// Whether answers are taken apart.
+    pub(crate) fn are_read(&self) -> bool {
+        !self.names.is_empty()
     }
 }
 
@@ -167,8 +330,10 @@ mod tests {
         let (said, calls) =
             both().split(&format!("Let me see.\n{}\n{}\n", call("add"), call("look"))).unwrap();
         assert_eq!((said.as_str(), calls.len()), ("Let me see.", 2));
-        assert_eq!(calls[1]["function"], json!({ "name": "look", "arguments": "{\"a\":1}" }));
-        assert_ne!(calls[0]["id"], calls[1]["id"]);
+        let [first, second] = [0, 1].map(|i: usize| calls[i].with_id());
+        assert_eq!(second["function"], json!({ "name": "look", "arguments": "{\"a\":1}" }));
+        assert_ne!(first["id"], second["id"]);
+        assert_eq!(calls[0].plain(), json!({ "function": { "name": "add", "arguments": { "a": 1 } } }));
         for text in [
             "no call".to_owned(),
             call("unknown"),

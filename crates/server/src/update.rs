@@ -4,6 +4,7 @@ use diffulex::Error;
 use diffulex::engine::Alternatives;
 use diffulex::tensor::TokenId;
 use diffulex::text_model::Answer;
+use diffulex::text_model::decide::Verdict;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -47,6 +48,8 @@ pub(crate) enum Update {
     Text(String),
     /// The last update of an answer.
     Done(Box<Outcome>),
+    /// The last update of a decision, with the forward passes that it took part in.
+    Decided(Vec<Verdict>, usize),
     /// The last update of a request that failed.
     Failed(Arc<Error>),
     /// The last update of a request that took too long, or was cut because the server ends.

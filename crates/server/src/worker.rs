@@ -1,8 +1,9 @@
 //! The engine's thread: takes jobs from the queue, makes forward passes for all that run, and tells each what happened.
 
-use crate::queue::{Job, Queue};
+use crate::queue::{Job, Queue, Task};
 use crate::update::{Edited, Outcome, Revealed, Update};
 use diffulex::engine::{Alternatives, Control, Event, Limits, PassKind, SequenceId};
+use diffulex::text_model::decide::Decided;
 use diffulex::text_model::{Answered, Batch};
 use diffulex::{Error, Model, Result};
 use metrics::{counter, gauge, histogram};
@@ -31,29 +32,25 @@ struct Running {
 pub(crate) fn run(model: &Model, queue: &Queue, limits: Limits) -> Result<()> {
     let mut batch = model.batch(limits)?;
     let mut running: HashMap<SequenceId, Running> = HashMap::new();
+    let mut deciding: HashMap<SequenceId, Job> = HashMap::new();
     queue.ready();
-    while let Some(jobs) = queue.take(limits.sequences - running.len(), running.is_empty()) {
+    loop {
+        let count = running.len() + deciding.len();
+        let Some(jobs) = queue.take(limits.sequences - count, count == 0) else { return Ok(()) };
         for job in jobs {
-            begin(&mut batch, &mut running, job);
+            begin(&mut batch, &mut running, &mut deciding, job);
         }
         if queue.is_cut() {
             running.values_mut().for_each(|own| own.timed_out = true);
+            deciding.values_mut().for_each(|job| job.deadline = Some(Instant::now()));
         }
-        // Those that wait for memory hear of no event.
-        for (&id, own) in &running {
-            if own.is_given_up() {
-                batch.cancel(id);
-            }
-        }
-        let mut rows = 0;
+        give_up(&mut batch, &running, &mut deciding);
         let answered = batch.step(&mut |id, event, text| {
             let own = running.get_mut(&id).expect("every sequence of the batch is a job");
-            if let Event::Pass { rows: own, .. } = event {
-                rows += own.len();
-            }
             own.tell(event, text);
             Ok(if own.is_given_up() { Control::Stop } else { Control::Continue })
         });
+        let rows = batch.scheduler().rows();
         if rows > 0 {
             counter!("diffulex_forward_passes_total").increment(1);
             histogram!("diffulex_rows_per_pass").record(rows as f64);
@@ -62,14 +59,53 @@ pub(crate) fn run(model: &Model, queue: &Queue, limits: Limits) -> Result<()> {
             let own = running.remove(&id).expect("every sequence of the batch is a job");
             own.finish(result);
         }
+        for decided in batch.take_decided() {
+            let job = deciding.remove(&decided.id).expect("every decision of the batch is a job");
+            decide(&job, decided);
+        }
         let cache = batch.scheduler().cache();
         gauge!("diffulex_kv_positions_free").set(cache.available() as f64);
-        gauge!("diffulex_requests_running").set(running.len() as f64);
+        gauge!("diffulex_requests_running").set((running.len() + deciding.len()) as f64);
     }
-    Ok(())
 }
 
-fn begin(batch: &mut Batch<'_>, running: &mut HashMap<SequenceId, Running>, job: Job) {
+/// Ends what nobody waits for.
+fn give_up(
+    batch: &mut Batch<'_>,
+    running: &HashMap<SequenceId, Running>,
+    deciding: &mut HashMap<SequenceId, Job>,
+) {
+    // Those that wait for memory hear of no event.
+    for (&id, own) in running {
+        if own.is_given_up() {
+            batch.cancel(id);
+        }
+    }
+    deciding.retain(|&id, job| {
+        let given_up = job.updates.is_closed() || job.is_late();
+        if given_up {
+            batch.cancel(id);
+            job.send(Update::TimedOut);
+        }
+        !given_up
+    });
+}
+
+/// Tells what was decided.
+fn decide(job: &Job, Decided { result, passes, .. }: Decided) {
+    histogram!("diffulex_decision_seconds").record(job.arrived.elapsed().as_secs_f64());
+    job.send(match result {
+        Ok(verdicts) => Update::Decided(verdicts, passes),
+        Err(error) => Update::Failed(Arc::new(error)),
+    });
+}
+
+fn begin(
+    batch: &mut Batch<'_>,
+    running: &mut HashMap<SequenceId, Running>,
+    deciding: &mut HashMap<SequenceId, Job>,
+    job: Job,
+) {
     if job.updates.is_closed() {
         return;
     }
@@ -77,23 +113,29 @@ fn begin(batch: &mut Batch<'_>, running: &mut HashMap<SequenceId, Running>, job:
         job.send(Update::TimedOut);
         return;
     }
-    let prompt_tokens = job.prompt.ids.len();
-    match batch.add(job.prompt.clone(), job.setup.clone()) {
-        Ok(id) => {
-            histogram!("diffulex_queue_seconds").record(job.arrived.elapsed().as_secs_f64());
-            let own = Running {
-                job,
-                prompt_tokens,
-                cached: 0,
-                passes: 0,
-                scores: Vec::new(),
-                alternatives: Alternatives::new(),
-                timed_out: false,
-            };
-            running.insert(id, own);
-        }
-        Err(error) => job.send(Update::Failed(Arc::new(error))),
-    }
+    let begun = match &job.task {
+        Task::Answer(prompt, setup) => batch.add(prompt.clone(), setup.clone()),
+        Task::Decision(asked) => batch.decide(asked.0.clone(), asked.1.clone()),
+    };
+    let id = match begun {
+        Ok(id) => id,
+        Err(error) => return job.send(Update::Failed(Arc::new(error))),
+    };
+    histogram!("diffulex_queue_seconds").record(job.arrived.elapsed().as_secs_f64());
+    let Task::Answer(prompt, _) = &job.task else {
+        deciding.insert(id, job);
+        return;
+    };
+    let own = Running {
+        prompt_tokens: prompt.ids.len(),
+        job,
+        cached: 0,
+        passes: 0,
+        scores: Vec::new(),
+        alternatives: Alternatives::new(),
+        timed_out: false,
+    };
+    running.insert(id, own);
 }
 
 impl Running {

@@ -128,7 +128,7 @@ async fn write(server: &Server, mut updates: Updates, writer: &Writer) -> Result
             }
             Update::Failed(error) => return Err(ApiError::from(&*error)),
             Update::TimedOut => return Err(ApiError::timed_out()),
-            Update::Gone => return Err(ApiError::gone()),
+            Update::Gone | Update::Decided(..) => return Err(ApiError::gone()),
         }
     }
 }

@@ -4,6 +4,7 @@ mod abuse;
 mod clients;
 mod decisions;
 mod denoise;
+mod deploy;
 mod documents;
 mod errors;
 mod ollama;

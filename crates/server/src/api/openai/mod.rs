@@ -11,13 +11,13 @@ use crate::error::ApiError;
 use crate::fields;
 use crate::keys::Owner;
 use crate::state::{Server, Updates};
-use crate::tools::Calls;
+use crate::tools::{self, Calls};
 use crate::update::Outcome;
 use axum::Json;
 use axum::extract::{Extension, Path, State};
 use axum::response::{IntoResponse, Response};
 use diffulex::text_model::{Prompt, Setup};
-use request::Options;
+use request::{Chat, Options};
 pub(crate) use request::{ChatRequest, CompletionRequest};
 use response::{Head, Shape};
 use serde_json::{Value, json};
@@ -33,11 +33,13 @@ pub(crate) async fn chat(
     Extension(Owner(owner)): Extension<Owner>,
     Body(request): Body<ChatRequest>,
 ) -> Result<Response, ApiError> {
-    let (messages, tools, options) = request.split()?;
+    let Chat { messages, tools, given, choice, options } = request.split()?;
     server.check_model(options.model.as_deref())?;
     let prompt = fields::conversation(&server.model, messages, &tools)?;
     let calls = Calls::of(&server, &prompt, &tools)?;
-    answer(&server, owner, vec![prompt], options, Shape::Chat, calls).await
+    choice.check(&calls)?;
+    let answer = answer(&server, owner, vec![prompt], options, Shape::Chat, calls).await;
+    answer.map_err(|error| tools::blame(&server, &given, error))
 }
 
 /// `POST /v1/completions`

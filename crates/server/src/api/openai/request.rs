@@ -6,7 +6,7 @@ use crate::error::ApiError;
 use crate::fields::{ChatMessage, OneOrMany, Sampling};
 use crate::openapi::Diffusion;
 use crate::state::Wishes;
-use crate::tools;
+use crate::tools::{self, Choice};
 use diffulex::Model;
 use diffulex::json::Value as Json;
 use diffulex::tensor::TokenId;
@@ -16,6 +16,17 @@ use diffulex_cli::decoding::DecodingArgs;
 use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
+
+/// A request for a chat.
+pub(crate) struct Chat {
+    pub(crate) messages: Vec<ChatMessage>,
+    /// What the template hears of.
+    pub(crate) tools: Vec<Json>,
+    /// As they were given.
+    pub(crate) given: Vec<Value>,
+    pub(crate) choice: Choice,
+    pub(crate) options: Options,
+}
 
 /// What is said about a request as a whole.
 pub(crate) struct Options {
@@ -75,11 +86,12 @@ macro_rules! request {
                 &mut self,
                 max_tokens: Option<i64>,
                 logprobs: Option<usize>,
-                format: Option<Form>,
+                forms: [(&'static str, Option<Form>); 2],
             ) -> Result<Options, ApiError> {
                 neutral("frequency_penalty", self.frequency_penalty.is_none_or(|x| x == 0.0), "0")?;
                 neutral("presence_penalty", self.presence_penalty.is_none_or(|x| x == 0.0), "0")?;
                 neutral("logit_bias", self.logit_bias.as_ref().is_none_or(serde_json::Map::is_empty), "{}")?;
+                let [format, call] = forms;
                 let stream = self.stream.unwrap_or(false);
                 if self.stream_options.is_some() && !stream {
                     return Err(ApiError::field("stream_options", "given without `stream`"));
@@ -93,7 +105,8 @@ macro_rules! request {
                     max_tokens,
                     diffusion: self.diffusion.take(),
                     grammar: one_of([
-                        ("response_format", format),
+                        format,
+                        call,
                         ("regex", self.regex.take().map(Form::Regex)),
                         ("grammar", self.grammar.take().map(Form::Lark)),
                     ])?,
@@ -152,19 +165,24 @@ request! {
 impl ChatRequest {
     /// # Errors
     /// A field that asks for what is not supported.
-    pub(crate) fn split(mut self) -> Result<(Vec<ChatMessage>, Vec<Json>, Options), ApiError> {
+    pub(crate) fn split(mut self) -> Result<Chat, ApiError> {
         if self.functions.as_ref().is_some_and(|list| !list.is_empty()) {
             return Err(ApiError::unsupported("functions", "`tools` replaced them"));
         }
-        let mut tools = tools::tools(&self.tools.take().unwrap_or_default())?;
-        if !tools.is_empty() {
-            neutral("parallel_tool_calls", self.parallel_tool_calls.unwrap_or(true), "true")?;
+        let given = self.tools.take().unwrap_or_default();
+        let mut tools = tools::tools(&given)?;
+        let choice = Choice::read(self.tool_choice.take().as_ref(), &given)?;
+        if choice == Choice::None {
+            tools.clear();
         }
-        if let Some(choice) = self.tool_choice.take().filter(|choice| !choice.is_null()) {
-            neutral("tool_choice", choice == "none" || choice == "auto", "`none` or `auto`")?;
-            if choice == "none" {
-                tools.clear();
-            }
+        // A call that is required is one.
+        if !tools.is_empty() && !choice.is_required() {
+            let field = "parallel_tool_calls";
+            neutral(
+                field,
+                self.parallel_tool_calls.unwrap_or(true),
+                "true, or a `tool_choice` that requires a call,",
+            )?;
         }
         neutral("store", !self.store.unwrap_or(false), "false")?;
         let modalities = self.modalities.take().unwrap_or_default();
@@ -183,8 +201,9 @@ impl ChatRequest {
         }
         let max_tokens = self.max_completion_tokens.or(self.max_tokens);
         let format = self.response_format.take().and_then(ResponseFormat::form);
-        let options = self.options(max_tokens, logprobs, format)?;
-        Ok((self.messages, tools, options))
+        let forms = [("response_format", format), ("tool_choice", choice.form(&given)?)];
+        let options = self.options(max_tokens, logprobs, forms)?;
+        Ok(Chat { messages: self.messages, tools, given, choice, options })
     }
 }
 
@@ -250,7 +269,7 @@ impl CompletionRequest {
             return Err(ApiError::unsupported("suffix", "/v1/infill fills text in between"));
         }
         let logprobs = self.logprobs.map(|count| others("logprobs", count)).transpose()?;
-        let options = self.options(self.max_tokens, logprobs, None)?;
+        let options = self.options(self.max_tokens, logprobs, [("", None), ("", None)])?;
         let texts: Vec<_> = match self.prompt {
             Prompts::Text(text) => vec![Text::Words(text)],
             Prompts::Ids(ids) => vec![Text::Ids(ids)],

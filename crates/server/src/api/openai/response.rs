@@ -3,7 +3,7 @@
 use crate::api::{new_id, now};
 use crate::error::ApiError;
 use crate::state::Server;
-use crate::tools::Calls;
+use crate::tools::{Call, Calls};
 use crate::update::Outcome;
 use diffulex::engine::StopReason;
 use diffulex::tensor::TokenId;
@@ -73,7 +73,7 @@ impl Head {
                     let reason = if called.is_some() { "tool_calls" } else { reason };
                     if let Some((said, calls)) = called {
                         message["content"] = if said.is_empty() { Value::Null } else { said.into() };
-                        message["tool_calls"] = calls.into();
+                        message["tool_calls"] = calls.iter().map(Call::with_id).collect();
                     }
                     json!({ "index": index, "message": message, "logprobs": logprobs, "finish_reason": reason })
                 }
@@ -109,8 +109,8 @@ impl Head {
     }
 
     /// The part of a stream that calls tools.
-    pub(crate) fn calls_chunk(&self, index: usize, calls: Vec<Value>) -> Value {
-        let numbered = calls.into_iter().enumerate().map(|(at, mut call)| {
+    pub(crate) fn calls_chunk(&self, index: usize, calls: &[Call]) -> Value {
+        let numbered = calls.iter().map(Call::with_id).enumerate().map(|(at, mut call)| {
             call["index"] = at.into();
             call
         });

@@ -67,7 +67,7 @@ impl Answers {
                 match called {
                     Some((said, calls)) => {
                         chunks.extend(chunk(held.up_to(&said)));
-                        chunks.push(self.head.calls_chunk(index, calls));
+                        chunks.push(self.head.calls_chunk(index, &calls));
                         reason = "tool_calls";
                     }
                     None => chunks.extend(chunk(held.rest())),
@@ -81,7 +81,9 @@ impl Answers {
             Update::Failed(error) => Err(ApiError::from(&*error)),
             Update::TimedOut => Err(ApiError::timed_out()),
             Update::Gone => Err(ApiError::gone()),
-            Update::Pass { .. } | Update::Revealed(..) | Update::Block(_) => Ok(Vec::new()),
+            Update::Pass { .. } | Update::Revealed(..) | Update::Block(_) | Update::Decided(..) => {
+                Ok(Vec::new())
+            }
         }
     }
 }

@@ -1,5 +1,9 @@
 //! The interface of Ollama: `/api/chat`, `/api/generate`, `/api/tags`, `/api/show`, `/api/ps`, `/api/version`.
 
+mod models;
+
+pub(crate) use models::*;
+
 use super::openai::finish_reason;
 use crate::body::Body;
 use crate::bound::{self, Wish};
@@ -9,6 +13,7 @@ use crate::keys::Owner;
 use crate::openapi::Diffusion;
 use crate::sse::{self, Kind, Writer};
 use crate::state::{Server, Updates};
+use crate::tools::{self, Call, Calls, Choice, Held};
 use crate::update::{Outcome, Update};
 use axum::Json;
 use axum::extract::{Extension, State};
@@ -131,6 +136,8 @@ pub(crate) struct ChatRequest {
     diffusion: Option<DecodingArgs>,
     format: Option<Value>,
     tools: Option<Vec<Value>>,
+    /// As in the interface of OpenAI; Ollama itself has no such field.
+    tool_choice: Option<Value>,
     think: Option<Value>,
     #[allow(dead_code, reason = "the model stays loaded")]
     keep_alive: Option<Value>,
@@ -182,17 +189,24 @@ pub(crate) async fn chat(
 ) -> Result<Response, Plain> {
     let Body(request) = request?;
     server.check_model(request.model.as_deref())?;
-    let tools = request.tools.is_some_and(|tools| !tools.is_empty());
-    refuse(&[("tools", tools), ("think", asks(request.think.as_ref()))])?;
-    let grammar = bound::of_format(request.format)?;
-    let answer = Answer::new(&server, true);
+    refuse(&[("think", asks(request.think.as_ref()))])?;
+    let given = request.tools.unwrap_or_default();
+    let choice = Choice::read(request.tool_choice.as_ref(), &given)?;
+    let tools = if choice == Choice::None { Vec::new() } else { tools::tools(&given)? };
+    let format = bound::of_format(request.format)?;
+    let call = choice.form(&given)?.map(|form| Wish { field: "tool_choice", form });
+    let grammar = bound::one([format, call])?;
+    let mut answer = Answer::new(&server, true);
     if request.messages.is_empty() {
         // How a model is loaded, which it is.
         return Ok(Json(answer.loaded()).into_response());
     }
-    let prompt = fields::conversation(&server.model, request.messages, &[])?;
+    let prompt = fields::conversation(&server.model, request.messages, &tools)?;
+    answer.calls = Calls::of(&server, &prompt, &tools)?;
+    choice.check(&answer.calls)?;
     let sampling = request.options.unwrap_or_default().sampling(&server, request.diffusion, grammar)?;
-    answer.give(&server, owner, prompt, sampling, request.stream.unwrap_or(true)).await
+    let given_answer = answer.give(&server, owner, prompt, sampling, request.stream.unwrap_or(true)).await;
+    given_answer.map_err(|Plain(error)| Plain(tools::blame(&server, &given, error)))
 }
 
 /// `POST /api/generate`
@@ -234,11 +248,14 @@ struct Answer {
     model: String,
     is_chat: bool,
     began: Instant,
+    /// What it may call.
+    calls: Calls,
 }
 
 impl Answer {
     fn new(server: &Server, is_chat: bool) -> Self {
-        Self { model: server.config.name.clone(), is_chat, began: Instant::now() }
+        let (model, calls) = (server.config.name.clone(), Calls::default());
+        Self { model, is_chat, began: Instant::now(), calls }
     }
 
     fn object(&self, text: &str) -> Value {
@@ -296,16 +313,44 @@ impl Answer {
             }));
         }
         let outcome = updates.whole().await?;
-        Ok(Json(self.end(&outcome.answer.text, &outcome)).into_response())
+        let text = &outcome.answer.text;
+        let whole = match self.called(&outcome) {
+            Some((said, calls)) => {
+                let mut whole = self.end(&said, &outcome);
+                whole["message"]["tool_calls"] = calls;
+                whole
+            }
+            None => self.end(text, &outcome),
+        };
+        Ok(Json(whole).into_response())
+    }
+
+    /// What an answer says before it calls, and its calls.
+    fn called(&self, outcome: &Outcome) -> Option<(String, Value)> {
+        let whole = finish_reason(&outcome.answer) == "stop";
+        let (said, calls) = self.calls.split(&outcome.answer.text).filter(|_| whole)?;
+        Some((said, calls.iter().map(Call::plain).collect()))
     }
 
     async fn write(&self, mut updates: Updates, writer: &Writer) -> Result<(), ApiError> {
+        let mut held = Held::default();
+        let text = async |text: String| {
+            if !text.is_empty() {
+                writer.data(&self.object(&text)).await;
+            }
+        };
         loop {
             match updates.next().await {
-                Update::Text(text) => writer.data(&self.object(&text)).await,
+                Update::Text(piece) => text(held.push(&self.calls, &piece)).await,
                 Update::Done(outcome) => {
-                    if !outcome.answer.rest.is_empty() {
-                        writer.data(&self.object(&outcome.answer.rest)).await;
+                    text(held.push(&self.calls, &outcome.answer.rest)).await;
+                    match self.called(&outcome) {
+                        Some((said, calls)) => {
+                            let mut object = self.object(&held.up_to(&said));
+                            object["message"]["tool_calls"] = calls;
+                            writer.data(&object).await;
+                        }
+                        None => text(held.rest()).await,
                     }
                     writer.data(&self.end("", &outcome)).await;
                     return Ok(());
@@ -313,78 +358,8 @@ impl Answer {
                 Update::Failed(error) => return Err(ApiError::from(&*error)),
                 Update::TimedOut => return Err(ApiError::timed_out()),
                 Update::Gone => return Err(ApiError::gone()),
-                Update::Pass { .. } | Update::Revealed(..) | Update::Block(_) => {}
+                Update::Pass { .. } | Update::Revealed(..) | Update::Block(_) | Update::Decided(..) => {}
             }
         }
     }
-}
-
-/// What the model is, in the words of this interface.
-fn details(server: &Server) -> Value {
-    let (engine, arch) = (&server.model.engine, server.model.engine.arch());
-    json!({
-        "format": "safetensors", "family": arch.family, "families": [arch.family],
-        "parameter_size": "", "parent_model": "",
-        "quantization_level": engine.model().weight_format().to_string(),
-    })
-}
-
-fn entry(server: &Server) -> Value {
-    let modified = server.started.format(&Rfc3339).unwrap_or_default();
-    json!({
-        "name": format!("{}:latest", server.config.name), "model": format!("{}:latest", server.config.name),
-        "modified_at": modified, "size": 0, "digest": "", "details": details(server),
-    })
-}
-
-/// `GET /api/tags`
-#[utoipa::path(get, path = "/api/tags", tag = "Ollama", responses((status = 200, description = "the model that is served")))]
-pub(crate) async fn tags(State(server): State<Arc<Server>>) -> Json<Value> {
-    Json(json!({ "models": [entry(&server)] }))
-}
-
-/// `GET /api/ps`
-#[utoipa::path(get, path = "/api/ps", tag = "Ollama", responses((status = 200, description = "the model that is served")))]
-pub(crate) async fn ps(State(server): State<Arc<Server>>) -> Json<Value> {
-    let mut entry = entry(&server);
-    // It is never unloaded.
-    entry["expires_at"] = "2999-12-31T23:59:59Z".into();
-    entry["size_vram"] = 0.into();
-    Json(json!({ "models": [entry] }))
-}
-
-/// The body of `/api/show`.
-#[derive(Debug, Deserialize, ToSchema)]
-pub(crate) struct ShowRequest {
-    /// Its newer name is `model`.
-    name: Option<String>,
-    model: Option<String>,
-}
-
-/// `POST /api/show`
-#[utoipa::path(post, path = "/api/show", tag = "Ollama", request_body = ShowRequest, responses((status = 200, description = "what is known of the model")))]
-pub(crate) async fn show(
-    State(server): State<Arc<Server>>,
-    request: Result<Body<ShowRequest>, ApiError>,
-) -> Result<Json<Value>, Plain> {
-    let Body(request) = request?;
-    server.check_model(request.model.or(request.name).as_deref())?;
-    let (engine, arch) = (&server.model.engine, server.model.engine.arch());
-    let family = arch.family;
-    Ok(Json(json!({
-        "modelfile": "", "parameters": "", "template": "", "license": "",
-        "details": details(&server), "capabilities": ["completion"],
-        "model_info": {
-            "general.architecture": family,
-            format!("{family}.context_length"): engine.context(),
-            format!("{family}.block_count"): arch.dims.layers,
-            format!("{family}.embedding_length"): arch.dims.hidden,
-        },
-    })))
-}
-
-/// `GET /api/version`. Clients compare it with the versions of Ollama that have what they need.
-#[utoipa::path(get, path = "/api/version", tag = "Ollama", responses((status = 200, description = "the version of the server")))]
-pub(crate) async fn version() -> Json<Value> {
-    Json(json!({ "version": "0.6.0", "diffulex": env!("CARGO_PKG_VERSION") }))
 }

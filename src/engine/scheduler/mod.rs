@@ -2,8 +2,13 @@
 //!
 //! Every [`Scheduler::step`] admits waiting sequences while there is memory for their keys and values, asks those that run what
 //! they need, makes one forward pass, and hands out what was drawn. Sequences join and leave between passes. The bits of a
-//! sequence are those that it would have alone.
+//! sequence are those that it would have alone. Readings ([`Scheduler::read`]) take part in the same passes.
 
+mod readings;
+
+pub use readings::Read;
+
+use self::readings::Readings;
 use super::driver::Driver;
 use super::sequence::{Next, PREFILL_ROWS, Sequence};
 use super::session::Held;
@@ -11,6 +16,7 @@ use super::{Control, Engine, Event, Generation, Request, Rules};
 use crate::cache::KvPool;
 use crate::error::{Error, Result};
 use crate::sampler::Canvas;
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
@@ -73,7 +79,23 @@ pub struct Scheduler<'e, 'r> {
     driver: Driver,
     waiting: VecDeque<(SequenceId, Sequence<'r>)>,
     running: Vec<Member<'r>>,
+    readings: Readings,
+    rows: usize,
     next_id: u64,
+}
+
+/// One of those that run.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Who {
+    Sequence(usize),
+    Reading(usize),
+}
+
+/// Who has a place in the next pass.
+#[derive(Default)]
+struct Chosen {
+    sequences: Vec<usize>,
+    readings: Vec<usize>,
 }
 
 impl<'e, 'r> Scheduler<'e, 'r> {
@@ -112,6 +134,8 @@ impl<'e, 'r> Scheduler<'e, 'r> {
             limits,
             waiting: VecDeque::new(),
             running: Vec::new(),
+            readings: Readings::default(),
+            rows: 0,
             next_id: 0,
         })
     }
@@ -136,10 +160,15 @@ impl<'e, 'r> Scheduler<'e, 'r> {
             return Err(Error::Capacity { what, limit: self.cache.capacity(), asked });
         }
         sequence.prefill_in_pieces(self.limits.prefill_rows);
-        let id = SequenceId(self.next_id);
-        self.next_id += 1;
+        let id = self.new_id();
         self.waiting.push_back((id, sequence));
         Ok(id)
+    }
+
+    fn new_id(&mut self) -> SequenceId {
+        let id = SequenceId(self.next_id);
+        self.next_id += 1;
+        id
     }
 
     /// Positions in whole pages that a sequence takes.
@@ -148,8 +177,9 @@ impl<'e, 'r> Scheduler<'e, 'r> {
         sequence.canvas().len().next_multiple_of(crate::cache::PAGE) * slots
     }
 
-    /// Ends a sequence with what there is, before its next pass. [`Self::step`] hands it out as finished.
+    /// Ends a sequence with what there is, before its next pass. [`Self::step`] hands it out as finished. A reading is forgotten.
     pub fn cancel(&mut self, id: SequenceId) {
+        self.readings.cancel(&mut self.cache, id);
         if let Some(at) = self.waiting.iter().position(|(other, _)| *other == id) {
             let (id, sequence) = self.waiting.remove(at).expect("it was found there");
             self.running.push(Member::new(id, sequence));
@@ -162,12 +192,18 @@ impl<'e, 'r> Scheduler<'e, 'r> {
 
     /// Whether nothing runs and nothing waits.
     pub fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.running.is_empty()
+        self.load() == (0, 0)
     }
 
-    /// Sequences that run, and those that wait.
+    /// Sequences and readings that run, and those that wait.
     pub fn load(&self) -> (usize, usize) {
-        (self.running.len(), self.waiting.len())
+        let (running, waiting) = self.readings.load();
+        (self.running.len() + running, self.waiting.len() + waiting)
+    }
+
+    /// Rows of the latest [`Self::step`], of the model: two for each position of a sequence with guidance.
+    pub fn rows(&self) -> usize {
+        self.rows
     }
 
     /// The memory of keys and values, for a look.
@@ -182,7 +218,7 @@ impl<'e, 'r> Scheduler<'e, 'r> {
         running.chain(waiting).find(|(other, _)| *other == id).map(|(_, sequence)| sequence.canvas())
     }
 
-    /// Makes one forward pass for sequences that are ready, and returns those that are finished. `on_event` is told what
+    /// Makes one forward pass for sequences and readings that are ready, and returns the sequences that are finished. `on_event` is told what
     /// happens to each, and may end it; an error of its own fails that sequence alone. What goes wrong in a pass fails the sequences
     /// concerned, [`Error::Memory`] included.
     pub fn step(
@@ -196,15 +232,15 @@ impl<'e, 'r> Scheduler<'e, 'r> {
             let before = finished.len();
             self.collect(&mut finished);
             // What was given back may be enough for another.
-            if finished.len() == before || self.waiting.is_empty() {
+            if finished.len() == before || self.load().1 == 0 {
                 break;
             }
         }
-        let batch = self.choose();
+        let chosen = self.choose();
         let prefill: Vec<bool> = self.running.iter().map(|member| member.sequence.in_prefill()).collect();
         // What the caller did with events is not counted.
         let start = Instant::now();
-        self.pass(&batch);
+        self.pass(&chosen);
         let time = start.elapsed();
         for (member, prefill) in self.running.iter_mut().zip(prefill) {
             // A sequence waits for the whole pass, whoever else is in it.
@@ -216,8 +252,19 @@ impl<'e, 'r> Scheduler<'e, 'r> {
 
     /// Gives memory to those that wait, in their order.
     fn admit(&mut self) {
-        while self.running.len() < self.limits.sequences {
+        while self.load().0 < self.limits.sequences {
+            let first = self.waiting.front().map(|(id, _)| *id);
+            if self.readings.is_next(first) {
+                if !self.readings.admit(&self.cache) {
+                    return;
+                }
+                continue;
+            }
             let Some((_, sequence)) = self.waiting.front() else { return };
+            let reserved = self.readings.reserved();
+            if reserved > 0 && self.cache.available() < self.positions(sequence) + reserved {
+                return;
+            }
             let (len, known) = (sequence.canvas().len(), sequence.known());
             let slot = match sequence.rule() {
                 Some((blocks, first_visible)) => self.cache.open_after(blocks, first_visible, known, len),
@@ -258,49 +305,69 @@ impl<'e, 'r> Scheduler<'e, 'r> {
         }
     }
 
-    /// The sequences of the next pass: those that waited longest first, and those that denoise before those that read a prompt.
-    fn choose(&mut self) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..self.running.len()).filter(|&i| self.running[i].ready).collect();
-        order.sort_by_key(|&i| {
-            let member = &self.running[i];
-            (std::cmp::Reverse(member.waited), member.sequence.in_prefill())
-        });
-        let mut rows = 0;
-        let (batch, left): (Vec<usize>, Vec<usize>) = order.into_iter().partition(|&i| {
-            let (_, own) = self.running[i].sequence.asked();
-            let fits = rows == 0 || rows + own <= self.limits.rows;
-            rows += if fits { own } else { 0 };
-            fits
-        });
-        batch.iter().for_each(|&i| self.running[i].waited = 0);
-        left.iter().for_each(|&i| self.running[i].waited += 1);
-        batch
+    /// Who has a place in the next pass: those that waited longest first, and those that denoise before those that read.
+    fn choose(&mut self) -> Chosen {
+        let Self { limits, cache, running, readings, .. } = self;
+        let ready = (0..running.len()).filter(|&i| running[i].ready);
+        let sequence =
+            |i: usize| (Reverse(running[i].waited), running[i].sequence.in_prefill(), Who::Sequence(i));
+        let reading = |(i, waited)| (Reverse(waited), true, Who::Reading(i));
+        let mut order: Vec<_> = ready.map(sequence).chain(readings.waited().map(reading)).collect();
+        order.sort();
+        let (mut rows, mut chosen) = (0, Chosen::default());
+        for (.., who) in order {
+            match who {
+                Who::Sequence(i) => {
+                    let (_, own) = running[i].sequence.asked();
+                    let fits = rows == 0 || rows + own <= limits.rows;
+                    running[i].waited = if fits { 0 } else { running[i].waited + 1 };
+                    if fits {
+                        rows += own;
+                        chosen.sequences.push(i);
+                    }
+                }
+                Who::Reading(i) => {
+                    let own = readings.sit(cache, i, limits, rows);
+                    rows += own;
+                    chosen.readings.extend((own > 0).then_some(i));
+                }
+            }
+        }
+        chosen
     }
 
-    /// One pass for `batch`. If it fails, for lack of memory or by the numbers of one of them, each has one of its own.
-    fn pass(&mut self, batch: &[usize]) {
-        if batch.is_empty() {
+    /// One pass for all that were chosen. If it fails, for lack of memory or by the numbers of one of them, each has one of its own.
+    fn pass(&mut self, chosen: &Chosen) {
+        self.rows = 0;
+        if chosen.sequences.is_empty() && chosen.readings.is_empty() {
             return;
         }
-        let Self { engine, cache, driver, running, .. } = self;
-        let mut outcomes = Vec::with_capacity(batch.len());
-        let mut chosen: Vec<(usize, &mut Sequence<'r>)> = running
+        let Self { engine, cache, driver, running, readings, .. } = self;
+        let mut outcomes = Vec::with_capacity(chosen.sequences.len());
+        let mut members: Vec<(usize, &mut Sequence<'r>)> = running
             .iter_mut()
             .enumerate()
-            .filter(|(i, _)| batch.contains(i))
+            .filter(|(i, _)| chosen.sequences.contains(i))
             .map(|(i, member)| (i, &mut member.sequence))
             .collect();
-        let places: Vec<usize> = chosen.iter().map(|(i, _)| *i).collect();
+        let places: Vec<usize> = members.iter().map(|(i, _)| *i).collect();
         let mut sequences: Vec<&mut Sequence<'r>> =
-            chosen.iter_mut().map(|(_, sequence)| &mut **sequence).collect();
-        let all =
-            driver.run(engine, cache, &mut sequences, &mut |i, outcome| outcomes.push((places[i], outcome)));
+            members.iter_mut().map(|(_, sequence)| &mut **sequence).collect();
+        let mut readings = readings.chosen(&chosen.readings);
+        let mut done = |i: usize, outcome| outcomes.push((places[i], outcome));
+        let all = driver.run(engine, cache, &mut sequences, &mut readings, &mut done);
+        self.rows = driver.rows();
         if all.is_err() {
             outcomes.clear();
             for (sequence, &place) in sequences.into_iter().zip(&places) {
                 let mut own = Ok(());
-                let ran = driver.run(engine, cache, &mut [sequence], &mut |_, outcome| own = outcome);
+                let ran =
+                    driver.run(engine, cache, &mut [sequence], &mut [], &mut |_, outcome| own = outcome);
                 outcomes.push((place, ran.and(own)));
+            }
+            for reading in readings {
+                let ran = driver.run(engine, cache, &mut [], &mut [&mut *reading], &mut |_, _| {});
+                ran.unwrap_or_else(|error| reading.fail(cache, error));
             }
         }
         for (place, outcome) in outcomes {
