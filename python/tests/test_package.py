@@ -59,7 +59,7 @@ class Asking(Case):
         table = (ROOT / "docs" / "decoding.md").read_text(encoding="utf-8")
         names = {name.replace("-", "_") for name in re.findall(r"^\| `--([a-z-]+)", table, re.MULTILINE)}
         stub = (ROOT / "python" / "diffulex" / "_native.pyi").read_text(encoding="utf-8")
-        listed = stub.split("class DecodeOptions")[1].split("\nclass ")[0]
+        listed = stub.split("class _DecodeOptions")[1].split("\nclass ")[0]
         self.assertEqual(set(re.findall(r"^    ([a-z_]+):", listed, re.MULTILINE)), names)
         self.assertEqual(len(names), 23)
 
@@ -78,6 +78,14 @@ class Asking(Case):
         with diffulex.Engine(ROOT / "demo" / "sdar") as engine:
             pass
         self.assertEqual(repr(engine), "<diffulex.Engine, closed>")
+
+    def test_models_and_engines_may_be_subclassed(self):
+        class Own(diffulex.Model):
+            def shout(self, question):
+                return self.ask(question).text.upper()
+
+        with Own.open(ROOT / "demo" / "sdar", threads=1, context=256) as own:
+            self.assertEqual((type(own), own.shout(SUM)), (Own, ANSWER))
 
     def test_a_hub_id_that_is_not_there(self):
         with self.assertRaisesRegex(diffulex.DiffulexError, "Hugging Face cache"):

@@ -173,7 +173,7 @@ pub(crate) fn description(engine: &diffulex::Engine) -> String {
 ///
 /// Options, all optional: level, activations, kv, storage, quantize (strings); threads, context, mask, token_limit (numbers); stop
 /// (ids); progress (told of what is loaded, and of how much there is).
-#[pyclass(frozen, module = "diffulex")]
+#[pyclass(frozen, subclass, module = "diffulex")]
 pub(crate) struct Engine {
     of: Slot<diffulex::Engine>,
 }

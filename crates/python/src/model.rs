@@ -42,7 +42,7 @@ impl Opened {
 /// An engine with the tokenizer, the chat template and the defaults of its checkpoint. It decodes as diffulex-run does.
 ///
 /// Options as for `Engine`, all optional.
-#[pyclass(frozen, module = "diffulex")]
+#[pyclass(frozen, subclass, module = "diffulex")]
 pub(crate) struct Model {
     pub(crate) of: Slot<Opened>,
     engine: Py<Engine>,
