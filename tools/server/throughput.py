@@ -45,18 +45,18 @@ def ready(base, path, process):
     sys.exit("the server is not ready after five minutes")
 
 
-def prompt(number):
+def prompt(number, words):
     """Words in an order that no other prompt begins with."""
-    return " ".join(WORDS[(number * 7 + i * (1 + number % 5)) % len(WORDS)] for i in range(24))
+    return f"{number} " + " ".join(WORDS[(number * 7 + i * (1 + number % 5)) % len(WORDS)] for i in range(words))
 
 
-def round_of(base, count, first, tokens, more):
+def round_of(base, count, first, args, more):
     """So many requests at a time: seconds in all, seconds of each, new tokens, forward passes."""
     seconds, answers = [0.0] * count, [None] * count
 
     def ask(i):
         start = time.perf_counter()
-        body = {"prompt": prompt(first + i), "max_tokens": tokens, "temperature": 0, **more}
+        body = {"prompt": prompt(first + i, args.words), "max_tokens": args.tokens, "temperature": 0, **more}
         answers[i] = post(base, body)["usage"]
         seconds[i] = time.perf_counter() - start
 
@@ -75,12 +75,12 @@ def round_of(base, count, first, tokens, more):
 
 
 def measure(name, base, args, more):
-    post(base, {"prompt": prompt(999), "max_tokens": 4, "temperature": 0, **more})
+    post(base, {"prompt": prompt(999, args.words), "max_tokens": 4, "temperature": 0, **more})
     number, alone = 0, None
     for count in args.requests:
         whole, seconds, new, passes = 0.0, [], 0, 0
         for _ in range(args.rounds):
-            own = round_of(base, count, number, args.tokens, more)
+            own = round_of(base, count, number, args, more)
             number += count
             whole, seconds, new, passes = whole + own[0], seconds + own[1], new + own[2], passes + own[3]
         rate = new / whole
@@ -137,6 +137,7 @@ def main():
     parser.add_argument("--requests", default="1,2,4,8,16", type=lambda text: [int(number) for number in text.split(",")])
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--tokens", type=int, default=32, help="new tokens of every answer")
+    parser.add_argument("--words", type=int, default=1, help="of a prompt, whose time is counted, too")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     print("| server | requests | tokens/s | of one | median s | p95 s | passes | tokens a pass |\n|---|---|---|---|---|---|---|---|")
