@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Makes the demo models: text, tokenizer, training, questions. `tools/demo/make.sh [sdar|llada]...`, both by default.
 #
-# Needs Python 3.10 or newer with venv, 6 GB of disk for PyTorch, and an hour of two cores for each model. Both take two stretches; llada
-# starts from sdar's weights. A run that was stopped is taken up again. What comes out lies in target/demo and goes to demo/ when it is
+# Needs Python 3.10 or newer with venv, 6 GB of disk for PyTorch, and an hour of two cores for each stretch or two. llada takes two stretches, sdar six;
+# llada starts from weights of sdar. A run that was stopped is taken up again. What comes out lies in target/demo and goes to demo/ when it is
 # finished.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -17,16 +17,21 @@ train() { "$work/venv/bin/python" tools/demo/train.py "$@"; }
 for family in "${families[@]}"; do
     if [ "$family" = sdar ]; then
         train sdar "$work/first-sdar"
-        again=(--steps 800)
+        train sdar "$work/second-sdar" --start-from "$work/first-sdar" --steps 800
+        own_words() { train sdar "$work/$1" --start-from "$work/$2" --own-words --learning-rate "$3" --steps "$4" --seed "$5"; }
+        own_words third-sdar second-sdar 1e-3 2200 1
+        own_words fourth-sdar third-sdar 1e-3 1500 2
+        own_words fifth-sdar fourth-sdar 7e-4 900 3
+        own_words sdar fifth-sdar 1e-3 4200 41
     else
         train llada "$work/first-llada" --start-from demo/sdar --learning-rate 2e-3
-        again=(--steps 3500 --learning-rate 1e-3)
+        train llada "$work/llada" --start-from "$work/first-llada" --steps 3500 --learning-rate 1e-3
     fi
-    train "$family" "$work/$family" --start-from "$work/first-$family" "${again[@]}"
     mkdir -p "demo/$family"
     for file in model.safetensors config.json generation_config.json tokenizer.json tokenizer_config.json quality.jsonl; do
         cp "$work/$family/$file" "demo/$family/$file"
     done
+    if [ "$family" = sdar ]; then cp "$work/sdar/first.jsonl" demo/sdar/first.jsonl; fi
     chmod 644 "demo/$family"/*
 done
 python3 tools/demo/decisions.py <demo/sdar/quality.jsonl >demo/decisions.jsonl

@@ -230,7 +230,7 @@ def other(rng):
 MAKERS = {
     "sum": sum_, "difference": difference, "sort": sort, "reverse": reverse, "fact": fact, "story": story, "name": name, "talk": talk, "other": other,
 }  # fmt: skip
-WEIGHTS = {"sum": 40, "difference": 40, "sort": 36, "reverse": 20, "fact": 6, "story": 14, "name": 4, "talk": 20, "other": 30}
+WEIGHTS = {"sum": 64, "difference": 44, "sort": 36, "reverse": 20, "fact": 6, "story": 14, "name": 4, "talk": 20, "other": 30}
 
 # First questions of a new user, with the answer or what has to be in it. But for greetings, which can only be said in so many ways, they are
 # never trained on.
