@@ -15,7 +15,7 @@ use tokio::sync::mpsc::UnboundedSender;
 #[derive(Clone)]
 pub(crate) enum Task {
     /// An answer.
-    Answer(Prompt, Setup),
+    Answer(Box<(Prompt, Setup)>),
     /// A decision, and what decides what positions see.
     Decision(Box<(Prepared, Policy)>),
 }

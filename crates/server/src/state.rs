@@ -139,7 +139,7 @@ impl Server {
         wants_steps: bool,
     ) -> std::result::Result<Vec<Updates>, ApiError> {
         let count = asked.len() as u64;
-        let tasks = asked.into_iter().map(|(prompt, setup)| Task::Answer(prompt, setup));
+        let tasks = asked.into_iter().map(|asked| Task::Answer(Box::new(asked)));
         let outcome = self.submit(tasks, owner, Instant::now(), wants_steps);
         let refused = if outcome.is_err() { "yes" } else { "no" };
         counter!("diffulex_requests_total", "refused" => refused).increment(count);

@@ -114,7 +114,7 @@ fn begin(
         return;
     }
     let begun = match &job.task {
-        Task::Answer(prompt, setup) => batch.add(prompt.clone(), setup.clone()),
+        Task::Answer(asked) => batch.add(asked.0.clone(), asked.1.clone()),
         Task::Decision(asked) => batch.decide(asked.0.clone(), asked.1.clone()),
     };
     let id = match begun {
@@ -122,12 +122,12 @@ fn begin(
         Err(error) => return job.send(Update::Failed(Arc::new(error))),
     };
     histogram!("diffulex_queue_seconds").record(job.arrived.elapsed().as_secs_f64());
-    let Task::Answer(prompt, _) = &job.task else {
+    let Task::Answer(asked) = &job.task else {
         deciding.insert(id, job);
         return;
     };
     let own = Running {
-        prompt_tokens: prompt.ids.len(),
+        prompt_tokens: asked.0.ids.len(),
         job,
         cached: 0,
         passes: 0,
