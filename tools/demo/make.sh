@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Makes the demo models: text, tokenizer, training, questions. `tools/demo/make.sh [sdar|llada]...`, both by default.
+# Makes the demo models: text, tokenizer, training, questions. `tools/demo/make.sh [sdar|llada|llada2]...`, all by default.
 #
 # Needs Python 3.10 or newer with venv, 6 GB of disk for PyTorch, and an hour of two cores for each stretch or two. llada takes two stretches, sdar six;
-# llada starts from weights of sdar. A run that was stopped is taken up again. What comes out lies in target/demo and goes to demo/ when it is
+# llada and llada2 start from weights of sdar. A run that was stopped is taken up again. What comes out lies in target/demo and goes to demo/ when it is
 # finished.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -12,7 +12,7 @@ python3 -m venv "$work/venv"
 "$work/venv/bin/pip" install --quiet torch==2.6.0 numpy==2.4.6 tokenizers==0.23.3 safetensors==0.8.0
 
 families=("$@")
-[ $# -gt 0 ] || families=(sdar llada)
+[ $# -gt 0 ] || families=(sdar llada llada2)
 train() { "$work/venv/bin/python" tools/demo/train.py "$@"; }
 for family in "${families[@]}"; do
     if [ "$family" = sdar ]; then
@@ -23,6 +23,8 @@ for family in "${families[@]}"; do
         own_words fourth-sdar third-sdar 1e-3 1500 2
         own_words fifth-sdar fourth-sdar 7e-4 900 3
         own_words sdar fifth-sdar 1e-3 4200 41
+    elif [ "$family" = llada2 ]; then
+        train llada2 "$work/llada2" --start-from "$work/second-sdar" --learning-rate 2e-3 --steps 2400 --seed 51
     else
         train llada "$work/first-llada" --start-from demo/sdar --learning-rate 2e-3
         train llada "$work/llada" --start-from "$work/first-llada" --steps 3500 --learning-rate 1e-3

@@ -1,4 +1,4 @@
-"""The transformer of SDAR and LLaDA in a hundred lines, for training only: diffulex is what runs it."""
+"""The transformers of SDAR, LLaDA and LLaDA2 in two hundred lines, for training only: diffulex is what runs them."""
 
 import json
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from torch import nn
 
 @dataclass
 class Shape:
-    family: str  # "sdar" or "llada"
+    family: str  # "sdar", "llada" or "llada2"
     vocab: int
     hidden: int
     layers: int
@@ -24,6 +24,29 @@ class Shape:
     tied: bool
     block: int = 8
     context: int = 1024
+    rotated: int = 0  # dimensions of a head that RoPE turns; 0 is all of them
+    experts: "Experts | None" = None
+
+    @property
+    def bidirectional(self):
+        return self.family == "llada"
+
+    @property
+    def qk_norm(self):
+        return self.family != "llada"
+
+
+@dataclass
+class Experts:
+    """What the blocks after the first have instead of a dense feed-forward part."""
+
+    count: int
+    per_token: int
+    ffn: int
+    shared: int  # how many experts' width every token passes
+    groups: int
+    kept: int
+    scale: float
 
 
 def sdar(vocab):
@@ -32,6 +55,13 @@ def sdar(vocab):
 
 def llada(vocab):
     return Shape("llada", vocab, hidden=192, layers=5, heads=6, kv_heads=6, head_dim=32, ffn=576, theta=5e5, eps=1e-5, tied=False)
+
+
+def llada2(vocab):
+    experts = Experts(count=16, per_token=4, ffn=64, shared=3, groups=4, kept=2, scale=2.5)
+    return Shape(
+        "llada2", vocab, hidden=192, layers=5, heads=6, kv_heads=2, head_dim=32, ffn=576, theta=1e6, eps=1e-6, tied=False, rotated=16, experts=experts
+    )  # fmt: skip
 
 
 class Norm(nn.Module):
@@ -43,39 +73,82 @@ class Norm(nn.Module):
         return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.eps) * self.weight
 
 
-class Block(nn.Module):
+class Dense(nn.Module):
+    def __init__(self, s, ffn):
+        super().__init__()
+        # One product for gate and up: they are taken apart when the weights are written.
+        self.gate_up, self.down = nn.Linear(s.hidden, 2 * ffn, bias=False), nn.Linear(ffn, s.hidden, bias=False)
+
+    def forward(self, x):
+        gate, up = self.gate_up(x).chunk(2, -1)
+        return self.down(F.silu(gate) * up)
+
+
+class Mixture(nn.Module):
+    """Experts that a sigmoid router chooses. Every token passes all of them here, those that were not chosen with a weight of zero."""
+
     def __init__(self, s):
+        super().__init__()
+        self.e = e = s.experts
+        self.all, self.shared = Dense(s, e.count * e.ffn), Dense(s, e.shared * e.ffn)
+        self.router = nn.Linear(s.hidden, e.count, bias=False)
+        # Added to the scores for the choice only. `balance` moves it so that all experts get about as many tokens.
+        self.register_buffer("bias", torch.zeros(e.count))
+        self.register_buffer("load", torch.zeros(e.count))
+
+    def weights(self, x):
+        e, scores = self.e, torch.sigmoid(self.router(x))
+        ranked = (scores + self.bias).detach()
+        groups = ranked.unflatten(-1, (e.groups, -1)).topk(2, -1).values.sum(-1)
+        kept = torch.zeros_like(groups).scatter(-1, groups.topk(e.kept, -1).indices, 1.0).repeat_interleave(e.count // e.groups, -1)
+        chosen = torch.zeros_like(scores).scatter(-1, ranked.masked_fill(kept == 0, -torch.inf).topk(e.per_token, -1).indices, 1.0)
+        if self.training:
+            self.load += chosen.flatten(0, -2).sum(0)
+        weights = scores * chosen
+        return weights / (weights.sum(-1, keepdim=True) + 1e-20) * e.scale
+
+    def forward(self, x):
+        gate, up = self.all.gate_up(x).chunk(2, -1)
+        inner = (F.silu(gate) * up).unflatten(-1, (self.e.count, -1)) * self.weights(x).unsqueeze(-1)
+        return self.all.down(inner.flatten(-2)) + self.shared(x)
+
+    @torch.no_grad()
+    def balance(self, rate=1e-3):
+        self.bias += rate * torch.sign(self.load.mean() - self.load)
+        self.load.zero_()
+
+
+class Block(nn.Module):
+    def __init__(self, s, sparse):
         super().__init__()
         self.s = s
         q, kv = s.heads * s.head_dim, s.kv_heads * s.head_dim
-        # One product for q, k and v, and one for gate and up: they are taken apart when the weights are written.
         self.qkv = nn.Linear(s.hidden, q + 2 * kv, bias=False)
         self.out = nn.Linear(q, s.hidden, bias=False)
-        self.gate_up = nn.Linear(s.hidden, 2 * s.ffn, bias=False)
-        self.down = nn.Linear(s.ffn, s.hidden, bias=False)
+        self.mlp = Mixture(s) if sparse else Dense(s, s.ffn)
         self.attn_norm, self.mlp_norm = Norm(s.hidden, s.eps), Norm(s.hidden, s.eps)
-        if s.family == "sdar":
+        if s.qk_norm:
             self.q_norm, self.k_norm = Norm(s.head_dim, s.eps), Norm(s.head_dim, s.eps)
 
     def forward(self, x, rope, visible):
         s, (rows, length, _) = self.s, x.shape
         q, k, v = self.qkv(self.attn_norm(x)).split([s.heads * s.head_dim, s.kv_heads * s.head_dim, s.kv_heads * s.head_dim], -1)
         q, k, v = (t.view(rows, length, -1, s.head_dim) for t in (q, k, v))
-        if s.family == "sdar":
+        if s.qk_norm:
             q, k = self.q_norm(q), self.k_norm(k)
         q, k = rotate(q, rope), rotate(k, rope)
         groups = s.heads // s.kv_heads
         k, v = (t.repeat_interleave(groups, 2).transpose(1, 2) for t in (k, v))
         mixed = F.scaled_dot_product_attention(q.transpose(1, 2), k, v, attn_mask=visible)
         x = x + self.out(mixed.transpose(1, 2).reshape(rows, length, -1))
-        gate, up = self.gate_up(self.mlp_norm(x)).chunk(2, -1)
-        return x + self.down(F.silu(gate) * up)
+        return x + self.mlp(self.mlp_norm(x))
 
 
 def rotate(x, rope):
     cos, sin = rope
-    a, b = x.chunk(2, -1)
-    return torch.cat((a * cos - b * sin, b * cos + a * sin), -1)
+    half = cos.shape[-1]
+    a, b, rest = x.split([half, half, x.shape[-1] - 2 * half], -1)
+    return torch.cat((a * cos - b * sin, b * cos + a * sin, rest), -1)
 
 
 class Model(nn.Module):
@@ -83,7 +156,8 @@ class Model(nn.Module):
         super().__init__()
         s = self.shape = shape
         self.embed = nn.Embedding(s.vocab, s.hidden)
-        self.blocks = nn.ModuleList(Block(s) for _ in range(s.layers))
+        # The first block is dense.
+        self.blocks = nn.ModuleList(Block(s, s.experts is not None and i > 0) for i in range(s.layers))
         self.norm = Norm(s.hidden, s.eps)
         self.head = nn.Linear(s.hidden, s.vocab, bias=False)
         for weight in self.parameters():
@@ -92,14 +166,17 @@ class Model(nn.Module):
         nn.init.normal_(self.embed.weight, std=0.5 if not s.tied else s.hidden**-0.5)
         for block in self.blocks:
             block.out.weight.data.mul_((2 * s.layers) ** -0.5)
-            block.down.weight.data.mul_((2 * s.layers) ** -0.5 * (s.hidden / s.ffn) ** 0.5)
+            for part in block.mlp.modules():
+                if isinstance(part, Dense):
+                    part.down.weight.data.mul_((2 * s.layers) ** -0.5 * (s.hidden / s.ffn) ** 0.5)
         if s.tied:
             self.head.weight = self.embed.weight
 
     def forward(self, ids, positions, visible, wanted):
         """Logits of the rows that `wanted` (bool) selects; `visible` is [rows, queries, keys]."""
         s = self.shape
-        frequency = s.theta ** (-torch.arange(0, s.head_dim, 2) / s.head_dim)
+        rotated = s.rotated or s.head_dim
+        frequency = s.theta ** (-torch.arange(0, rotated, 2) / rotated)
         angles = positions.unsqueeze(-1).float() * frequency
         rope = angles.cos().unsqueeze(2), angles.sin().unsqueeze(2)
         x = self.embed(ids)
@@ -109,23 +186,36 @@ class Model(nn.Module):
 
 
 def tensors(model):
-    """Weights under the names of the published checkpoints."""
+    """The model's weights, or parts of them in place, under the names of the published checkpoints."""
     s, found = model.shape, {}
     kv, q = s.kv_heads * s.head_dim, s.heads * s.head_dim
     names = NAMES[s.family]
+
+    def dense(mlp, prefix):
+        gate, up = mlp.gate_up.weight.chunk(2)
+        found.update({prefix + names["gate"]: gate, prefix + names["up"]: up, prefix + names["down"]: mlp.down.weight})
+
     for i, block in enumerate(model.blocks):
-        parts = dict(zip("qkv", block.qkv.weight.split([q, kv, kv])))
-        parts["gate"], parts["up"] = block.gate_up.weight.chunk(2)
-        parts |= {"out": block.out.weight, "down": block.down.weight}
-        parts |= {"attn_norm": block.attn_norm.weight, "mlp_norm": block.mlp_norm.weight}
-        if s.family == "sdar":
+        prefix = names["block"].format(i)
+        parts = {"qkv": block.qkv.weight} if "qkv" in names else dict(zip("qkv", block.qkv.weight.split([q, kv, kv])))
+        parts |= {"out": block.out.weight, "attn_norm": block.attn_norm.weight, "mlp_norm": block.mlp_norm.weight}
+        if s.qk_norm:
             parts |= {"q_norm": block.q_norm.weight, "k_norm": block.k_norm.weight}
-        for part, weight in parts.items():
-            found[names["block"].format(i) + names[part]] = weight
+        found |= {prefix + names[part]: weight for part, weight in parts.items()}
+        if isinstance(block.mlp, Dense):
+            dense(block.mlp, prefix + names["mlp"])
+            continue
+        mlp, prefix = block.mlp, prefix + names["mlp"]
+        found |= {f"{prefix}gate.weight": mlp.router.weight, f"{prefix}gate.expert_bias": mlp.bias}
+        dense(mlp.shared, f"{prefix}shared_experts.")
+        gates, ups = (part.chunk(mlp.e.count) for part in mlp.all.gate_up.weight.chunk(2))
+        for e, (gate, up, down) in enumerate(zip(gates, ups, mlp.all.down.weight.chunk(mlp.e.count, 1))):
+            for part, weight in (("gate", gate), ("up", up), ("down", down)):
+                found[f"{prefix}experts.{e}.{names[part]}"] = weight
     found[names["embed"]], found[names["norm"]] = model.embed.weight, model.norm.weight
     if not s.tied:
         found[names["head"]] = model.head.weight
-    return {name: weight.detach().to(torch.bfloat16).contiguous() for name, weight in found.items()}
+    return {name: weight.detach() for name, weight in found.items()}
 
 
 NAMES = {
@@ -133,15 +223,22 @@ NAMES = {
         "block": "model.layers.{}.", "embed": "model.embed_tokens.weight", "norm": "model.norm.weight", "head": "lm_head.weight",
         "q": "self_attn.q_proj.weight", "k": "self_attn.k_proj.weight", "v": "self_attn.v_proj.weight", "out": "self_attn.o_proj.weight",
         "q_norm": "self_attn.q_norm.weight", "k_norm": "self_attn.k_norm.weight",
-        "gate": "mlp.gate_proj.weight", "up": "mlp.up_proj.weight", "down": "mlp.down_proj.weight",
+        "mlp": "mlp.", "gate": "gate_proj.weight", "up": "up_proj.weight", "down": "down_proj.weight",
         "attn_norm": "input_layernorm.weight", "mlp_norm": "post_attention_layernorm.weight",
     },
     "llada": {
         "block": "model.transformer.blocks.{}.", "embed": "model.transformer.wte.weight", "norm": "model.transformer.ln_f.weight",
         "head": "model.transformer.ff_out.weight",
         "q": "q_proj.weight", "k": "k_proj.weight", "v": "v_proj.weight", "out": "attn_out.weight",
-        "gate": "ff_proj.weight", "up": "up_proj.weight", "down": "ff_out.weight",
+        "mlp": "", "gate": "ff_proj.weight", "up": "up_proj.weight", "down": "ff_out.weight",
         "attn_norm": "attn_norm.weight", "mlp_norm": "ff_norm.weight",
+    },
+    "llada2": {
+        "block": "model.layers.{}.", "embed": "model.word_embeddings.weight", "norm": "model.norm.weight", "head": "lm_head.weight",
+        "qkv": "attention.query_key_value.weight", "out": "attention.dense.weight",
+        "q_norm": "attention.query_layernorm.weight", "k_norm": "attention.key_layernorm.weight",
+        "mlp": "mlp.", "gate": "gate_proj.weight", "up": "up_proj.weight", "down": "down_proj.weight",
+        "attn_norm": "input_layernorm.weight", "mlp_norm": "post_attention_layernorm.weight",
     },
 }  # fmt: skip
 
@@ -158,6 +255,20 @@ def config(s, ids):
             "sliding_window": None, "tie_word_embeddings": s.tied, "torch_dtype": "bfloat16", "use_sliding_window": False,
             "vocab_size": s.vocab,
         }  # fmt: skip
+    elif s.family == "llada2":
+        e = s.experts
+        model = {
+            "architectures": ["LLaDA2MoeModelLM"], "model_type": "llada2_moe", "block_size": s.block, "eos_token_id": ids["end"],
+            "first_k_dense_replace": 1, "head_dim": s.head_dim, "hidden_act": "silu", "hidden_size": s.hidden, "intermediate_size": s.ffn,
+            "mask_token_id": ids["mask"], "max_position_embeddings": s.context, "moe_intermediate_size": e.ffn,
+            "moe_router_enable_expert_bias": True, "n_group": e.groups, "norm_head": False, "norm_softmax": False, "norm_topk_prob": True,
+            "num_attention_heads": s.heads, "num_experts": e.count, "num_experts_per_tok": e.per_token, "num_hidden_layers": s.layers,
+            "num_key_value_heads": s.kv_heads, "num_shared_experts": e.shared, "pad_token_id": ids["end"],
+            "partial_rotary_factor": s.rotated / s.head_dim, "rms_norm_eps": s.eps, "rope_scaling": None, "rope_theta": int(s.theta),
+            "rotary_dim": s.rotated, "routed_scaling_factor": e.scale, "router_dtype": "fp32", "score_function": "sigmoid",
+            "tie_word_embeddings": s.tied, "topk_group": e.kept, "torch_dtype": "bfloat16", "use_bias": False, "use_qkv_bias": False,
+            "use_rmsnorm": True, "use_sliding_window": False, "using_split_qkv_in_self_attention": False, "vocab_size": s.vocab,
+        }  # fmt: skip
     else:
         model = {
             "architectures": ["LLaDAModelLM"], "model_type": "llada", "activation_type": "silu", "alibi": False,
@@ -172,6 +283,9 @@ def config(s, ids):
 
 
 def write(directory, model, ids):
-    save_file(tensors(model), directory / "model.safetensors", metadata={"format": "pt"})
+    # The biases of the choice are small steps added up, which bf16 would round away.
+    kept = lambda name: torch.float32 if name.endswith("expert_bias") else torch.bfloat16
+    stored = {name: weight.to(kept(name)).contiguous() for name, weight in tensors(model).items()}
+    save_file(stored, directory / "model.safetensors", metadata={"format": "pt"})
     for name, content in zip(("config.json", "generation_config.json"), config(model.shape, ids)):
         (directory / name).write_text(json.dumps(content, indent=2) + "\n")

@@ -1,9 +1,10 @@
-"""Trains a demo model and writes it in the Hugging Face layout: `python train.py sdar|llada OUT`.
+"""Trains a demo model and writes it in the Hugging Face layout: `python train.py sdar|llada|llada2 OUT`.
 
 SDAR learns blocks: the clean conversation is followed by several noisy copies of the answer's blocks; a noisy block sees
 itself and the clean blocks before it, which is what it will see when it decodes. LLaDA learns the whole answer, padded to a
-random length, with a random share of it masked; texts with gaps are among its samples. `--start-from` takes up a trained model with
-a mixture of its own; LLaDA starts from a trained SDAR (warm.py).
+random length, with a random share of it masked; texts with gaps are among its samples. LLaDA2 learns as SDAR does, and to find wrong
+tokens among those that are shown, which editing needs. `--start-from` takes up a trained model with a mixture of its own; LLaDA and
+LLaDA2 start from a trained SDAR (warm.py).
 The run can be stopped and is taken up again from OUT/state.pt.
 """
 
@@ -30,6 +31,7 @@ LEARNING_RATE, WARMUP, DECAY = 2e-3, 200, 0.35  # the last share of the steps go
 AGAIN_RATE = 5e-4  # of a second stretch; a higher one unlearns first
 AVERAGE = 0.998  # of the weights that are written
 OWN_WORDS = 0.6  # share of the samples in the words of a new user, in a stretch that has them
+WRONG_BLOCKS, WRONG = 0.4, 0.15  # share of LLaDA2's noisy blocks that have wrong tokens, and of the shown tokens there that are wrong
 EARLY = 1 / 3  # of the steps: reading and copying first
 CONVERSATIONS = 0.25, 0.12  # share of the samples with turns before them, early and late
 
@@ -39,6 +41,7 @@ class Text:
 
     def __init__(self, tokenizer, family, rng, block):
         self.tokenizer, self.family, self.rng, self.block = tokenizer, family, rng, block
+        self.bidirectional = family == "llada"
         self.end, self.turn_end, self.mask = (tokenizer.token_to_id(t) for t in (tok.END, tok.TURN_END, tok.MASK))
         self.tasks = [task for task in tasks.MAKERS if task not in tasks.LEFT_OUT[family]]
         self.mixture, self.conversations, self.own_words = tasks.EARLY, CONVERSATIONS[0], 0.0
@@ -59,11 +62,11 @@ class Text:
             return ids, [True] * len(ids)
         prompt, answer = (self.encode(text) for text in tok.chat(sample.turns))
         ids = prompt + answer + [self.turn_end]
-        if self.family == "sdar":
-            ids += [self.end] * (-len(ids) % self.block)
-        else:
+        if self.bidirectional:
             lengths = [n for n in (16, 24, 32, 48, 64, 96) if n >= len(ids) - len(prompt)]
             ids += [self.end] * (self.rng.choice(lengths[:3]) - (len(ids) - len(prompt)))
+        else:
+            ids += [self.end] * (-len(ids) % self.block)
         return ids, [False] * len(prompt) + [True] * (len(ids) - len(prompt))
 
     def batches(self):
@@ -81,7 +84,7 @@ class Text:
 
     def rows(self, sample):
         ids, free = sample
-        if self.family == "llada":
+        if self.bidirectional:
             return len(ids)
         return len(ids) + COPIES * (len(ids) - free.index(True) // self.block * self.block)
 
@@ -93,7 +96,7 @@ class Text:
         for row, (clean, free) in enumerate(group):
             clean, free = np.array(clean), np.array(free)
             n, place = len(clean), np.arange(len(clean))
-            if self.family == "llada":
+            if self.bidirectional:
                 ids[row, :n], pos[row, :n], copy[row, :n] = clean, place, 0
                 self.noise(ids, target, row, 0, clean, free, np.zeros(n, np.int64))
                 continue
@@ -116,11 +119,21 @@ class Text:
             chosen = np.array(self.rng.sample(list(places), count))
             target[row, at + chosen] = clean[chosen]
             ids[row, at + chosen] = self.mask
+            if self.family == "llada2" and self.rng.random() < WRONG_BLOCKS:
+                self.spoil(ids, target, row, at, clean, np.setdiff1d(places, chosen))
+
+    def spoil(self, ids, target, row, at, clean, shown):
+        """Makes some of the tokens that are shown wrong; of each it is asked what belongs there."""
+        target[row, at + shown] = clean[shown]
+        for place in shown:
+            if self.rng.random() < WRONG:
+                # One of the same text, which is what a model confuses, or any.
+                ids[row, at + place] = self.rng.choice(clean) if self.rng.random() < 0.5 else self.rng.randrange(self.end)
 
     def visible(self, block, copy):
         key_copy, key_block = copy[:, None, :], block[:, None, :]
         copy, block = copy[:, :, None], block[:, :, None]
-        if self.family == "llada":
+        if self.bidirectional:
             return np.broadcast_to(key_copy == 0, (*copy.shape[:2], copy.shape[1])).copy()
         past = (key_copy == 0) & (key_block < block)
         own = (key_copy == copy) & (key_block == block)
@@ -135,10 +148,10 @@ def schedule(step, steps):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("family", choices=["sdar", "llada"])
+    parser.add_argument("family", choices=["sdar", "llada", "llada2"])
     parser.add_argument("out", type=Path)
     parser.add_argument("--steps", type=int, help="8200 by default, 1600 for a run that starts from a trained model")
-    parser.add_argument("--start-from", type=Path, help="directory of a trained model of the same family, or SDAR's for LLaDA")
+    parser.add_argument("--start-from", type=Path, help="directory of a trained model of the same family, or SDAR's for LLaDA and LLaDA2")
     parser.add_argument("--learning-rate", type=float, help=f"{LEARNING_RATE} by default, {AGAIN_RATE} from a trained model")
     parser.add_argument("--own-words", action="store_true", help="with what people type first (words.py), and more conversations")
     parser.add_argument("--threads", type=int, default=2)
@@ -193,6 +206,9 @@ def main():
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
+        for block in net.blocks:
+            if isinstance(block.mlp, models.Mixture):
+                block.mlp.balance()
         keep = min(AVERAGE, (step + 1) / (step + 10))
         with torch.no_grad():
             for name, p in net.named_parameters():
@@ -210,12 +226,15 @@ def main():
 
 
 def first_weights(net, directory, tokenizer, rng):
-    """Those of the model in `directory`, which are an SDAR model's when `net` is a LLaDA one and they are not."""
-    family = json.loads((directory / "config.json").read_text())["model_type"]
+    """Those of the model in `directory`, which is of `net`'s family or SDAR."""
+    family = json.loads((directory / "config.json").read_text())["model_type"].removesuffix("_moe")
     if family == net.shape.family:
         warm.load(net, directory)
         return
     sdar = warm.load(models.Model(models.sdar(tok.VOCAB)), directory)
+    if net.shape.experts:
+        warm.start_experts(net, sdar)
+        return
     inputs, target, positions, visible = next(Text(tokenizer, "sdar", rng, sdar.shape.block).batches())
     warm.start(net, sdar, (inputs, positions, visible, target >= 0))
 

@@ -10,7 +10,13 @@ fn demo(name: &str) -> String {
 
 /// Rows of `--quality`: name and object.
 fn quality(model: &str, grid: &str, limit: &str) -> Vec<(String, Value)> {
-    let arguments = ["-w", &demo(model), "--quality", grid, "--limit", limit, "--json"];
+    quality_with(model, grid, limit, &[])
+}
+
+/// As [`quality`], with decode options.
+fn quality_with(model: &str, grid: &str, limit: &str, options: &[&str]) -> Vec<(String, Value)> {
+    let model = demo(model);
+    let arguments = [&["-w", &model, "--quality", grid, "--limit", limit, "--json"], options].concat();
     let report = finish(program(env!("CARGO_BIN_EXE_diffulex-bench"), &arguments)).json();
     let rows = report["settings"].as_array().unwrap();
     rows.iter().map(|row| (row["setting"].as_str().unwrap().to_string(), row.clone())).collect()
@@ -77,4 +83,26 @@ fn the_bidirectional_demo_fills_gaps_and_keeps_caches() {
         let gaps = &row["tasks"]["gap"];
         assert!(gaps.as_f64().unwrap() >= 90.0, "{name}: {gaps} % of the gaps");
     }
+}
+
+#[test]
+#[ignore = "slow: hundreds of questions to a trained model"]
+fn the_demo_of_experts_answers_in_every_format_with_edits_and_with_fewer_experts() {
+    let rows = quality("llada2", "formats", "10");
+    let exact = &rows.iter().find(|(name, _)| name == "bf16").unwrap().1;
+    // At least 90 of 100 questions of every task, as demo/README.md says; here are ten of each.
+    for (task, percent) in exact["tasks"].as_object().unwrap() {
+        assert!(percent.as_f64().unwrap() >= 80.0, "{task}: {percent} % right");
+    }
+    for (name, row) in &rows {
+        assert!(accuracy(row) >= accuracy(exact) - 5.0, "{name}: {row}");
+    }
+    let with = |options: &[&str]| quality_with("llada2", "formats", "10", options).remove(0).1;
+    let edited = with(&["--strategy", "llada2-editing"]);
+    assert!(accuracy(&edited) >= accuracy(exact) - 5.0, "{edited}");
+    let budget = with(&["--expert-budget", "0.9"]);
+    let experts = |row: &Value| row["experts"].as_f64().unwrap();
+    // Not many fewer: several rows choose among 16 experts.
+    assert!(experts(&budget) < experts(exact), "{budget} {exact}");
+    assert!(accuracy(&budget) >= accuracy(exact) - 5.0, "{budget}");
 }
