@@ -35,7 +35,7 @@ class FormatError(DiffulexError):
 
 
 class UnsupportedError(DiffulexError):
-    """The input asks for what the library does not do."""
+    """The input needs what the library does not do."""
 
     status = "UNSUPPORTED"
 

@@ -36,7 +36,7 @@ def browser(playwright):
 
 
 def opened(chromium, base, scheme):
-    """A page, and the addresses of all that it asks for."""
+    """A page, and the addresses of all its requests."""
     context = chromium.new_context(color_scheme=scheme, viewport={"width": 760, "height": 460})
     page, asked, wrong = context.new_page(), [], []
     page.on("request", lambda request: asked.append(request.url))

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Tokens a second and latency of servers with many requests at a time, as a table.
 
-    diffulex-synth sdar-1.7b --dtype int4 -o /tmp/sdar; diffulex-synth llada2-mini --dtype int4 -o /tmp/llada2
-    tools/server/throughput.py --server target/release/diffulex-server --model /tmp/sdar:strategy=sdar-static,steps_per_block=2 \\
-        --model /tmp/llada2:steps_per_block=8 --llama venv/bin/python
+    diffulex-synth sdar-1.7b --dtype int4 -o sdar; diffulex-synth llada2-mini --dtype int4 -o llada2
+    tools/server/throughput.py --server target/release/diffulex-server --model sdar:strategy=sdar-static,steps_per_block=2 \\
+        --model llada2:steps_per_block=8 --llama venv/bin/python
 
 The weights are random, so the speed is that of the real shapes and the text is none. How many tokens a pass reveals cannot be measured on them:
 it is given (the options after the colon are those of `diffusion`), and the table says what it was. `--llama` is a Python with

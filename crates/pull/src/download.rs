@@ -91,7 +91,7 @@ fn blob(hub: &Hub, listing: &Listing, file: &File) -> PathBuf {
 
 fn fetch(hub: &Hub, listing: &Listing, file: &File, bar: Option<&ProgressBar>) -> Result<()> {
     let name = format!("{}@{}/{}", listing.id, listing.revision, file.name);
-    // A server refuses a range behind the end. All that came may be right, so the last byte is asked for again; more than there can be was
+    // A server refuses a range past the end. All that came may be right, so the last byte is requested again; more than there can be was
     // begun from something else.
     let part = blob(hub, listing, file).with_extension("part");
     if fs::metadata(&part).is_ok_and(|metadata| metadata.len() >= file.size) {

@@ -113,7 +113,7 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
 }
 
-/// The token of the environment, or that which `hf auth login` wrote. What is no token, because a header cannot hold it, is refused without
+/// The token of the environment, or that which `hf auth login` wrote. What a header cannot hold is refused without
 /// being shown.
 fn token(cache: &Path) -> Result<Option<String>> {
     let stored = || {

@@ -1,4 +1,4 @@
-//! What Python gives, as the library takes it. Numbers out of range and what is no text are refused, never cut.
+//! What Python gives, as the library takes it. Numbers out of range and what is not text are refused, never cut.
 
 use crate::error::Raise;
 use diffulex::Error;
@@ -94,7 +94,7 @@ pub(crate) fn overrides(
             continue;
         }
         let option = DecodeOption::named(&name).ok_or_else(|| {
-            let reason = format!("`{name}` is no decode option; docs/decoding.md lists them");
+            let reason = format!("`{name}` is not a decode option; docs/decoding.md lists them");
             Error::option("policy", reason)
         });
         let option = option.raise(py)?;

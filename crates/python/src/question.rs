@@ -114,7 +114,7 @@ pub(crate) fn turns(messages: &Bound<'_, PyAny>) -> PyResult<Vec<Message>> {
     messages.try_iter()?.enumerate().map(|(place, item)| turn(place, &item?)).collect()
 }
 
-/// What is asked: a text, a conversation, or ids.
+/// What is asked: a string, a conversation, or ids.
 pub(crate) enum Question {
     Text(String),
     Talk(Vec<Message>),

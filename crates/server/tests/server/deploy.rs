@@ -90,7 +90,7 @@ fn the_manifests_agree_with_the_server_and_each_other() {
     let metrics = server.get(notes["prometheus.io/path"].as_str().unwrap()).1;
     let scaler = &kind("HorizontalPodAutoscaler")["spec"];
     let metric = scaler["metrics"][0]["pods"]["metric"]["name"].as_str().unwrap();
-    assert!(metrics.contains(&format!("\n{metric} ")), "{metric} is no metric of the server:\n{metrics}");
+    assert!(metrics.contains(&format!("\n{metric} ")), "{metric} is not a metric of the server:\n{metrics}");
     // Names and labels.
     let name = kind("Deployment")["metadata"]["name"].as_str();
     assert_eq!(scaler["scaleTargetRef"]["name"].as_str(), name);
