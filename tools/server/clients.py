@@ -126,9 +126,11 @@ def with_tools(base):
     client = openai.OpenAI(base_url=f"{base}/v1", api_key="none")
     model = client.models.list().data[0].id
     ask = lambda choice, **more: client.chat.completions.create(model=model, messages=QUESTION, tools=[ADD, PAINT], tool_choice=choice, **more)
-    for choice in ("none", "auto"):
-        answer = ask(choice).choices[0]
-        check(f"openai: tool_choice {choice}", answer.finish_reason == "stop" and answer.message.tool_calls is None, answer)
+    answer = ask("none").choices[0]
+    check("openai: tool_choice none", answer.finish_reason == "stop" and answer.message.tool_calls is None, answer)
+    # The demo model knows no tools: what it says about them is anything, and no call.
+    answer = ask("auto", max_tokens=32).choices[0]
+    check("openai: tool_choice auto", answer.finish_reason in ("stop", "length") and answer.message.tool_calls is None, answer)
     answer = ask("required").choices[0]
     check("openai: tool_choice required", answer.finish_reason == "tool_calls" and len(answer.message.tool_calls) == 1, answer)
     named = {"type": "function", "function": {"name": "add"}}

@@ -101,6 +101,7 @@ fn fetch(hub: &Hub, listing: &Listing, file: &File, bar: Option<&ProgressBar>) -
     }
     let mut watch = Watch::start(&name, hub.endpoint(), bar);
     let repository = hub.model(&listing.id, &listing.commit);
+    hub.named_safely(&name, &repository.url(&file.name))?;
     let fetched = repository.download_with_progress(&file.name, &mut watch);
     fetched.map(drop).map_err(|error| hub.broken(&name, &error))
 }

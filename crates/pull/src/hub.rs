@@ -78,6 +78,21 @@ impl Hub {
         Listing::read(&named, &body)
     }
 
+    /// Refuses a file whose content the hub calls by what cannot be a checksum: it becomes the name of a file of the cache.
+    ///
+    /// # Errors
+    /// [`Error::Format`], and what the hub refuses.
+    pub(crate) fn named_safely(&self, what: &str, url: &str) -> Result<()> {
+        let metadata = self.api.metadata(url).map_err(|error| self.broken(what, &error))?;
+        for name in [metadata.etag(), metadata.commit_hash()] {
+            if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
+                let found = format!("{} calls it `{name}`, which is not a checksum", self.endpoint);
+                return Err(Error::format(what, found));
+            }
+        }
+        Ok(())
+    }
+
     /// What a failed request means, for whoever asked for `what`.
     pub(crate) fn refused(&self, what: &str, error: &ureq::Error) -> Error {
         let host = &self.endpoint;

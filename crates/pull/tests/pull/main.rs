@@ -141,7 +141,8 @@ fn a_transfer_that_breaks_off_goes_on() {
     holds(&pulled(&hub, cache.path(), &["Org/Name"], &[]), &files("sdar-f32"));
     let ranges: Vec<_> = hub.seen().into_iter().filter(|path| path.contains(name)).collect();
     let ends: Vec<_> = ranges.iter().map(|line| line.rsplit(' ').next().unwrap()).collect();
-    assert_eq!(ends, ["0-0", "0-", "1000-", "2000-"]);
+    // Twice what it is, then what it holds.
+    assert_eq!(ends, ["0-0", "0-0", "0-", "1000-", "2000-"]);
     // More often than it is tried again: the next call begins where this one ended.
     let again = Fault::Breaks { times: 7, after: 1000 };
     let hub = Hub::start(Model { faults: [(name.to_owned(), again)].into(), ..self::model("sdar-f32") });
@@ -214,6 +215,15 @@ fn refusals_of_the_server_say_what_to_do() {
     refused(&hub, &["Org/Name"], &[("HF_TOKEN", "a\nb")], &["HF_TOKEN", "no token has"]);
     // Nobody listens there.
     refused(&hub, &["Org/Name"], &[("HF_ENDPOINT", "http://127.0.0.1:1")], &["Org/Name@main", "127.0.0.1:1"]);
+}
+
+#[test]
+fn no_name_of_the_server_leaves_the_cache() {
+    for sum in ["../../../outside", "a/b", "..", ""] {
+        let faults = BTreeMap::from([("config.json".to_owned(), Fault::Named(sum))]);
+        let hub = Hub::start(Model { faults, ..model("sdar-f32") });
+        refused(&hub, &["Org/Name"], &[], &["Org/Name@main/config.json: ", "which is not a checksum"]);
+    }
 }
 
 #[test]
