@@ -200,7 +200,7 @@ mod tests {
             )
         };
         let read = |text: String| Listing::read("Org/Name@main", text.as_bytes());
-        let listing = read(answer("Org/Name", &commit, &commit)).ok().expect("a good answer");
+        let listing = read(answer("Org/Name", &commit, &commit)).expect("a good answer");
         assert_eq!((listing.folder().as_str(), listing.revision.as_str()), ("models--Org--Name", "main"));
         assert_eq!(listing.files[0].sum, Sum::Git(commit.clone()));
         for (text, words) in [
