@@ -28,7 +28,10 @@ impl Hub {
     /// [`Error::Option`] without a place for the cache, or with an address that is none.
     pub(crate) fn from_env() -> Result<Self> {
         let cache = diffulex_cli::hub::directory().ok_or_else(|| {
-            Error::option("HF_HUB_CACHE", "not set, and there is no home directory for the cache")
+            Error::option(
+                "HF_HUB_CACHE",
+                "it is not set, and without a home directory the cache has no default place",
+            )
         })?;
         let endpoint = variable("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_owned());
         let endpoint = endpoint.trim_end_matches('/').to_owned();
@@ -66,7 +69,7 @@ impl Hub {
     /// What the hub has of a model.
     ///
     /// # Errors
-    /// [`Error::Format`] if there is no such model or revision, or the hub answers with something else.
+    /// [`Error::Format`] for a model or revision that the hub does not have, and for an answer that is not understood.
     pub(crate) fn listing(&self, id: &Id<'_>) -> Result<Listing> {
         let (path, revision) = (id.path(), id.revision());
         let request = self.model(&path, revision).info_request().query("blobs", "true");
@@ -100,9 +103,9 @@ impl Hub {
             ureq::Error::StatusCode(401 | 403) if self.token => format!(
                 "{host} refuses it for the token that was sent: it may lack access, which is granted on the model's page"
             ),
-            ureq::Error::StatusCode(401 | 403) => format!(
-                "{host} wants a token: there is no such model, or it is not open to everybody; set HF_TOKEN"
-            ),
+            ureq::Error::StatusCode(401 | 403) => {
+                format!("{host} requires a token: the model does not exist, or is not public; set HF_TOKEN")
+            }
             ureq::Error::StatusCode(404) => format!("{host} has no such model, revision or file"),
             ureq::Error::StatusCode(429) => format!("{host} has had too many requests; try again later"),
             ureq::Error::StatusCode(code) => format!("{host} answered with status {code}"),

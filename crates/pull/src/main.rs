@@ -29,7 +29,7 @@ struct Args {
     /// its organisation, in any letter case
     #[arg(value_name = "NAME")]
     model: String,
-    /// Say what would be downloaded, and download nothing
+    /// Say what would be downloaded, and download nothing but the list of shards
     #[arg(long)]
     dry_run: bool,
     /// Print nothing but the directory of the model and errors
@@ -48,6 +48,7 @@ fn run(args: &Args) -> Result<ExitCode> {
         let what = "is set, so nothing is downloaded; unset it";
         return Err(Error::option("HF_HUB_OFFLINE", what));
     }
+    watch::patience()?;
     let hub = Hub::from_env()?;
     let listing = hub.listing(&wanted)?;
     let plan = listing.plan(&hub)?;

@@ -1,5 +1,6 @@
 //! How far a download is: a line on a terminal, and an end to one that no longer moves.
 
+use diffulex::{Error, Result};
 use diffulex_cli::{BAD_INPUT, note};
 use hf_hub::api::Progress;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -7,8 +8,22 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-/// A server that sends nothing for so long is given up. DIFFULEX_PULL_TIMEOUT has other seconds.
+/// A server that sends nothing for so long is given up.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The variable that has other seconds.
+const VARIABLE: &str = "DIFFULEX_PULL_TIMEOUT";
+
+/// How long a server may send nothing.
+///
+/// # Errors
+/// [`Error::Option`] if the variable is not a whole number of seconds.
+pub(crate) fn patience() -> Result<Duration> {
+    let Ok(text) = std::env::var(VARIABLE) else { return Ok(PATIENCE) };
+    let seconds = text.trim().parse().ok().filter(|&seconds| seconds > 0);
+    let seconds = seconds.map(Duration::from_secs);
+    seconds
+        .ok_or_else(|| Error::option(VARIABLE, format!("`{text}` given, whole seconds from 1 on expected")))
+}
 
 /// Watches transfers: the library that makes them waits without end.
 pub(crate) struct Watch {
@@ -36,8 +51,7 @@ impl Watch {
         };
         let (last, done) = (Arc::clone(&watch.last), Arc::clone(&watch.done));
         let message = format!("error: {what}: nothing came from {host} for");
-        let seconds = std::env::var("DIFFULEX_PULL_TIMEOUT").ok().and_then(|text| text.parse().ok());
-        let patience = seconds.map_or(PATIENCE, Duration::from_secs);
+        let patience = patience().unwrap_or(PATIENCE);
         std::thread::spawn(move || {
             while !done.load(Ordering::Relaxed) {
                 std::thread::sleep(Duration::from_millis(50));

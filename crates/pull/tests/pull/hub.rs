@@ -163,7 +163,7 @@ fn routed(model: &mut Model, path: &str, name: &str, range: Option<&str>, own: &
     let (from, to) = range.and_then(|range| range.split_once('-')).unwrap_or(("0", ""));
     let from: usize = from.parse().unwrap();
     let to = to.parse().map_or(content.len(), |to: usize| (to + 1).min(content.len()));
-    // A request of one byte asks for size and checksum.
+    // A request of one byte is made to learn size and checksum.
     let whole = to == content.len();
     ranged(model.faults.get_mut(name).filter(|_| whole), &content, from, to, identity.to_vec())
 }

@@ -211,6 +211,8 @@ fn refusals_of_the_server_say_what_to_do() {
     refused(&hub, &["no-such-model"], &[], &["no-such-model: no model of this name", "--list-models"]);
     refused(&hub, &["sdar-1.7b"], &[], &["JetLM/SDAR-1.7B-Chat@main: "]);
     refused(&hub, &["Org/Name"], &[("HF_HUB_OFFLINE", "1")], &["HF_HUB_OFFLINE"]);
+    let seconds = [("DIFFULEX_PULL_TIMEOUT", "soon")];
+    refused(&hub, &["Org/Name"], &seconds, &["DIFFULEX_PULL_TIMEOUT", "`soon` given"]);
     refused(&hub, &["Org/Name"], &[("HF_ENDPOINT", "ftp://x")], &["HF_ENDPOINT", "ftp://x"]);
     refused(&hub, &["Org/Name"], &[("HF_TOKEN", "a\nb")], &["HF_TOKEN", "no token has"]);
     // Nobody listens there.
