@@ -342,7 +342,7 @@ diffulex_status diffulex_committed(diffulex_session *session, size_t *committed,
 
 /* ---- The library ---- */
 
-/* The version of the library, such as "0.1.0". Lives as long as the library. */
+/* The version of the library: "MAJOR.MINOR.PATCH". Lives as long as the library. */
 const char *diffulex_version(void);
 
 /* DIFFULEX_ABI_VERSION of the library that is linked; another number than the header's means that they do not fit. */

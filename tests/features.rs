@@ -23,6 +23,27 @@ fn the_core_depends_on_nothing() {
     assert!(lines[0].starts_with(&format!("diffulex v{}", env!("CARGO_PKG_VERSION"))), "{tree}");
 }
 
+/// Cargo.toml says the version. Nothing else does but the image of a deployment, whose name has one, and the heading of the latest changes.
+#[test]
+fn the_version_is_written_once() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
+    let version = env!("CARGO_PKG_VERSION");
+    for entry in std::fs::read_dir(root.join("crates")).unwrap() {
+        let manifest = entry.unwrap().path().join("Cargo.toml");
+        let text = std::fs::read_to_string(&manifest).unwrap();
+        assert!(text.contains("\nversion.workspace = true\n"), "{}", manifest.display());
+    }
+    assert!(
+        read("python/pyproject.toml").contains("dynamic = [\"version\"]"),
+        "the wheel has that of its crate"
+    );
+    let changes = read("CHANGELOG.md");
+    let latest = changes.lines().find_map(|line| line.strip_prefix("## ")).unwrap();
+    assert_eq!(latest.split(' ').next(), Some(version), "the latest changes");
+    assert!(read("deploy/kubernetes.yaml").contains(&format!("image: diffulex:{version}\n")), "deploy/");
+}
+
 /// Rounding could hide a difference behind equal tokens, but not behind equal bits of all logits.
 #[test]
 #[ignore = "slow: builds the core again, in a directory of its own"]
