@@ -66,10 +66,10 @@ check_published
 
 step "programs for $target"
 cross=()
-built=target/dist
+built=${CARGO_TARGET_DIR:-target}/dist
 if [ "$target" != "$host" ]; then
     cross=(--target "$target")
-    built=target/$target/dist
+    built=${CARGO_TARGET_DIR:-target}/$target/dist
 fi
 cargo build --profile dist --locked "${cross[@]}" $(printf -- '-p %s ' "${packages[@]}")
 
