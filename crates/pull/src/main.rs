@@ -2,16 +2,18 @@
 #![deny(unsafe_code)]
 
 mod check;
+mod convert;
 mod download;
 mod hub;
 mod listing;
 mod watch;
 
 use clap::Parser;
+use convert::Conversion;
 use diffulex::{Error, Result};
-use diffulex_cli::{self as cli, note};
+use diffulex_cli::{self as cli, FormatName, Idle, note};
 use hub::Hub;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Download a model from the Hugging Face hub.
@@ -19,6 +21,7 @@ use std::process::ExitCode;
 /// Only what is read is downloaded: configuration, tokenizer, chat template and safetensors weights. The files go into the local Hugging
 /// Face cache, as `hf download` does it (HF_HUB_CACHE, HF_HOME), and every file is compared with its published checksum. A download that
 /// was broken off goes on where it stopped when the same command is given again; given for a model that is there, it checks the files.
+/// With --format the model is quantized as soon as it is there.
 ///
 /// HF_TOKEN (or the token that `hf auth login` stored) opens models that need one, HF_ENDPOINT names another server, and with HF_HUB_OFFLINE=1 nothing is downloaded.
 /// Proxies are taken from HTTPS_PROXY, HTTP_PROXY and ALL_PROXY.
@@ -32,13 +35,29 @@ struct Args {
     /// Say what would be downloaded, and download nothing but the list of shards
     #[arg(long)]
     dry_run: bool,
+    /// Make a model of this format of it, in a directory of its own: int4, int8, or another name that diffulex-quantize takes. What was
+    /// downloaded stays in the cache
+    #[arg(long, value_name = "FORMAT", value_parser = format)]
+    format: Option<String>,
+    /// The directory of that model [default: the name of the model and the format, such as SDAR-1.7B-Chat-int4]
+    #[arg(long, short, value_name = "DIR", requires = "format")]
+    output: Option<PathBuf>,
     /// Print nothing but the directory of the model and errors
     #[arg(long, short)]
     quiet: bool,
 }
 
+/// Options that would do nothing.
+const IDLE: &[Idle] = &[Idle::With("dry_run", &["format", "output"])];
+
+/// The name of a format, as it was given.
+fn format(text: &str) -> std::result::Result<String, String> {
+    let resolved = text.parse::<FormatName>()?.resolve(cli::DEFAULT_GROUP, false);
+    resolved.map(|_| text.to_owned()).map_err(|error| error.to_string())
+}
+
 fn main() -> ExitCode {
-    let args = cli::parse::<Args>(&[]);
+    let args = cli::parse::<Args>(IDLE);
     cli::run(|| run(&args))
 }
 
@@ -51,6 +70,8 @@ fn run(args: &Args) -> Result<ExitCode> {
     watch::patience()?;
     let hub = Hub::from_env()?;
     let listing = hub.listing(&wanted)?;
+    let prepare = |format: &String| Conversion::prepare(format, args.output.as_deref(), &listing);
+    let conversion = args.format.as_ref().map(prepare).transpose()?;
     let plan = listing.plan(&hub)?;
     let cache = hub.cache();
     let missing: u64 = plan.iter().map(|file| file.missing(&cache.join(listing.folder()))).sum();
@@ -77,10 +98,17 @@ fn run(args: &Args) -> Result<ExitCode> {
     let id = format!("{}@{}", listing.id, listing.commit);
     let found = cli::hub::resolve(Path::new(&id))?;
     debug_assert_eq!(found, snapshot, "one layout of the cache");
+    let (name, directory) = match &conversion {
+        None => (listing.id.clone(), &*found),
+        Some(conversion) => match conversion.run(&found)? {
+            Ok(made) => (made.display().to_string(), made),
+            Err(code) => return Ok(code),
+        },
+    };
     if !args.quiet {
-        note(&format!("to use it: `diffulex-run -w {}`", listing.id));
+        note(&format!("to use it: `diffulex-run -w {name}`"));
     }
-    cli::print(&format!("{}\n", found.display()))?;
+    cli::print(&format!("{}\n", directory.display()))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -102,4 +130,14 @@ fn room(cache: &Path, missing: u64) -> Result<()> {
         return Err(Error::format(cache.display(), what));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_names_options_that_there_are() {
+        assert_eq!(cli::unknown::<Args>(IDLE), Vec::<&str>::new());
+    }
 }

@@ -11,20 +11,32 @@ pub fn become_program(
     asked: &str,
     arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
 ) -> ExitCode {
-    let mut command = Command::new(neighbour(program).unwrap_or_else(|| program.into()));
+    let mut command = command(program);
     command.args(arguments);
     let what = match become_it(&mut command) {
         Ok(code) => return code,
-        Err(error) if error.kind() == ErrorKind::NotFound => format!(
-            "`{asked}` is the program {program}, which is neither in the directory of this one nor on the path; \
-             `cargo install --locked --path {}` installs it",
-            package(program)
-        ),
-        Err(error) => format!("{program}: {error}"),
+        Err(error) => failed(program, asked, &error),
     };
     // Nobody listens on a closed stderr.
     let _ = writeln!(std::io::stderr(), "error: {what}");
     ExitCode::from(2)
+}
+
+/// The program, without arguments.
+pub fn command(program: &str) -> Command {
+    Command::new(neighbour(program).unwrap_or_else(|| program.into()))
+}
+
+/// Why it did not start.
+pub fn failed(program: &str, asked: &str, error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::NotFound => format!(
+            "`{asked}` is the program {program}, which is neither in the directory of this one nor on the path; \
+             `cargo install --locked --path {}` installs it",
+            package(program)
+        ),
+        _ => format!("{program}: {error}"),
+    }
 }
 
 /// The program in the directory of this one.

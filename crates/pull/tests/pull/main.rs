@@ -308,3 +308,49 @@ fn a_dry_run_downloads_nothing() {
     assert!(hub.seen().iter().all(|path| path.starts_with("/api/")));
     assert_eq!(fs::read_dir(cache.path()).unwrap().count(), 0);
 }
+
+#[test]
+fn a_model_is_quantized_once_it_is_there() {
+    let program = Path::new(env!("CARGO_BIN_EXE_diffulex-pull")).with_file_name("diffulex-quantize");
+    let model = model("sdar-f32");
+    let hub = Hub::start(model);
+    let cache = TempDir::new().unwrap();
+    let out = cache.path().join("made");
+    let output = out.to_str().unwrap();
+    let arguments = ["Org/Name", "--format", "int4", "--quiet", "--output", output];
+    if !program.exists() {
+        // Said before anything is downloaded, unless it is on the path.
+        println!("skipped: {} was not built", program.display());
+        refused(&hub, &arguments, &[("PATH", "")], &["--format", "diffulex-quantize", "cargo install"]);
+        return;
+    }
+    // Nothing is downloaded for a directory that is not free.
+    std::fs::create_dir(&out).unwrap();
+    std::fs::write(out.join("mine"), "").unwrap();
+    refused(&hub, &arguments, &[], &["not empty: mine", "--output"]);
+    assert!(!hub.seen().join("\n").contains("safetensors"), "{:?}", hub.seen());
+    std::fs::remove_file(out.join("mine")).unwrap();
+    let pulled = pull(&hub, cache.path(), &arguments, &[]);
+    let errors = String::from_utf8_lossy(&pulled.stderr);
+    assert_eq!((pulled.status.code(), &*errors), (Some(0), ""));
+    assert_eq!(String::from_utf8(pulled.stdout).unwrap(), format!("{output}\n"));
+    let mut names: Vec<_> = fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert!(
+        names.contains(&"model.safetensors".into()) && names.contains(&"tokenizer.json".into()),
+        "{names:?}"
+    );
+    assert!(names.iter().all(|name| !name.to_string_lossy().contains("partial")), "{names:?}");
+    let engine = diffulex::Engine::open(&out).unwrap();
+    assert!(engine.model().is_quantized(), "int4");
+}
+
+#[test]
+fn what_would_be_made_is_checked_before_the_download() {
+    let hub = Hub::start(model("sdar-f32"));
+    refused(&hub, &["Org/Name", "--format", "int5"], &[], &["int5", "--format", "int4, int8"]);
+    refused(&hub, &["Org/Name", "--format", "int4:row"], &[], &["--format", "row"]);
+    refused(&hub, &["Org/Name", "--output", "x"], &[], &["--format"]);
+    refused(&hub, &["Org/Name", "--dry-run", "--format", "int4"], &[], &["--dry-run", "--format"]);
+    assert_eq!(hub.seen(), Vec::<String>::new(), "nobody asked the server");
+}
