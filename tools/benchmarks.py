@@ -10,11 +10,12 @@
 
 A part leaves its results in docs/measurements/results/PART.json, with the machine, the date and every command, and its table goes between the
 lines `<!-- PART -->` and `<!-- end of PART -->` of the page; the words around them are written by hand. What cannot run here (no memory, no such
-program) is skipped, and the result says so. --llama and --onnxruntime name a Python for the other engines (how to install them: tools/peer_llama_cpp.py,
-tools/peer_onnxruntime.py). --quick tries everything with tiny shapes, and needs --results and --page: its numbers say nothing.
+program) is skipped, and the result says so. --llama, --onnxruntime and --pytorch name a Python with that engine (how to install it: tools/peer_llama_cpp.py,
+tools/peer_onnxruntime.py, tools/peer_pytorch.py). --quick tries everything with tiny shapes, and needs --results and --page: its numbers say nothing.
 """
 
 import argparse
+import csv
 import datetime
 import json
 import os
@@ -60,7 +61,7 @@ class Part:
     def plain(self, text):
         """Without the directories of this machine."""
         text = text.replace(f"{self.args.bin}/", "").replace(f"{ROOT}/", "").replace(sys.executable, "python3")
-        for python in filter(None, [self.args.llama, self.args.onnxruntime]):
+        for python in filter(None, [self.args.llama, self.args.onnxruntime, self.args.pytorch]):
             text = text.replace(python, "venv/bin/python")
         return re.sub(rf"{re.escape(tempfile.gettempdir())}/[^/ ]+/", "", text)
 
@@ -94,12 +95,13 @@ def forward(part):
             peers.append(("llama.cpp", [part.args.llama, "tools/peer_llama_cpp.py", preset, theirs]))
         if element == "int4" and theirs and part.args.onnxruntime:
             peers.append(("onnxruntime", [part.args.onnxruntime, "tools/peer_onnxruntime.py", preset]))
+        if element == "bf16" and part.args.pytorch:
+            peers.append(("PyTorch", [part.args.pytorch, "tools/peer_pytorch.py", preset]))
         theirs = []
         for name, command in peers:
             text = part.run(*command, "--rows", ",".join(rows), "--threads", part.args.threads)
-            for line in (text or "").strip().splitlines()[1:]:
-                count, _, ms, *label = line.split(",")
-                theirs.append({"name": (label or [name])[0], "rows": int(count), "ms": float(ms)})
+            for line in csv.DictReader((text or "").splitlines()):
+                theirs.append({"name": line.get("name") or name, "rows": int(line["rows"]), "ms": float(line["ms"])})
         report = part.bench("--preset", preset, "--format", element, "--rows", ",".join(rows))
         if report:
             lines.append({"model": preset, "format": element, "report": report, "peers": theirs})
@@ -289,6 +291,7 @@ def arguments():
     parser.add_argument("--seconds", type=float, default=1.0, help="for each case")
     parser.add_argument("--llama", help="Python with llama-cpp-python")
     parser.add_argument("--onnxruntime", help="Python with onnxruntime and onnx")
+    parser.add_argument("--pytorch", help="Python with torch")
     parser.add_argument("--results", type=pathlib.Path, default=RESULTS)
     parser.add_argument("--page", type=pathlib.Path, default=PAGE)
     args = parser.parse_args()
