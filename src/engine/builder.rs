@@ -25,6 +25,16 @@ pub struct ModelFiles {
 }
 
 /// Settings for opening a model. Everything has a default.
+///
+/// ```
+/// use diffulex::Engine;
+/// use diffulex::quant::Format;
+///
+/// let int4 = Format::from_name("q4g64").expect("a format");
+/// let engine = Engine::builder().threads(1).context(256).quantize(int4).open("demo/sdar")?;
+/// assert!(engine.model().is_quantized());
+/// # Ok::<(), diffulex::Error>(())
+/// ```
 #[derive(Clone, Default)]
 pub struct EngineBuilder {
     level: Option<Level>,

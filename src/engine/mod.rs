@@ -1,16 +1,26 @@
 //! The engine: a loaded model with kernels and threads, and [`Session`]s that decode with it.
 //!
-//! ```no_run
-//! use diffulex::{Engine, Policy, Request};
+//! ```
+//! use diffulex::engine::{Limits, Scheduler};
+//! use diffulex::{Control, Engine, Request};
 //!
-//! # fn main() -> diffulex::Result<()> {
-//! let engine = Engine::open("checkpoint")?;
+//! let engine = Engine::open("demo/sdar")?;
+//! # let question = [685, 574, 198, 302, 281, 220, 17, 22, 292, 220, 19, 20, 30, 686, 198, 685, 620, 198];
 //! let policy = engine.default_policy();
-//! let request = Request::new(&[1, 2, 3], 64, &policy);
-//! let generation = engine.session()?.generate(&request, &mut |_| Ok(diffulex::Control::Continue))?;
-//! println!("{:?} in {} forward passes", generation.tokens, generation.nfe);
-//! # Ok(())
-//! # }
+//! let request = Request { stop: engine.stop(), ..Request::new(&question, 32, &policy) };
+//! // One sequence.
+//! let alone = engine.session()?.generate(&request, &mut |_event| Ok(Control::Continue))?;
+//! // Many in the same forward passes: each has the bits that it has alone.
+//! let mut scheduler = Scheduler::new(&engine, Limits::for_engine(&engine, 2))?;
+//! let ids = [scheduler.add(&request)?, scheduler.add(&request)?];
+//! let mut finished = Vec::new();
+//! while finished.len() < ids.len() {
+//!     finished.extend(scheduler.step(&mut |_id, _event| Ok(Control::Continue)));
+//! }
+//! for sequence in finished {
+//!     assert_eq!(sequence.result?.tokens, alone.tokens);
+//! }
+//! # Ok::<(), diffulex::Error>(())
 //! ```
 #![forbid(unsafe_code)]
 

@@ -7,6 +7,18 @@ use crate::error::{Error, Result};
 use crate::sampler::{CachePlan, Editing, Floor, Pace, Policy, Score, Steps, Unmask};
 
 /// Changes to a policy, by the names of the decode options ([`OPTIONS`]). What is `None` stays as it is.
+///
+/// ```
+/// use diffulex::Engine;
+/// use diffulex::engine::Overrides;
+///
+/// let engine = Engine::open("demo/sdar")?;
+/// let faster = "sdar-dynamic threshold=0.8".parse::<Overrides>()?.policy(&engine)?;
+/// let error = "temprature=1".parse::<Overrides>().unwrap_err();
+/// assert!(error.to_string().contains("temprature"), "{error}");
+/// assert!(engine.check(&faster).is_ok());
+/// # Ok::<(), diffulex::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Overrides {
     /// A published policy instead of the model's own; see [`Policy::named`].

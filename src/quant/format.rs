@@ -147,6 +147,15 @@ impl Format {
     }
 
     /// The name used in files, kernel ids, reports and options: `bf16`, `q8row`, `q4g64`, `q4g128z` (with zero points).
+    ///
+    /// ```
+    /// use diffulex::quant::Format;
+    ///
+    /// let int4 = Format::from_name("q4g64").expect("a format");
+    /// assert_eq!((int4.name(), int4.is_quantized()), ("q4g64".to_owned(), true));
+    /// // 2048 rows of 1024 codes, and a scale of 16 bits for each 64.
+    /// assert_eq!(int4.bytes(2048, 1024), Some(2048 * (1024 / 2 + 1024 / 64 * 2)));
+    /// ```
     pub fn name(self) -> String {
         match self {
             Self::F32 => "f32".to_string(),

@@ -81,6 +81,17 @@ impl Policy {
 
     /// The published policy of this name.
     ///
+    /// ```
+    /// use diffulex::Policy;
+    /// use diffulex::sampler::Steps;
+    ///
+    /// let mut policy = Policy::named("llada-low-confidence")?;
+    /// policy.schedule.steps = Steps::Total(64);
+    /// policy.validate()?;
+    /// assert!(Policy::named("llada").unwrap_err().to_string().contains("llada-low-confidence"));
+    /// # Ok::<(), diffulex::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Option`] that lists the names.
     pub fn named(name: &str) -> Result<Self> {

@@ -59,6 +59,22 @@ fn of_schema(schema: Value) -> TopLevelGrammar {
 }
 
 /// Makes grammars for the tokens of a tokenizer.
+/// ```
+/// use diffulex::Model;
+/// use diffulex::text::grammar::{Form, Grammars};
+/// use diffulex::text_model::Bound;
+/// use std::sync::Arc;
+///
+/// let model = Model::open("demo/sdar")?;
+/// let grammars = Grammars::new(model.tokenizer()?.clone())?;
+/// let mut setup = model.setup();
+/// setup.grammar = Some(Bound(Arc::new(grammars.compile(&Form::Regex("[0-9]+".to_owned()))?)));
+/// let mut session = model.engine.session()?;
+/// let prompt = model.prompt("What is 27 + 45?")?;
+/// let answer = model.answer(&mut session, &prompt, &setup, &mut |_, _| Ok(diffulex::Control::Continue))?;
+/// assert!(answer.text.parse::<u64>().is_ok(), "{}", answer.text);
+/// # Ok::<(), diffulex::Error>(())
+/// ```
 pub struct Grammars {
     factory: ParserFactory,
     end: TokenId,

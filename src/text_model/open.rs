@@ -102,6 +102,92 @@ impl Model {
     /// Opens a checkpoint with default settings: a directory, a `.safetensors` file or an index file, with everything that lies
     /// beside it. It decodes as `diffulex-run` does.
     ///
+    /// A question, with what the checkpoint says about decoding:
+    ///
+    /// ```
+    /// use diffulex::Model;
+    ///
+    /// let model = Model::open("demo/sdar")?;
+    /// let answer = model.ask(&model.prompt("What is 27 + 45?")?)?;
+    /// assert!(answer.text.contains("72"), "{}", answer.text);
+    /// # Ok::<(), diffulex::Error>(())
+    /// ```
+    ///
+    /// Several turns, as text becomes final, and by a rule of one's own:
+    ///
+    /// ```
+    /// # use diffulex::{Control, Event, Model};
+    /// # let model = Model::open("demo/sdar")?;
+    /// use diffulex::text::Message;
+    ///
+    /// let messages = [
+    ///     Message::new("user", "Sort these numbers: 7 3 9 1."),
+    ///     Message::new("assistant", "1 3 7 9"),
+    ///     Message::new("user", "What is 2 + 2?"),
+    /// ];
+    /// let mut setup = model.setup();
+    /// setup.policy = "sdar-dynamic threshold=0.9".parse::<diffulex::engine::Overrides>()?.policy(&model.engine)?;
+    /// setup.max_tokens = Some(32);
+    /// let mut session = model.engine.session()?;
+    /// let mut shown = String::new();
+    /// let answer = model.answer(&mut session, &model.conversation(&messages)?, &setup, &mut |event, settled| {
+    ///     if let Event::Revealed { tokens, .. } = event {
+    ///         assert!(tokens.iter().all(|token| token.score <= 1.0));
+    ///     }
+    ///     shown += settled;
+    ///     Ok(Control::Continue)
+    /// })?;
+    /// assert_eq!(shown + &answer.rest, answer.text);
+    /// # Ok::<(), diffulex::Error>(())
+    /// ```
+    ///
+    /// Many prompts in common forward passes ([`Batch`](super::Batch)):
+    ///
+    /// ```
+    /// # use diffulex::{Control, Model};
+    /// # let model = Model::open("demo/sdar")?;
+    /// use diffulex::engine::Limits;
+    ///
+    /// let mut batch = model.batch(Limits::for_engine(&model.engine, 2))?;
+    /// for question in ["What is 27 + 45?", "Sort these numbers: 7 3 9 1."] {
+    ///     batch.add(model.prompt(question)?, model.setup())?;
+    /// }
+    /// while batch.open() > 0 {
+    ///     for answered in batch.step(&mut |_id, _event, _settled| Ok(Control::Continue)) {
+    ///         println!("{}", answered.result?.text);
+    ///     }
+    /// }
+    /// # Ok::<(), diffulex::Error>(())
+    /// ```
+    ///
+    /// A [decision](super::decide): how probable every answer to a question is, in one pass:
+    ///
+    /// ```
+    /// # use diffulex::Model;
+    /// # let model = Model::open("demo/sdar")?;
+    /// use diffulex::engine::Reader;
+    /// use diffulex::text_model::decide::{Decision, Kind, Question};
+    ///
+    /// let mood = Question {
+    ///     name: "mood".to_owned(),
+    ///     ask: None,
+    ///     kind: Kind::Options(["happy", "sad"].map(str::to_owned).into()),
+    ///     lead: None,
+    /// };
+    /// let decision = Decision {
+    ///     state: "Mia the fox found a red ball and laughed.".to_owned(),
+    ///     questions: vec![mood],
+    ///     prompt: None,
+    ///     again: false,
+    /// };
+    /// let prepared = model.prepare(&decision)?;
+    /// let mut reader = Reader::new(&model.engine)?;
+    /// let verdicts = model.decide(&mut reader, &model.setup().policy, &[prepared])?;
+    /// let verdict = &verdicts[0][0];
+    /// assert!((verdict.probabilities.iter().sum::<f64>() - 1.0).abs() < 1e-9);
+    /// println!("{}", verdict.labels[verdict.best]);
+    /// # Ok::<(), diffulex::Error>(())
+    /// ```
     /// # Errors
     /// Whatever is wrong with the files.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {

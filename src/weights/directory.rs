@@ -37,6 +37,19 @@ pub enum Weights {
 }
 
 /// The files of a checkpoint. Each can be replaced before use.
+/// ```
+/// use diffulex::TensorSource;
+/// use diffulex::weights::{Checkpoint, Storage};
+/// use std::path::Path;
+///
+/// let files = Checkpoint::locate(Path::new("demo/sdar"))?;
+/// let weights = files.open(Storage::default())?;
+/// for name in weights.names() {
+///     let tensor = weights.tensor(&name)?;
+///     println!("{name}: {:?} of {}", tensor.shape(), tensor.dtype().name());
+/// }
+/// # Ok::<(), diffulex::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
     /// The weights.

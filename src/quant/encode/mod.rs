@@ -73,6 +73,23 @@ impl Matrix {
     ///
     /// The bytes depend on the weights and the format, not on `exec`.
     ///
+    /// ```
+    /// use diffulex::bytes::Bytes;
+    /// use diffulex::dtype::DType;
+    /// use diffulex::exec::Serial;
+    /// use diffulex::quant::{Format, Matrix};
+    /// use diffulex::tensor::TensorView;
+    ///
+    /// let weights: Vec<u8> = (0..64 * 64).flat_map(|i| ((i % 17) as f32 - 8.0).to_le_bytes()).collect();
+    /// let view = TensorView::new(DType::F32, vec![64, 64], Bytes::new(weights)).expect("64 x 64 floats");
+    /// let matrix = Matrix::from_tensor(&view).expect("floats in two dimensions");
+    /// let int8 = Format::from_name("q8g64").expect("a format");
+    /// let mut out = vec![0; int8.bytes(64, 64).expect("a size")];
+    /// let loss = matrix.encode_into("weights", int8, &mut out, &Serial)?;
+    /// assert!(loss.relative_rms() < 0.01);
+    /// # Ok::<(), diffulex::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::NotFinite`] for NaN or infinity among the weights, [`Error::Unsupported`] for one too large for the format. Both
     /// name tensor, row and column.
