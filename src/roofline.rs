@@ -53,7 +53,12 @@ pub fn read(exec: &dyn Executor, buffer: &[u64], streams: usize) -> usize {
 /// How fast all threads together read memory with the number of streams that reads fastest, in bytes per second. Takes
 /// [`BUFFER_BYTES`] of memory and about a second.
 pub fn bandwidth(exec: &dyn Executor) -> f64 {
-    let mut buffer = vec![0u64; BUFFER_BYTES / size_of::<u64>()];
+    bandwidth_of(exec, BUFFER_BYTES)
+}
+
+/// [`bandwidth`] with a buffer of `bytes`. A small one is quick, and shows the cache where it fits into it.
+pub fn bandwidth_of(exec: &dyn Executor, bytes: usize) -> f64 {
+    let mut buffer = vec![0u64; bytes / size_of::<u64>()];
     prefer_large_pages(&mut buffer);
     let share = buffer.len().div_ceil(exec.width());
     // Pages are there once they are written, near the thread that writes them.

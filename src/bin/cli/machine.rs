@@ -43,20 +43,49 @@ fn label(kernels: &Kernels, format: Format) -> String {
     }
 }
 
+/// Bytes that [`Machine::glance`] reads: enough to tell whether work takes seconds or minutes.
+const GLANCE_BYTES: usize = 128 << 20;
+/// What any machine does, for [`Machine::slow`]: bytes a second, and cycles a second in which units are busy.
+const SLOW_BANDWIDTH: f64 = 5e9;
+const SLOW_CLOCK: f64 = 1e9;
+
 impl Machine {
     /// Measures memory, and every unit that one of the pairs uses.
     pub fn measure(exec: &dyn Executor, level: Level, pairs: &[(&Kernels, Format)]) -> Self {
-        let (bandwidth, clock) = (roofline::bandwidth(exec), roofline::clock());
+        let clock = roofline::clock();
+        Self::with(exec, level, pairs, [roofline::bandwidth(exec), clock], |kernels, format| {
+            roofline::peak(kernels, exec, format)
+        })
+    }
+
+    /// The same in a fraction of a second and with less memory, less exactly.
+    pub fn glance(exec: &dyn Executor, level: Level, pairs: &[(&Kernels, Format)]) -> Self {
+        let rates = [roofline::bandwidth_of(exec, GLANCE_BYTES), roofline::clock()];
+        Self::with(exec, level, pairs, rates, |kernels, format| roofline::peak(kernels, exec, format))
+    }
+
+    /// A machine that hardly any is slower than; nothing is measured.
+    pub fn slow(exec: &dyn Executor, level: Level, pairs: &[(&Kernels, Format)]) -> Self {
+        Self::with(exec, level, pairs, [SLOW_BANDWIDTH, SLOW_CLOCK], |kernels, format| {
+            let counted = roofline::counted_peak(kernels, exec, format, SLOW_CLOCK);
+            counted.unwrap_or(SLOW_CLOCK * exec.width() as f64)
+        })
+    }
+
+    /// A machine that reads and cycles at these rates, and multiplies at what `peak` says.
+    fn with(
+        exec: &dyn Executor,
+        level: Level,
+        pairs: &[(&Kernels, Format)],
+        [bandwidth, clock]: [f64; 2],
+        peak: impl Fn(&Kernels, Format) -> f64,
+    ) -> Self {
         let mut peaks: Vec<Peak> = Vec::new();
         for &(kernels, format) in pairs {
             let label = label(kernels, format);
             if peaks.iter().all(|peak| peak.label != label) {
-                let rate = roofline::peak(kernels, exec, format);
-                peaks.push(Peak {
-                    label,
-                    rate,
-                    counted: roofline::counted_peak(kernels, exec, format, clock),
-                });
+                let counted = roofline::counted_peak(kernels, exec, format, clock);
+                peaks.push(Peak { label, rate: peak(kernels, format), counted });
             }
         }
         Self { cpu: cpu_name(), level, threads: exec.width(), bandwidth, clock, peaks }

@@ -11,6 +11,7 @@ pub mod demo;
 #[cfg(unix)]
 #[allow(unsafe_code, reason = "a signal handler")]
 mod fault;
+pub mod forecast;
 pub mod hub;
 mod idle;
 pub mod input;
@@ -23,7 +24,7 @@ mod output;
 pub mod presets;
 mod progress;
 mod safe;
-mod sibling;
+pub mod sibling;
 mod version;
 pub mod work;
 

@@ -14,7 +14,7 @@ use diffulex::quant::Format;
 use serde_json::{Value, json};
 
 /// How large a pass is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PassSize {
     /// Positions that are computed; all of them see each other and the cached ones.
     pub rows: usize,

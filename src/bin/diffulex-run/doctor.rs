@@ -1,17 +1,19 @@
 //! `--doctor`: what this machine is, what it can do, and which models it would run how fast.
 
 use crate::args::Cli;
+use crate::cli::forecast::{Forecast, REVEALED};
 use crate::cli::machine::Machine;
 use crate::cli::memory::{self, Fit, Need};
 use crate::cli::presets::Preset;
 use crate::cli::work::{PassSize, Work};
 use crate::cli::{self, readable};
 use diffulex::Result;
-use diffulex::cache::{Attention, KvDtype};
+use diffulex::cache::KvDtype;
 use diffulex::exec::{self, Threads};
 use diffulex::kernels::{Activations, Kernels, Level};
 use diffulex::model::Architecture;
 use diffulex::quant::Format;
+use diffulex::sampler::Policy;
 use serde_json::{Value, json};
 
 /// The models of the table.
@@ -34,8 +36,6 @@ const CONTEXT: usize = 4096;
 const ROWS: [usize; 2] = [32, 1];
 /// Tokens of the answer whose time is estimated, and of the prompt before it.
 const ANSWER: usize = 128;
-/// Tokens that a pass reveals with a threshold, about; published schedules reveal one.
-const REVEALED: f64 = 3.0;
 
 /// A model in a format on this machine.
 struct Estimate {
@@ -97,12 +97,9 @@ impl Estimate {
             let size = PassSize { rows, context, logit_rows: rows };
             Work::of_shapes(arch, formats, KvDtype::F16, size).limit(machine, kernels).seconds()
         };
-        // A pass computes a block after half of the answer, or everything.
-        let pass = match arch.attention {
-            Attention::BlockCausal { block } => limit(block, ANSWER + ANSWER / 2),
-            Attention::Bidirectional => limit(2 * ANSWER, 0),
-        };
-        let (seconds, answer) = (ROWS.map(|rows| limit(rows, 0)), ANSWER as f64 * pass);
+        let policy = Policy::named(arch.policy).expect("families name samplers that exist");
+        let PassSize { rows, context, .. } = Forecast::new(arch, &policy, ANSWER, ANSWER).pass;
+        let (seconds, answer) = (ROWS.map(|rows| limit(rows, 0)), ANSWER as f64 * limit(rows, context));
         Self { model, format: name, need, fit: available.map(|bytes| need.fit(bytes)), seconds, answer }
     }
 
@@ -159,7 +156,7 @@ fn as_text(
             estimate.fits(),
             about(estimate.seconds[0]),
             about(estimate.seconds[1]),
-            (estimate.answer / REVEALED).max(1.0),
+            (estimate.answer / REVEALED as f64).max(1.0),
             estimate.answer.max(1.0),
         );
     }
@@ -181,7 +178,7 @@ fn as_json(machine: &Machine, available: Option<u64>, estimates: &[Estimate]) ->
             "context": estimate.need.context,
             "needed_bytes": estimate.need.total(),
             "fits": estimate.fits(),
-            "answer_s": { "tokens": ANSWER, "3_per_pass": estimate.answer / REVEALED, "1_per_pass": estimate.answer },
+            "answer_s": { "tokens": ANSWER, "3_per_pass": estimate.answer / REVEALED as f64, "1_per_pass": estimate.answer },
             "limit_ms": { "32_rows": estimate.seconds[0] * 1e3, "1_row": estimate.seconds[1] * 1e3 },
         })
     });

@@ -19,6 +19,7 @@ mod decide;
 mod display;
 mod doctor;
 mod info;
+mod patience;
 mod progress;
 mod prompt;
 mod report;
@@ -27,6 +28,7 @@ mod trace;
 use args::Cli;
 use cli::{INTERRUPTED, Progress, demo};
 use diffulex::{Model, Policy, Result};
+use patience::Questions;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use trace::Trace;
@@ -137,6 +139,9 @@ fn once(args: &Cli, model: &Model, open_time: Duration, mut trace: Option<Trace>
     let policy = args.decoding.overrides.policy(&model.engine)?;
     let setup = answer::setup(&args.length, policy, model)?;
     let mut session = model.engine.session()?;
+    let new = setup.new_tokens(&prompt, model.fills_gaps(&prompt)?);
+    let questions = Questions { count: 1, parallel: 1, prompt: prompt.ids.len(), new };
+    patience::announce(args, model, &setup, questions);
     let mut display = display::choose(&args.output, model, &setup, &prompt)?;
     let answer = match &mut trace {
         None => answer::answer(&mut session, model, &setup, &prompt, &mut *display)?,

@@ -7,10 +7,11 @@ use crate::answer;
 use crate::args::Cli;
 use crate::cli::demo;
 use crate::cli::{self, INTERRUPTED, Progress, memory};
+use crate::patience::{self, Questions};
 use clap::Args;
 use diffulex::engine::{Control, Limits, SequenceId};
 use diffulex::text::chat::Message;
-use diffulex::text_model::{Answer, Batch as Answers, Setup};
+use diffulex::text_model::{Answer, Batch as Answers, DEFAULT_MAX_TOKENS, Setup};
 use diffulex::{Error, Model, Result};
 pub(crate) use input::id;
 use input::{Line, Words};
@@ -106,6 +107,10 @@ impl Batch {
             cli::note(demo::NOTICE);
         }
         let parallel = args.batch.parallel(model, self.lines.len());
+        let count = (0..self.lines.len()).filter(|&index| !self.output.has(index)).count();
+        let new = setup.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS);
+        let questions = Questions { count, parallel: parallel.min(count), prompt: 0, new };
+        patience::announce(args, model, &setup, questions);
         let mut answers = model.batch(Limits::for_engine(&model.engine, parallel))?;
         self.output.begin()?;
         let mut counts = Counts::default();

@@ -14,6 +14,7 @@ use crate::answer;
 use crate::args::{Cli, OutputArgs};
 use crate::cli::{self, INTERRUPTED, decoding, demo};
 use crate::display::{self, CanvasChoice};
+use crate::patience::{self, Questions};
 use crate::{info, report};
 use command::Command;
 use conversation::{Conversation, Saved, Turn};
@@ -51,6 +52,8 @@ pub(crate) fn run(args: &Cli, model: &Model, is_demo: bool) -> Result<ExitCode> 
     if !args.output.quiet {
         greet(model, is_demo);
     }
+    let new = chat.setup.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS);
+    patience::announce(args, model, &chat.setup, Questions { count: 1, parallel: 1, prompt: 0, new });
     if args.output.verbose {
         cli::note(&info::text(&chat.describe()));
     }
