@@ -1,6 +1,9 @@
 //! Tokenizers and chat templates of the golden checkpoints, and text as it streams.
 #![cfg(all(feature = "tokenizers", feature = "chat"))]
 
+mod fixture;
+
+use diffulex::Model;
 use diffulex::json;
 use diffulex::tensor::TokenId;
 use diffulex::text::chat::{ChatTemplate, Message};
@@ -257,5 +260,35 @@ proptest! {
         check_stream(&tokenizer, &ids, &lengths, skip);
         let ids = tokenizer.encode(&text).unwrap();
         check_stream(&tokenizer, &ids, &lengths, skip);
+    }
+}
+
+/// The tokenizer is read while the weights are opened. Which is said to be wrong does not depend on which of them takes longer.
+#[test]
+fn of_several_broken_files_the_same_one_is_named_always() {
+    let temp = fixture::TempDir::new();
+    let files = ["config.json", "tokenizer_config.json", "tokenizer.json", "model.safetensors"];
+    for file in files {
+        fs::copy(fixture::golden("llada-f32").join(file), temp.path().join(file)).unwrap();
+    }
+    let open = || Model::open(temp.path()).err().map(|error| error.to_string());
+    assert_eq!(open(), None);
+    let is_named = |name: &str| {
+        for _ in 0..10 {
+            let error = open().expect(name);
+            assert!(error.starts_with(&temp.path().join(name).display().to_string()), "{name}: {error}");
+        }
+    };
+    let alone = |name: &str| {
+        let good = fs::read(temp.path().join(name)).unwrap();
+        fs::write(temp.path().join(name), "{").unwrap();
+        is_named(name);
+        fs::write(temp.path().join(name), good).unwrap();
+    };
+    files.into_iter().for_each(alone);
+    // Broken one after the other: of two, the one further to the left is named.
+    for name in ["model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"] {
+        fs::write(temp.path().join(name), "{").unwrap();
+        is_named(name);
     }
 }

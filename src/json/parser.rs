@@ -1,6 +1,10 @@
 //! The recursive descent parser behind [`Value::parse`].
 
 use super::{Dialect, MAX_DEPTH, MAX_VALUES, Number, Value};
+use std::collections::HashSet;
+
+/// Up to so many keys, comparing all pairs takes less time than a set.
+const FEW_KEYS: usize = 8;
 
 /// Parses a whole text. On failure: the offset of the offending byte, and what is wrong there.
 pub(super) fn parse(text: &str, dialect: Dialect) -> Result<Value, (usize, String)> {
@@ -140,8 +144,17 @@ impl Parser<'_> {
         }
     }
 
-    /// Sorts instead of comparing all pairs: a hostile header may hold millions of keys.
+    /// Does not compare all pairs of many keys: a hostile header may hold millions.
     fn refuse_duplicates(&mut self, entries: &[(String, Value)], offsets: &[usize]) -> Parsed<()> {
+        let distinct = if entries.len() <= FEW_KEYS {
+            entries.iter().enumerate().all(|(i, (key, _))| entries[..i].iter().all(|(other, _)| other != key))
+        } else {
+            let mut seen = HashSet::with_capacity(entries.len());
+            entries.iter().all(|(key, _)| seen.insert(key))
+        };
+        if distinct {
+            return Ok(());
+        }
         let mut order: Vec<usize> = (0..entries.len()).collect();
         order.sort_by_key(|&i| (&entries[i].0, i));
         for pair in order.windows(2) {

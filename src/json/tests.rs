@@ -162,6 +162,8 @@ fn malformed_texts_are_refused_at_the_offending_byte() {
         ("{\"a\":1 \"b\":2}", 7, "expected `,` or `}`"),
         ("{\"a\":1,\"b\":2,\"a\":3}", 13, "duplicate key `a`"),
         ("{\"a\":1,\"\\u0061\":2}", 7, "duplicate key `a`"),
+        // Of several among many keys, the first in the order of keys.
+        (r#"{"k":0,"j":0,"i":0,"h":0,"g":0,"f":0,"e":0,"d":0,"k":1,"d":1}"#, 55, "duplicate key `d`"),
         ("01", 1, "expected the end of the text"),
         ("+1", 0, "expected a value"),
         ("-", 1, "expected a digit"),

@@ -16,6 +16,7 @@ use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::{AddedVocabulary, Model, ModelWrapper, OffsetType, PreTokenizedString};
 use vocabulary::Vocabulary;
 
+mod bpe;
 mod bytes;
 mod file;
 mod guard;

@@ -11,6 +11,7 @@ use crate::text::chat::{ChatTemplate, refuse_without_default};
 use crate::text::hf::HfTokenizer;
 use crate::text::{Template, Tokenizer};
 use crate::weights::{Checkpoint, InUse, Storage, TensorSource};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 
 /// The Rust blocks of the documents are compiled as tests.
@@ -39,17 +40,44 @@ impl Parts {
     /// # Errors
     /// [`Error::Format`](crate::Error::Format) if there is no config.json, else what is wrong with a file.
     pub fn read(checkpoint: &Checkpoint) -> Result<Self> {
+        Self::read_while(checkpoint, |_| Ok(())).map(|(parts, ())| parts)
+    }
+
+    /// As [`Self::read`]. The tokenizer takes longest; until it is read, `meanwhile` runs in another thread, unless another file is
+    /// wrong.
+    ///
+    /// # Errors
+    /// Those of [`Self::read`], else that of `meanwhile`.
+    pub fn read_while<T: Send>(
+        checkpoint: &Checkpoint,
+        meanwhile: impl FnOnce(&ModelFiles) -> Result<T> + Send,
+    ) -> Result<(Self, T)> {
         let read = |path: &Option<PathBuf>| path.as_deref().map(Value::read).transpose();
         let tokenizer_config = read(&checkpoint.tokenizer_config)?;
         let special_tokens_map = read(&checkpoint.special_tokens_map)?;
-        let tokenizer = tokenizer(checkpoint)?;
-        let config = checkpoint.tokenizer_config.as_deref();
-        if checkpoint.chat_template.is_none() {
-            refuse_without_default(checkpoint.directory())?;
-        }
-        let template = ChatTemplate::open(checkpoint.chat_template.as_deref(), config)?;
-        let files = ModelFiles::read(checkpoint)?;
-        Ok(Self { files, tokenizer, template, tokenizer_config, special_tokens_map })
+        let mut others = Some(|| {
+            let config = checkpoint.tokenizer_config.as_deref();
+            if checkpoint.chat_template.is_none() {
+                refuse_without_default(checkpoint.directory())?;
+            }
+            let template = ChatTemplate::open(checkpoint.chat_template.as_deref(), config)?;
+            let files = ModelFiles::read(checkpoint)?;
+            let made = meanwhile(&files)?;
+            Ok((files, template, made))
+        });
+        let mut run_others = || others.take().map(|others| others());
+        let (tokenizer, done) = std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().spawn_scoped(scope, &mut run_others);
+            let tokenizer = tokenizer(checkpoint);
+            let done = thread.map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            (tokenizer, done.ok().flatten())
+        });
+        // What is wrong with the tokenizer is said first, whatever took longer.
+        let tokenizer = tokenizer?;
+        // Where the system had no thread they have not run yet.
+        let done = done.or_else(run_others).expect("run in the thread or here");
+        let (files, template, made) = done?;
+        Ok((Self { files, tokenizer, template, tokenizer_config, special_tokens_map }, made))
     }
 
     /// The mask that the tokenizer names.
@@ -201,10 +229,16 @@ impl Model {
     pub fn open_with(path: impl AsRef<Path>, builder: EngineBuilder) -> Result<Self> {
         let path = path.as_ref();
         let checkpoint = Checkpoint::locate(path)?;
-        let parts = Parts::read(&checkpoint)?;
         let storage = builder.storage_kind();
-        let in_use = if storage == Storage::Map { InUse::hold(&checkpoint)? } else { InUse::default() };
-        let source = checkpoint.open(storage)?;
+        let (parts, mapped) = Parts::read_while(&checkpoint, |_| match storage {
+            Storage::Map => Ok(Some((InUse::hold(&checkpoint)?, checkpoint.open(storage)?))),
+            // Takes longer than a tokenizer, which may be refused.
+            Storage::Read => Ok(None),
+        })?;
+        let (in_use, source) = match mapped {
+            Some(mapped) => mapped,
+            None => (InUse::default(), checkpoint.open(storage)?),
+        };
         let model = parts.load(&path.display().to_string(), builder, &source)?;
         in_use.check()?;
         Ok(Self { in_use, ..model })

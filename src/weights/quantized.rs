@@ -10,7 +10,7 @@ use super::{Error, Result};
 use crate::bytes::Bytes;
 use crate::dtype::DType;
 use crate::json::Value;
-use crate::quant::{Format, PANEL_ROWS, Quant};
+use crate::quant::{PANEL_ROWS, Quant};
 use crate::tensor::TensorView;
 
 /// The metadata key.
@@ -64,11 +64,12 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Vec<(String, StoredQuant)>
     let wrong = |what: String| Error::format(file, format!("metadata `{QUANT_KEY}`: {what}"));
     let json = Value::parse(file, text.as_bytes()).map_err(|error| wrong(error.to_string()))?;
     let entries = json.entries().ok_or_else(|| wrong("not an object".into()))?;
+    let known: Vec<_> = Quant::all().into_iter().map(|quant| (quant.to_string(), quant)).collect();
     entries
         .iter()
         .map(|(name, value)| {
             let format = value.get("format").and_then(Value::as_str).unwrap_or_default();
-            let Some(Format::Quant(quant)) = Format::from_name(format) else {
+            let Some(&(_, quant)) = known.iter().find(|(name, _)| name == format) else {
                 return Err(wrong(format!(
                     "`{format}` of tensor `{name}` is no quantized format that is known"
                 )));

@@ -20,6 +20,7 @@ use crate::files::{INSTEAD, format_of, refuse_pointer};
 use crate::json::Value;
 use crate::tensor::TensorView;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Slot;
 use std::ops::Range;
 
 /// Longer headers are refused, in bytes. The same limit as in the format's own crate.
@@ -76,9 +77,12 @@ impl SafeTensors {
         self.files.push(file.to_string());
         for (name, view) in header.tensors {
             let entry = Entry { file: number, stored: Stored::Plain(view) };
-            if let Some(first) = self.tensors.insert(name.clone(), entry) {
-                let what = format!("tensor `{name}` is also in {}", self.files[first.file]);
-                return Err(Error::format(file, what));
+            match self.tensors.entry(name) {
+                Slot::Vacant(slot) => _ = slot.insert(entry),
+                Slot::Occupied(slot) => {
+                    let what = format!("tensor `{}` is also in {}", slot.key(), self.files[slot.get().file]);
+                    return Err(Error::format(file, what));
+                }
             }
         }
         for (_, text) in header.metadata.iter().filter(|(key, _)| key == QUANT_KEY) {
@@ -181,10 +185,9 @@ impl Header {
         let mut tensors = Vec::with_capacity(declared.len());
         for Declared { name, dtype, shape, range } in declared {
             let size = range.len();
-            let found = format!("{shape:?}");
-            let view = TensorView::new(dtype, shape, data.slice(range)).ok_or_else(|| {
+            let view = TensorView::new(dtype, shape.clone(), data.slice(range)).ok_or_else(|| {
                 let what = format!(
-                    "tensor `{name}` has {size} bytes, not what shape {found} of {} takes",
+                    "tensor `{name}` has {size} bytes, not what shape {shape:?} of {} takes",
                     dtype.name()
                 );
                 Error::format(file, what)

@@ -212,15 +212,17 @@ impl ModelArgs {
         check_memory: bool,
     ) -> Result<(Model, Vec<String>)> {
         let files = self.locate(path)?;
-        let parts = Parts::read(&files)?;
-        let in_use = if self.no_mmap { InUse::default() } else { InUse::hold(&files)? };
-        let mapped = files.open(Storage::Map);
-        let mut notes: Vec<_> = passed_over(&files).into_iter().collect();
-        notes.extend(without_effect(&files)?);
-        notes.extend(match &mapped {
-            Ok(source) if check_memory => self.check_memory(&builder, parts.arch(), source)?,
-            _ => None,
-        });
+        let (parts, (in_use, mapped, notes)) = Parts::read_while(&files, |model| {
+            let in_use = if self.no_mmap { InUse::default() } else { InUse::hold(&files)? };
+            let mapped = files.open(Storage::Map);
+            let mut notes: Vec<_> = passed_over(&files).into_iter().collect();
+            notes.extend(without_effect(&files)?);
+            notes.extend(match &mapped {
+                Ok(source) if check_memory => self.check_memory(&builder, &model.arch, source)?,
+                _ => None,
+            });
+            Ok((in_use, mapped, notes))
+        })?;
         // What could not be mapped is read already.
         let source = match mapped {
             Ok(source) if !(self.no_mmap && source.is_mapped()) => source,

@@ -22,6 +22,12 @@ pub(super) fn named_byte(token: &str) -> Option<u8> {
     u8::from_str_radix(digits, 16).ok().filter(|_| hexadecimal)
 }
 
+/// All names that [`named_byte`] takes.
+pub(super) fn byte_names() -> impl Iterator<Item = String> {
+    let digits = || "0123456789abcdefABCDEF".chars();
+    digits().flat_map(move |high| digits().map(move |low| format!("<0x{high}{low}>")))
+}
+
 /// What a token adds to a text that it does not begin.
 fn inside(steps: &Steps, token: String) -> Option<Vec<u8>> {
     let before = steps.decode(vec!["a".to_owned()]).ok()?;

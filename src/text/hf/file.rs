@@ -1,6 +1,7 @@
 //! [`Parts`]: a tokenizer's files, read.
 
-use super::bytes::named_byte;
+use super::bpe;
+use super::bytes::{byte_names, named_byte};
 use super::guard::guarded;
 use super::steps::Steps;
 use super::vocabulary::{Vocabulary, named};
@@ -16,6 +17,8 @@ use tokenizers::{AddedToken, Model, ModelWrapper};
 /// A tokenizer in the making.
 pub(super) struct Parts {
     model: ModelWrapper,
+    /// Those of the model's tokens, if they are known: the model gives them only with a copy of all tokens.
+    ids: Option<Vec<TokenId>>,
     steps: Steps,
     vocabulary: Vocabulary,
 }
@@ -29,7 +32,7 @@ struct ModelOnly {
 /// Reads the contents of a `tokenizer.json`.
 pub(super) fn read(file: &str, bytes: &[u8]) -> Result<Parts> {
     // Our own reader first: it says where a malformed text breaks.
-    let json = Value::parse(file, bytes)?;
+    let mut json = Value::parse(file, bytes)?;
     match json.get("version").map(Value::as_str) {
         None | Some(Some("1.0")) => {}
         Some(_) => return Err(text_error(file, "`version` is not \"1.0\"")),
@@ -37,8 +40,11 @@ pub(super) fn read(file: &str, bytes: &[u8]) -> Result<Parts> {
     check_merges(file, &json)?;
     check_post_processor(&json).map_err(|what| text_error(file, format!("post_processor: {what}")))?;
     let steps = Steps::read(file, &json)?;
-    let model = guarded(file, "", || Ok(serde_json::from_slice::<ModelOnly>(bytes)?.model))?;
-    let mut parts = Parts::new(model, steps);
+    let (model, ids) = guarded(file, "", || match take(&mut json, "model").and_then(bpe::build) {
+        Some((model, ids)) => Ok((model.into(), Some(ids))),
+        None => Ok((serde_json::from_slice::<ModelOnly>(bytes)?.model, None)),
+    })?;
+    let mut parts = Parts { ids, ..Parts::new(model, steps) };
     let added = json.get("added_tokens").filter(|value| !value.is_null());
     let added = added.map_or(Some(&[][..]), Value::as_array);
     let added = added.ok_or_else(|| text_error(file, "`added_tokens` is not a list"))?;
@@ -54,13 +60,20 @@ pub(super) fn read(file: &str, bytes: &[u8]) -> Result<Parts> {
     Ok(parts)
 }
 
+/// Moves the value of `key` out of an object.
+fn take(json: &mut Value, key: &str) -> Option<Value> {
+    let Value::Object(entries) = json else { return None };
+    let at = entries.iter().position(|(found, _)| found == key)?;
+    Some(entries.swap_remove(at).1)
+}
+
 impl Parts {
     pub(super) fn new(mut model: ModelWrapper, steps: Steps) -> Self {
         // Chance is meant for training.
         if let ModelWrapper::BPE(model) = &mut model {
             model.dropout = None;
         }
-        Self { model, steps, vocabulary: Vocabulary::new() }
+        Self { model, ids: None, steps, vocabulary: Vocabulary::new() }
     }
 
     /// Takes what the files next to `tokenizer.json` say about its tokens: added ones with their flags, and special ones. A token
@@ -135,20 +148,22 @@ impl Parts {
     }
 
     pub(super) fn finish(self, file: &str) -> Result<HfTokenizer> {
-        let Self { model, steps, vocabulary } = self;
-        let mut tokens: Vec<_> = model.get_vocab().into_iter().collect();
-        tokens.extend(vocabulary.plain.get_vocab().iter().map(|(token, id)| (token.clone(), *id)));
-        tokens.sort_unstable_by_key(|(_, id)| *id);
-        let size = tokens.last().map_or(0, |(_, id)| *id as usize + 1);
+        let Self { model, ids, steps, vocabulary } = self;
+        let mut known = ids.unwrap_or_else(|| model.get_vocab().into_values().collect());
+        let added = vocabulary.plain.get_vocab();
+        known.extend(added.values());
+        known.sort_unstable();
+        let size = known.last().map_or(0, |id| *id as usize + 1);
         if size > MAX_SIZE {
             return Err(text_error(file, format!("token id {}, expected ids below {MAX_SIZE}", size - 1)));
         }
         let mut bytes = Vec::new();
         if steps.joins_bytes() {
-            bytes =
-                tokens.iter().filter(|(token, _)| named_byte(token).is_some()).map(|(_, id)| *id).collect();
+            bytes = byte_names().filter_map(|name| model.token_to_id(&name)).collect();
+            bytes.extend(added.iter().filter(|(token, _)| named_byte(token).is_some()).map(|(_, id)| id));
+            bytes.sort_unstable();
         }
-        let mut known = tokens.into_iter().map(|(_, id)| id).peekable();
+        let mut known = known.into_iter().peekable();
         let mut holes = Vec::new();
         for id in 0..size as TokenId {
             match known.peek() {
