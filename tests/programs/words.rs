@@ -52,3 +52,17 @@ fn a_program_that_is_not_installed_is_named() {
     assert_eq!(output.status.code(), Some(2), "{error}");
     assert!(error.contains("diffulex-server") && error.contains("--path crates/server"), "{error}");
 }
+
+#[test]
+fn shells_and_manuals_know_the_commands() {
+    let bash = finish(program(DIFFULEX, &["--completions", "bash"]));
+    let page = finish(program(DIFFULEX, &["--man"]));
+    for output in [bash, page] {
+        assert_eq!((output.code, &*output.stderr), (Some(0), ""));
+        for name in ["serve", "quantize", "doctor"] {
+            assert!(output.text().contains(name), "{name}: {}", output.text());
+        }
+    }
+    let both = finish(program(DIFFULEX, &["--man", "run"]));
+    assert_eq!(both.code, Some(2), "{}", both.stdout);
+}

@@ -1,9 +1,8 @@
 //! The command line: what every program has of it, shell completions and man pages included, made from the options that it really has.
 
-use super::{BAD_INPUT, Idle, idle, note, print};
+use super::{BAD_INPUT, Idle, idle, note, print, shell};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, ArgAction, Command, Error, Parser, value_parser};
-use clap_complete::Shell;
+use clap::{Arg, Command, Error, Parser};
 use std::error::Error as _;
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -42,10 +41,9 @@ pub fn parse_from<P: Parser>(
 ) -> Result<P, Error> {
     let mut command = with_options(P::command());
     let matches = command.try_get_matches_from_mut(words);
-    let mut matches = matches.map_err(|error| explained(&mut command, error))?;
-    let wanted = matches.remove_one::<Shell>("completions").map(|shell| completions(&mut command, shell));
-    if let Some(bytes) = wanted.or_else(|| matches.get_flag("man").then(|| man(&command))) {
-        exit(match print(&String::from_utf8_lossy(&bytes)) {
+    let matches = matches.map_err(|error| explained(&mut command, error))?;
+    if let Some(text) = shell::wanted(&mut command, &matches) {
+        exit(match print(&text) {
             Ok(_) => 0,
             Err(error) => {
                 note(&format!("error: {error}"));
@@ -118,19 +116,7 @@ fn explained(command: &mut Command, mut error: Error) -> Error {
 }
 
 fn with_options(command: Command) -> Command {
-    let option = |name: &'static str, help: &'static str| {
-        Arg::new(name).long(name).help(help).exclusive(true).hide_short_help(true).help_heading("Shell")
-    };
-    let command = command
-        .arg(
-            option(
-                "completions",
-                "Print what a shell needs to complete the options of this program, then exit",
-            )
-            .value_name("SHELL")
-            .value_parser(value_parser!(Shell)),
-        )
-        .arg(option("man", "Print the manual page of this program, then exit").action(ArgAction::SetTrue));
+    let command = shell::with_options(command);
     let taken: Vec<char> = command.get_arguments().filter_map(Arg::get_short).collect();
     command.mut_args(|arg| {
         let names = arg.get_value_names().unwrap_or_default();
@@ -146,18 +132,4 @@ fn with_options(command: Command) -> Command {
             None => arg,
         }
     })
-}
-
-fn completions(command: &mut Command, shell: Shell) -> Vec<u8> {
-    let (name, mut bytes) = (command.get_name().to_owned(), Vec::new());
-    clap_complete::generate(shell, command, name, &mut bytes);
-    bytes
-}
-
-fn man(command: &Command) -> Vec<u8> {
-    // The levels of one CPU are no part of a manual.
-    let command = command.clone().long_version(None::<&str>);
-    let mut bytes = Vec::new();
-    clap_mangen::Man::new(command).render(&mut bytes).expect("memory can be written to");
-    bytes
 }

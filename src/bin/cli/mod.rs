@@ -24,6 +24,7 @@ mod output;
 pub mod presets;
 mod progress;
 mod safe;
+mod shell;
 pub mod sibling;
 mod version;
 pub mod work;

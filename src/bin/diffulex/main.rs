@@ -2,12 +2,16 @@
 //! directory of this one and then on the path; it gets all arguments that follow.
 #![deny(unsafe_code)]
 
+#[path = "../cli/shell.rs"]
+#[allow(unreachable_pub, reason = "a source of crates/cli")]
+mod shell;
 #[path = "../cli/sibling.rs"]
 #[allow(unreachable_pub, reason = "a source of crates/cli")]
 mod sibling;
 
 use clap::{Arg, ArgMatches, Command};
 use std::ffi::OsString;
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 /// A word and what it runs.
@@ -73,8 +77,18 @@ const WORDS: [Word; 10] = [
 ];
 
 fn main() -> ExitCode {
-    let matches = parser().get_matches();
-    let (name, given) = matches.subcommand().expect("the parser requires one");
+    let mut command = shell::with_options(parser());
+    let matches = command.get_matches_mut();
+    if let Some(text) = shell::wanted(&mut command, &matches) {
+        return match std::io::stdout().write_all(text.as_bytes()) {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                eprintln!("error: standard output: {error}");
+                ExitCode::from(2)
+            }
+            _ => ExitCode::SUCCESS,
+        };
+    }
+    let (name, given) = matches.subcommand().expect("without an option there is one");
     let word = WORDS.iter().find(|word| word.name == name).expect("the parser knows these only");
     let arguments = word.before.iter().map(Into::into).chain(arguments(given).cloned());
     sibling::become_program(word.program, name, arguments.collect::<Vec<OsString>>())
@@ -90,7 +104,6 @@ fn parser() -> Command {
     Command::new("diffulex")
         .about("Runs diffusion language models on CPUs. `diffulex COMMAND --help` describes a command")
         .version(env!("CARGO_PKG_VERSION"))
-        .subcommand_required(true)
         .arg_required_else_help(true)
         .disable_help_subcommand(true)
         .subcommands(WORDS.iter().map(word))
