@@ -70,6 +70,11 @@ built=${CARGO_TARGET_DIR:-target}/dist
 if [ "$target" != "$host" ]; then
     cross=(--target "$target")
     built=${CARGO_TARGET_DIR:-target}/$target/dist
+    # The C of one dependency calls no C library: this machine's compiler does where there is none for musl.
+    compiler=CC_${target//-/_}
+    if [[ $target == *-musl && -z ${!compiler:-} ]] && ! command -v "${target/-unknown/}-gcc" >/dev/null; then
+        export "$compiler=cc"
+    fi
 fi
 cargo build --profile dist --locked "${cross[@]}" $(printf -- '-p %s ' "${packages[@]}")
 

@@ -139,9 +139,7 @@ fn once(args: &Cli, model: &Model, open_time: Duration, mut trace: Option<Trace>
     let policy = args.decoding.overrides.policy(&model.engine)?;
     let setup = answer::setup(&args.length, policy, model)?;
     let mut session = model.engine.session()?;
-    let new = setup.new_tokens(&prompt, model.fills_gaps(&prompt)?);
-    let questions = Questions { count: 1, parallel: 1, prompt: prompt.ids.len(), new };
-    patience::announce(args, model, &setup, questions);
+    patience::announce(args, model, &setup, Questions::one(model, &setup, &prompt)?);
     let mut display = display::choose(&args.output, model, &setup, &prompt)?;
     let answer = match &mut trace {
         None => answer::answer(&mut session, model, &setup, &prompt, &mut *display)?,

@@ -5,12 +5,12 @@ use crate::cli::forecast::Forecast;
 use crate::cli::machine::Machine;
 use crate::cli::note;
 use crate::cli::work::{PassSize, Work};
-use diffulex::Model;
 use diffulex::exec::{self, Threads};
 use diffulex::kernels::Kernels;
 use diffulex::quant::Format;
-use diffulex::sampler::{CachePlan, Policy, Unmask};
-use diffulex::text_model::Setup;
+use diffulex::sampler::{CachePlan, Commit, Policy, Unmask};
+use diffulex::text_model::{Prompt, Setup};
+use diffulex::{Model, Result};
 
 /// Work that takes longer is announced, in seconds.
 const LONG: f64 = 60.0;
@@ -28,6 +28,19 @@ pub(crate) struct Questions {
     pub(crate) prompt: usize,
     /// Tokens of each answer, at most.
     pub(crate) new: usize,
+}
+
+impl Questions {
+    /// A single one. Masks of the prompt count as tokens of the answer.
+    ///
+    /// # Errors
+    /// If the model has no mask.
+    pub(crate) fn one(model: &Model, setup: &Setup, prompt: &Prompt) -> Result<Self> {
+        let mask = model.engine.mask()?;
+        let masks = prompt.ids.iter().filter(|&&id| id == mask).count();
+        let new = setup.new_tokens(prompt, model.fills_gaps(prompt)?) + masks;
+        Ok(Self { count: 1, parallel: 1, prompt: prompt.ids.len() - masks, new })
+    }
 }
 
 /// Says how long the answers take if that is long, and what makes them shorter.
@@ -70,6 +83,7 @@ fn help(args: &Cli, model: &Model, policy: &Policy) -> Vec<String> {
     let cores = exec::physical_cores();
     let floats = args.model.weights.is_some() && !model.engine.model().is_quantized();
     let by_schedule = matches!(policy.unmask, Unmask::TopK { .. } | Unmask::LeftToRight);
+    let by_schedule = by_schedule && policy.commit == Commit::Model;
     let uncached = policy.cache == CachePlan::None && policy.schedule.block.is_some();
     let all = [
         (model.engine.threads() < cores, format!("--threads {cores}")),
@@ -124,6 +138,9 @@ mod tests {
         let one = say(&machine, 1, 1).expect("a line");
         assert!(one.starts_with("note: 128 tokens take about "), "{one}");
         assert!(one.ends_with("a smaller --max-tokens") && !one.contains("--quantize"), "{one}");
+        let filled = model.prompt_around("Two and ", 5, " are four.").unwrap();
+        let filled = Questions::one(&model, &model.setup(), &filled).unwrap();
+        assert_eq!(filled.new, 5, "a gap is what is answered");
         let many = say(&machine, 40, 8).expect("a line");
         assert!(many.starts_with("note: 40 answers of 128 tokens take about "), "{many}");
         let passes = |line: &str| line.split_once('(').unwrap().1.split(' ').next().unwrap().parse::<usize>();

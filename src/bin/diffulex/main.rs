@@ -105,6 +105,7 @@ fn parser() -> Command {
         .about("Runs diffusion language models on CPUs. `diffulex COMMAND --help` describes a command")
         .version(env!("CARGO_PKG_VERSION"))
         .arg_required_else_help(true)
+        .args_conflicts_with_subcommands(true)
         .disable_help_subcommand(true)
         .subcommands(WORDS.iter().map(word))
 }
