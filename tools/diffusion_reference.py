@@ -1,9 +1,11 @@
-"""The four families in plain PyTorch: one forward pass and the usual greedy decoding loops, without caches.
+"""The families in plain PyTorch: one forward pass, without a cache. The decoding loops are in diffusion_loops.py.
 
-Sections are those of tests/golden/README.md. Weights keep their element type in memory; all arithmetic is float32.
+Sections are those of tests/golden/README.md. Weights keep their element type in memory; all arithmetic is float32. What a layer
+has (biases, norms of heads, a fused q/k/v matrix, experts, a shared expert) is what the checkpoint has tensors for.
 """
 
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -11,24 +13,49 @@ import torch
 import torch.nn.functional as F
 from safetensors import safe_open
 
-FAMILIES = {"SDARForCausalLM": "sdar", "Fast_dLLM_QwenForCausalLM": "fdv2", "DreamModel": "dream", "LLaDAModelLM": "llada"}
+from diffusion_experts import ROUTER, Router, mixture
+
 HF_NAMES = {
     "embed": "model.embed_tokens", "norm": "model.norm", "head": "lm_head", "block": "model.layers.",
     "norm1": "input_layernorm", "norm2": "post_attention_layernorm",
     "q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj", "o": "self_attn.o_proj",
-    "q_norm": "self_attn.q_norm", "k_norm": "self_attn.k_norm",
-    "gate": "mlp.gate_proj", "up": "mlp.up_proj", "down": "mlp.down_proj",
+    "q_norm": "self_attn.q_norm", "k_norm": "self_attn.k_norm", "mlp": "mlp.",
+    "gate": "gate_proj", "up": "up_proj", "down": "down_proj",
 }
 LLADA_NAMES = {
     "embed": "model.transformer.wte", "norm": "model.transformer.ln_f", "head": "model.transformer.ff_out",
     "block": "model.transformer.blocks.", "norm1": "attn_norm", "norm2": "ff_norm",
-    "q": "q_proj", "k": "k_proj", "v": "v_proj", "o": "attn_out", "q_norm": "q_norm", "k_norm": "k_norm",
+    "q": "q_proj", "k": "k_proj", "v": "v_proj", "o": "attn_out", "q_norm": "q_norm", "k_norm": "k_norm", "mlp": "",
     "gate": "ff_proj", "up": "up_proj", "down": "ff_out",
+}
+LLADA2_NAMES = HF_NAMES | {
+    "embed": "model.word_embeddings", "qkv": "attention.query_key_value", "o": "attention.dense",
+    "q_norm": "attention.query_layernorm", "k_norm": "attention.key_layernorm",
+}
+NEMOTRON_NAMES = HF_NAMES | {
+    "embed": "encoder.embed_tokens", "norm": "encoder.norm", "head": "diffusion_head", "block": "encoder.layers.",
+}
+
+# By `architectures[0]`: the family's name in recordings, names of tensors, the keys of the block size and its default (none: every
+# position sees every other), the scores of a router and whether the weights of the chosen experts are normalised.
+FAMILIES = {
+    "SDARForCausalLM": ("sdar", HF_NAMES, ("block_size", 4), None),
+    "Fast_dLLM_QwenForCausalLM": ("fdv2", HF_NAMES, ("bd_size", 32), None),
+    "DreamModel": ("dream", HF_NAMES, None, None),
+    "LLaDAModelLM": ("llada", LLADA_NAMES, None, None),
+    "LLaDA2MoeModelLM": ("llada2", LLADA2_NAMES, ("block_size", 32), ("sigmoid", True)),
+    "SDARMoeForCausalLM": ("sdar_moe", HF_NAMES, ("block_size", 4), ("softmax", "norm_topk_prob")),
+    "LLaDAMoEModelLM": ("llada_moe", HF_NAMES, None, ("softmax", False)),
+    "A2DQwen2LMHeadModel": ("a2d", HF_NAMES, None, None),
+    "A2DQwen3LMHeadModel": ("a2d", HF_NAMES, None, None),
+    "A2DLlamaLMHeadModel": ("a2d", HF_NAMES, None, None),
+    "StableDiffcoderForCausalLM": ("stable", HF_NAMES, ("block_size", 4), None),
+    "NemotronLabsDiffusionModel": ("nemotron", NEMOTRON_NAMES, None, None),
 }
 
 
 class Model:
-    """A checkpoint and its forward pass. Shapes: L tokens, D hidden, H heads, K key/value heads, h head_dim."""
+    """A checkpoint and its forward pass. Shapes: L tokens, D hidden, H heads, K key/value heads, h head_dim, r of which rotate."""
 
     def __init__(self, directory):
         self.dir = Path(directory)
@@ -36,22 +63,23 @@ class Model:
         architecture = config["architectures"][0]
         if architecture not in FAMILIES:
             sys.exit(f"{architecture} is not supported; known: {', '.join(FAMILIES)}")
-        self.family = FAMILIES[architecture]
+        self.family, self.names, block, router = FAMILIES[architecture]
         self.tensors = self.open_weights()
-        llada = self.family == "llada"
-        self.names = LLADA_NAMES if llada else HF_NAMES
-        get = config.get
+        llada, get = self.family == "llada", config.get
         self.layers = config["n_layers" if llada else "num_hidden_layers"]
         self.hidden = config["d_model" if llada else "hidden_size"]
         self.heads = config["n_heads" if llada else "num_attention_heads"]
         self.kv_heads = get("n_kv_heads" if llada else "num_key_value_heads") or (1 if get("multi_query_attention") else self.heads)
         self.head_dim = get("head_dim") or self.hidden // self.heads
         self.eps = get("rms_norm_eps", 1e-5 if llada else 1e-6)
-        theta = get("rope_theta") or (get("rope_parameters") or {}).get("rope_theta") or (5e5 if llada else 1e6)
-        self.inv_freq = 1.0 / (float(theta) ** (torch.arange(0, self.head_dim, 2).float() / self.head_dim))
+        self.rope = get("rope_parameters") or {}
+        self.theta = float(get("rope_theta") or self.rope.get("rope_theta") or (5e5 if llada else 1e6))
+        self.inv_freq = self.frequencies(int(self.head_dim * (get("partial_rotary_factor") or 1)))
         self.tied = get("weight_tying" if llada else "tie_word_embeddings", False)
-        self.block = get("bd_size", 32) if self.family == "fdv2" else get("block_size", 4)
-        self.causal = self.family in ("sdar", "fdv2")
+        self.block = get(*block) if block else None
+        if router:
+            scores, normalised = router
+            self.router = Router(config, scores, get(normalised) if isinstance(normalised, str) else normalised)
         self.vocab = self.weight(self.names["embed"]).shape[0]
 
     def open_weights(self):
@@ -63,6 +91,22 @@ class Model:
                 tensors.update({key: file.get_tensor(key) for key in file.keys()})
         return tensors
 
+    def frequencies(self, rotated):
+        """[r / 2]."""
+        if self.config.get("rope_scaling"):
+            sys.exit(f"{self.dir}: rope_scaling {self.config['rope_scaling']} is not supported")
+        base = 1.0 / (self.theta ** (torch.arange(0, rotated, 2).float() / rotated))
+        kind, get = self.rope.get("rope_type", "default"), self.rope.get
+        if kind == "default":
+            return base
+        if kind != "yarn" or get("mscale") != get("mscale_all_dim"):
+            sys.exit(f"{self.dir}: rope_parameters {self.rope} are not supported")
+        length = get("original_max_position_embeddings")
+        at = lambda turns: rotated * math.log(length / (2 * math.pi * turns)) / (2 * math.log(self.theta))
+        low, high = max(math.floor(at(get("beta_fast", 32))), 0), min(math.ceil(at(get("beta_slow", 1))), rotated - 1)
+        ramp = ((torch.arange(rotated // 2).float() - low) / (high - low or 0.001)).clamp(0, 1)
+        return base / get("factor") * ramp + base * (1 - ramp)
+
     def weight(self, name):
         return self.tensors[name + ".weight"]
 
@@ -73,37 +117,74 @@ class Model:
     def rms_norm(self, x, name):
         return self.weight(name).float() * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps))
 
+    def mlp(self, x, prefix):
+        gate, up, down = (prefix + self.names[name] for name in ("gate", "up", "down"))
+        return self.linear(F.silu(self.linear(x, gate)) * self.linear(x, up), down)
+
     def rope_rows(self, positions):
+        """Cosines and sines [L, r]."""
         angle = positions.float()[:, None] * self.inv_freq
         return torch.cat([angle, angle], -1).cos(), torch.cat([angle, angle], -1).sin()
 
+    def rotate(self, x, positions):
+        cos, sin = (rows[:, None] for rows in self.rope_rows(positions))
+        x, rest = x[..., : cos.shape[-1]], x[..., cos.shape[-1] :]
+        first, second = x.chunk(2, -1)
+        return torch.cat([x * cos + torch.cat([-second, first], -1) * sin, rest], -1)
+
+    def projected(self, x, prefix):
+        """Queries [L, H, h], keys and values [L, K, h]."""
+        heads, n = [self.heads, self.kv_heads, self.kv_heads], self.names
+        if "qkv" in n:
+            parts = self.linear(x, prefix + n["qkv"]).split([count * self.head_dim for count in heads], -1)
+        else:
+            parts = [self.linear(x, prefix + n[name]) for name in "qkv"]
+        return [part.reshape(len(x), count, self.head_dim) for part, count in zip(parts, heads)]
+
     def attention(self, x, prefix, mask, inside):
         rows, n = x.shape[0], self.names
-        project = lambda name, heads: self.linear(x, prefix + n[name]).view(rows, heads, self.head_dim)
-        q, k, v = project("q", self.heads), project("k", self.kv_heads), project("v", self.kv_heads)
+        q, k, v = self.projected(x, prefix)
         flat = lambda t: t.reshape(1, rows, -1)
         inside.update({"q_proj": flat(q), "k_proj": flat(k), "v_proj": flat(v)})
-        if self.family == "sdar":
+        if f"{prefix}{n['q_norm']}.weight" in self.tensors:
             q, k = self.rms_norm(q, prefix + n["q_norm"]), self.rms_norm(k, prefix + n["k_norm"])
             inside.update({"q_norm": flat(q), "k_norm": flat(k)})
-        cos, sin = self.rope_rows(torch.arange(rows))
-        half = self.head_dim // 2
-        turned = lambda t: torch.cat([-t[..., half:], t[..., :half]], -1)
-        rotate = lambda t: t * cos[:, None] + turned(t) * sin[:, None]
-        group = self.heads // self.kv_heads
-        q, k, v = rotate(q), rotate(k).repeat_interleave(group, 1), v.repeat_interleave(group, 1)
+        positions, group = torch.arange(rows), self.heads // self.kv_heads
+        q, k = self.rotate(q, positions), self.rotate(k, positions).repeat_interleave(group, 1)
+        if beta := self.rope.get("llama_4_scaling_beta"):
+            length = self.rope["original_max_position_embeddings"]
+            q = q * (1 + beta * torch.log(1 + (positions // length).float()))[:, None, None]
         scores = torch.einsum("qhd,khd->hqk", q, k) / self.head_dim**0.5
         scores = scores.masked_fill(~mask, float("-inf")).softmax(-1)
-        return self.linear(torch.einsum("hqk,khd->qhd", scores, v).reshape(rows, -1), prefix + n["o"])
+        attended = torch.einsum("hqk,khd->qhd", scores, v.repeat_interleave(group, 1))
+        return self.linear(attended.reshape(rows, -1), prefix + n["o"])
 
-    def forward(self, ids, block="own", inside=None):
-        """Logits [L, V] of the ids at positions 0..L-1. `block`: "own" (the family's), None (all see all), or a size."""
+    def mask(self, rows, rule):
+        """Whether a query (row) sees a key (column). `rule`: "own" (the family's), None (all see all), "causal", the size of blocks that
+        begin at position 0, or for every position the number of its block."""
+        if rule == "own":
+            rule = self.block
+        block = torch.arange(rows)
+        if rule is None:
+            block = torch.zeros(rows)
+        elif isinstance(rule, int):
+            block = block // rule
+        elif rule != "causal":
+            block = torch.as_tensor(rule)
+        return block[None, :] <= block[:, None]
+
+    def describe(self, rule):
+        """The words for a rule in recordings."""
+        rule = self.block if rule == "own" else rule
+        return "causal" if rule == "causal" else f"block-causal, block {rule}" if rule else "full bidirectional"
+
+    def forward(self, ids, rule="own", inside=None, hidden_keys=None):
+        """Logits [L, V] of the ids at positions 0..L-1. `rule` as in `mask`; `hidden_keys`: which positions nobody sees."""
         inside = {} if inside is None else inside
-        if block == "own":
-            block = self.block if self.causal else None
         ids, n = torch.as_tensor(ids), self.names
-        number = torch.arange(len(ids)) // (block or len(ids))
-        mask = number[None, :] <= number[:, None]
+        mask = self.mask(len(ids), rule)
+        if hidden_keys is not None:
+            mask = mask & ~hidden_keys[None, :] | torch.eye(len(ids), dtype=torch.bool)
         x = self.weight(n["embed"])[ids].float()
         inside["embed"] = x[None]
         for i in range(self.layers):
@@ -112,160 +193,22 @@ class Model:
             attended = self.attention(h, prefix, mask, part)
             x = x + attended
             h2 = self.rms_norm(x, prefix + n["norm2"])
-            mlp = self.linear(F.silu(self.linear(h2, prefix + n["gate"])) * self.linear(h2, prefix + n["up"]), prefix + n["down"])
+            sparse = f"{prefix}{ROUTER}.weight" in self.tensors
+            chosen = {}
+            mlp = mixture(self, h2, prefix, chosen) if sparse else self.mlp(h2, prefix + n["mlp"])
             x = x + mlp
             inside[f"layer{i}"] = x[None]
             if i == 0:
                 part.update({"input_norm": h[None], "o_proj": attended[None], "post_norm": h2[None], "mlp": mlp[None]})
                 inside.update({f"l0.{name}": value for name, value in part.items()})
+            if sparse:
+                chosen.update({"post_norm": h2[None], "mlp": mlp[None]})
+                inside.update({f"l{i}.{name}": value for name, value in chosen.items()})
         x = self.rms_norm(x, n["norm"])
         inside["final_norm"] = x[None]
         logits = self.linear(x, n["embed"] if self.tied else n["head"])
         inside["logits"] = logits[None]
         return logits
 
-
-class Trace:
-    """The token states of one decoding run, in the shape of golden.json's `traces`."""
-
-    def __init__(self, mask):
-        self.mask, self.states, self.forwards = mask, [], []
-
-    def call(self, x, q_len, past_len=0, **described):
-        """Notes the state before a forward pass."""
-        self.states.append(list(x))
-        self.forwards.append({"batch": 1, "q_len": q_len, "past_len": past_len, **described})
-
-    def finish(self, x):
-        self.states.append(list(x))
-        width = max(map(len, self.states))
-        pairs = zip(self.states, self.states[1:])
-        revealed = [sum(a == self.mask and b != self.mask for a, b in zip(old, new)) for old, new in pairs]
-        padded = [[state + [-1] * (width - len(state))] for state in self.states]
-        return {"num_forwards": len(self.forwards), "final_ids": [list(x)], "tokens_revealed_per_step": revealed,
-                "forwards": self.forwards}, torch.tensor(padded)
-
-
-def counts(total, steps):
-    """`total` split into `steps` shares that differ by at most 1, the larger ones first."""
-    return [total // steps + (i < total % steps) for i in range(steps)]
-
-
-def best(confidence, positions, k):
-    """The k positions of the highest confidence; ties go to the lowest."""
-    return sorted(positions, key=lambda i: (-float(confidence[i]), i))[:k]
-
-
-def reveal(x, tokens, positions, mask):
-    for i in positions:
-        if int(tokens[i]) == mask:
-            raise ValueError("the likeliest token is the mask itself, which no engine may produce")
-        x[i] = int(tokens[i])
-
-
-def shifted(rows):
-    return torch.cat([rows[:1], rows[:-1]])
-
-
-def llada_generate(model, prompt, mask, steps, gen_length, block_length, **_):
-    """Section 4.1."""
-    x, trace, per_block = prompt + [mask] * gen_length, Trace(mask), steps // (gen_length // block_length)
-    for start in range(len(prompt), len(x), block_length):
-        end = start + block_length
-        for count in counts(x[start:end].count(mask), per_block):
-            trace.call(x, len(x))
-            p, tokens = model.forward(x).softmax(-1).max(-1)
-            reveal(x, tokens, best(p, [i for i in range(end) if x[i] == mask], count), mask)
-    return trace.finish(x)
-
-
-def dream_generate(model, prompt, mask, max_new_tokens, steps, alg, eps, **_):
-    """Section 4.3, the entropy, margin and probability rules."""
-    x, trace = prompt + [mask] * max_new_tokens, Trace(mask)
-    times = torch.linspace(1, eps, steps + 1)
-    for i in range(steps):
-        trace.call(x, len(x))
-        p = shifted(model.forward(x)).softmax(-1)
-        top, tokens = p.max(-1)
-        if alg == "entropy":
-            top = (p * torch.log(p + 1e-10)).sum(-1)
-        elif alg == "topk_margin":
-            two = p.topk(2, -1).values
-            top = two[:, 0] - two[:, 1]
-        masks = [j for j, id in enumerate(x) if id == mask]
-        share = 1 - times[i + 1] / times[i] if i < steps - 1 else 1
-        reveal(x, tokens, best(top, masks, int(len(masks) * share)), mask)
-    return trace.finish(x)
-
-
-def sdar_generate(model, prompt, mask, gen_length, block_length, denoising_steps, threshold, **_):
-    """Section 4.5, evaluation version. Cached and uncached block-causal passes are equal, so nothing is cached here."""
-    b, trace = block_length, Trace(mask)
-    x = prompt + [mask] * (-(-(len(prompt) + gen_length) // b) * b - len(prompt))
-    first = len(prompt) // b * b
-    if first:
-        trace.call(x, first, store_kv=True)
-    for start in range(first, len(x), b):
-        end = start + b
-        for count in counts(b, denoising_steps):
-            masks = [i for i in range(start, end) if x[i] == mask]
-            if not masks:
-                break
-            trace.call(x, b, start, store_kv=False)
-            p, tokens = model.forward(x[:end], b).softmax(-1).max(-1)
-            sure = [i for i in masks if p[i] > threshold]
-            reveal(x, tokens, sure if threshold < 1 and len(sure) >= count else best(p, masks, count), mask)
-        trace.call(x, b, start, store_kv=True)
-    return trace.finish(x)
-
-
-def fast_dllm_v2_generate(model, prompt, mask, stop_token, max_new_tokens, block_size, small_block_size, threshold, **_):
-    """Section 4.6 without the sub-block cache."""
-    B, S, P, x, trace = block_size, small_block_size, len(prompt), list(prompt), Trace(mask)
-    if P == B:
-        raise ValueError("the reference ignores a prompt of exactly one block")
-    if P > B:
-        full = P // B * B
-        trace.call(x, full, update_past_key_values=True)
-        if P % B == 0:
-            x.append(int(model.forward(x, B)[-1].argmax()))
-
-    def stopped(known):
-        return stop_token in x[P:] and mask not in x[known : P + x[P:].index(stop_token)]
-
-    for _block in range(max_new_tokens // B):
-        if stop_token in x[P:]:
-            break
-        known = len(x)
-        x += [mask] * (B - known % B)
-        start = len(x) - B
-        for sub in range(start, len(x), S):
-            while mask in x[sub : sub + S] and not stopped(known):
-                trace.call(x, B, start, update_past_key_values=False)
-                p, tokens = shifted(model.forward(x, B)[start:]).softmax(-1).max(-1)
-                masks = [i - start for i in range(sub, sub + S) if x[i] == mask]
-                chosen = {*best(p, masks, 1), *(i for i in masks if p[i] > threshold)}
-                block = x[start:]
-                reveal(block, tokens, chosen, mask)
-                x[start:] = block
-        if stopped(known):
-            break
-        trace.call(x, B, start, update_past_key_values=True)
-        x.append(int(model.forward(x, B)[-1].argmax()))
-    if stop_token in x[P:]:
-        x = x[: P + x[P:].index(stop_token) + 1]
-    return trace.finish(x)
-
-
-GENERATE = {
-    "llada.generate (original repository)": llada_generate,
-    "dream.diffusion_generate": dream_generate,
-    "sdar.block_diffusion_generate (evaluation version)": sdar_generate,
-    "fast_dllm_v2.generate": fast_dllm_v2_generate,
-}
-
-
-def run_trace(model, function, params, prompt):
-    arguments = {key: value for key, value in params.items() if key not in ("mask_id", "mask_token_id")}
-    mask = params.get("mask_id", params.get("mask_token_id"))
-    return GENERATE[function](model, list(prompt), mask, **arguments)
+    def sparse_layers(self):
+        return [i for i in range(self.layers) if f"{self.names['block']}{i}.{ROUTER}.weight" in self.tensors]

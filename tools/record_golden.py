@@ -3,13 +3,14 @@
 
     python tools/record_golden.py --model DIR --out DIR [--verify PROGRAM]
 
-Needs torch, safetensors, numpy and transformers (for the tokenizer). The forward pass is written out in plain PyTorch
-(diffusion_reference.py), because the code published with some checkpoints needs a GPU or an old library; `--cross-check`
-compares it with that code where it runs.
+Needs torch, safetensors, numpy and transformers (for the tokenizer). The forward pass and the loops are written out in plain
+PyTorch (diffusion_reference.py, diffusion_loops.py), because the code published with some checkpoints needs a GPU or an old
+library; `--cross-check` compares it with that code where it runs.
 
 What is recorded: logits of several lengths, the inside of one forward pass, RoPE rows, the family's usual greedy decoding,
-chat and text. `--compare` instead recomputes what an existing golden.json of the model holds, and reports the differences; with
-`--library`, those of the C library, too (tools/compare_library.py does that alone, without PyTorch).
+chat and text. `--compare` instead recomputes what an existing golden.json of the model holds, reports the differences, and
+names the traces that it has no loop for (with caches, filters, batches, random draws); with `--library`, those of the C
+library, too (tools/compare_library.py does that alone, without PyTorch).
 """
 
 import argparse
@@ -27,7 +28,8 @@ try:
 except ImportError as error:
     sys.exit(f"{error}\nneeded: pip install torch safetensors numpy transformers")
 
-from diffusion_reference import GENERATE, Model, run_trace
+from diffusion_loops import GENERATE, dllm_counts, run_trace
+from diffusion_reference import Model
 
 TALKS = [
     ([("user", "What is the capital of the country?")], True),
@@ -39,7 +41,7 @@ TEXTS = ["", " ", "hello", "The train leaves at 7:45.", "a\nb\n\nc", "tabs\tand 
 
 def usual_traces(model, mask, eos, new):
     """The decoding that the family is published with: name, function, parameters."""
-    if model.family == "llada":
+    if model.family in ("llada", "llada_moe"):
         base = {"temperature": 0.0, "remasking": "low_confidence", "mask_id": mask, "gen_length": new}
         yield "plain", "llada.generate (original repository)", {**base, "steps": new, "block_length": new}
         yield "plain_block", "llada.generate (original repository)", {**base, "steps": new // 2, "block_length": new // 2}
@@ -47,11 +49,30 @@ def usual_traces(model, mask, eos, new):
         base = {"temperature": 0.0, "top_p": None, "top_k": None, "alg_temp": 0.0, "eps": 1e-3, "mask_token_id": mask}
         for alg in ("entropy", "maskgit_plus"):
             yield alg, "dream.diffusion_generate", {**base, "max_new_tokens": new, "steps": new // 2, "alg": alg}
-    elif model.family == "sdar":
+    elif model.family in ("sdar", "sdar_moe"):
         base = {"temperature": 1.0, "top_k": 1, "top_p": 1.0, "remasking": "low_confidence", "mask_id": mask, "gen_length": new,
                 "block_length": model.block, "denoising_steps": model.block}
         yield "eval_static", "sdar.block_diffusion_generate (evaluation version)", {**base, "threshold": 1.0}
         yield "eval_threshold", "sdar.block_diffusion_generate (evaluation version)", {**base, "threshold": 0.9}
+    elif model.family == "llada2":
+        base = {"mask_id": mask, "eos_id": eos, "gen_length": new, "block_length": model.block}
+        yield "v20", "llada2.generate (LLaDA2.0)", {**base, "steps": model.block, "threshold": 0.95}
+        yield "v21", "llada2.generate (LLaDA2.1)", {**base, "threshold": 0.95, "editing_threshold": 0.9, "max_post_steps": 16,
+                                                    "num_to_transfer": 1}
+    elif model.family == "a2d":
+        base = {"temperature": 0.0, "remasking": "low_confidence", "mask_id": mask, "max_new_tokens": new, "steps": new}
+        yield "mdlm", "dllm.mdlm.sample", {**base, "block_size": min(32, new)}
+        pad = model.config.get("pad_token_id")
+        yield "bd3lm", "dllm.bd3lm.sample", {**base, "block_size": min(32, new), "eos_id": eos, "pad_id": pad}
+    elif model.family == "stable":
+        base = {"temperature": 0.0, "remasking": "low_confidence", "shift": False, "mask_id": mask, "eos_id": eos, "gen_length": new,
+                "block_length": model.block, "steps": new}
+        yield "static", "stable_diffcoder.generate_block", {**base, "threshold": None}
+        yield "threshold", "stable_diffcoder.generate_block", {**base, "threshold": 0.95}
+    elif model.family == "nemotron":
+        base = {"mask_id": mask, "eos_token_id": eos, "max_new_tokens": new, "block_length": min(model.config.get("block_size", 32), new)}
+        yield "static", "nemotron_labs_diffusion.generate", {**base, "threshold": None}
+        yield "threshold", "nemotron_labs_diffusion.generate", {**base, "threshold": 0.9}
     else:
         yield "default", "fast_dllm_v2.generate", {
             "mask_id": mask, "stop_token": eos, "temperature": 0, "max_new_tokens": -(-new // model.block) * model.block,
@@ -76,25 +97,27 @@ def margins(logits):
     return {"min_top1_margin": float(margin.min()), "median_top1_margin": float(margin.median())}
 
 
-def record_forward(model, mask, limit, max_len, manifest, tensors):
+def record_forward(model, mask, known, max_len, manifest, tensors):
+    """`known`: the ids of ordinary tokens."""
     generator = torch.Generator().manual_seed(0)
 
     def ids(length):
-        plain = torch.randint(0, limit, (length,), generator=generator)
+        plain = known[torch.randint(0, len(known), (length,), generator=generator)]
         return torch.where(torch.rand(length, generator=generator) < 0.4, mask, plain)
 
     cases = [(f"fwd.len{n}", ids(n), "own") for n in (1, 5, 17, 33) if n <= max_len]
     cases.append(("fwd.len1mask", torch.tensor([mask]), "own"))
-    if model.family == "sdar" and max_len >= 17:
-        cases.append(("fwd.len17.full", ids(17), None))
-    for name, row, block in cases:
-        logits = model.forward(row, block)
-        own = model.block if model.causal and block == "own" else None
-        attention = f"block-causal, block {own}" if own else "full bidirectional"
-        manifest["forward"].append({"name": name, "len": len(row), **margins(logits), "attention": attention})
+    # A rule of a second kind that the family has.
+    more = {"sdar": "full", "sdar_moe": "full", "llada2": "full", "stable": "full", "a2d": "b8", "nemotron": "causal"}.get(model.family)
+    if more and max_len >= 17:
+        cases.append((f"fwd.len17.{more}", ids(17), {"full": None, "b8": 8, "causal": "causal"}[more]))
+    for name, row, rule in cases:
+        logits = model.forward(row, rule)
+        manifest["forward"].append({"name": name, "len": len(row), **margins(logits), "attention": model.describe(rule)})
         tensors[f"{name}.ids"], tensors[f"{name}.logits"] = row[None], logits[None]
     inside, row = {}, ids(6)
     model.forward(row, inside=inside)
+    manifest["hidden"] = {"attention": model.describe("own"), "moe_layers": model.sparse_layers()}
     tensors["hidden.ids"] = row[None]
     tensors.update({f"hidden.{name}": value for name, value in inside.items()})
     tensors["rope.positions"] = torch.tensor([0, 1, 2, 3, 7, 31, 100, 1000])
@@ -135,12 +158,13 @@ def record(model, options):
         "forward": [], "traces": [], "cache_scripts": [], "chat": [], "encode": [], "end_to_end": [],
         "provenance": "tools/record_golden.py: plain PyTorch forward pass and loops",
     }
-    if model.causal:
+    if model.block:
         manifest["forward_block"] = model.block
     tensors = {}
     record_text(tokenizer, manifest)
-    special = min(tokenizer.get_added_vocab().values(), default=size)
-    record_forward(model, mask, min(special, model.vocab), options.max_len, manifest, tensors)
+    special = set(tokenizer.get_added_vocab().values())
+    known = torch.tensor([id for id in range(min(size, model.vocab)) if id not in special])
+    record_forward(model, mask, known, options.max_len, manifest, tensors)
     prompt = manifest["chat"][0]["token_ids"] if manifest["chat"] else manifest["encode"][3]["token_ids"]
     for name, function, params in usual_traces(model, mask, eos, options.new_tokens):
         print(f"trace {name} ...", flush=True)
@@ -168,7 +192,7 @@ def write(model, manifest, tensors, out):
                     link.symlink_to(path.resolve())
                 except OSError:  # A file system without links.
                     shutil.copy(path, link)
-    save_file({key: t.contiguous() for key, t in tensors.items()}, out / "golden.safetensors")
+    save_file({key: t.contiguous().clone() for key, t in tensors.items()}, out / "golden.safetensors")
     (out / "golden.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
     print(f"{out}: {len(manifest['forward'])} forward passes, {len(manifest['traces'])} traces, {len(manifest['chat'])} chats")
 
@@ -187,26 +211,33 @@ def compare(model):
 
     for entry in manifest["forward"]:
         ids, want = tensors[entry["name"] + ".ids"], tensors[entry["name"] + ".logits"]
-        if "leftpad" in entry["name"]:
-            continue
         text = entry["attention"]
-        block = int(text.split("block ")[1].split()[0]) if text.startswith("block-causal") else None
-        rows = torch.stack([model.forward(row, block) for row in ids])
-        report(entry["name"], float((rows - want).abs().max()))
+        rule = int(text.split("block ")[1].split()[0]) if text.startswith("block-causal") else None
+        shown = tensors.get(entry["name"] + ".attention_mask", torch.ones_like(ids)).bool()
+        hidden = ~shown if "pad keys masked out" in text else torch.zeros_like(shown)
+        rows = [model.forward(row, "causal" if text == "causal" else rule, hidden_keys=pads) for row, pads in zip(ids, hidden)]
+        report(entry["name"], float((torch.stack(rows) - want)[~hidden].abs().max()))
     inside = {}
     if "hidden.ids" in tensors:
-        model.forward(tensors["hidden.ids"][0], inside=inside)
+        text = manifest.get("hidden", {}).get("attention", "")
+        model.forward(tensors["hidden.ids"][0], None if text.startswith("full") else "own", inside=inside)
         wanted = [key for key in tensors if key.startswith("hidden.") and key != "hidden.ids"]
         for key in wanted:
             report(key, float((inside[key.removeprefix("hidden.")] - tensors[key]).abs().max()))
-    cos, sin = model.rope_rows(tensors["rope.positions"])
-    distance = torch.maximum((cos - tensors["rope.cos"]).abs(), (sin - tensors["rope.sin"]).abs()).max(-1).values
-    report("rope", float((distance - 1.2e-7 * tensors["rope.positions"]).max()), 1e-6)
+    if "rope.positions" in tensors:
+        cos, sin = model.rope_rows(tensors["rope.positions"])
+        distance = torch.maximum((cos - tensors["rope.cos"]).abs(), (sin - tensors["rope.sin"]).abs()).max(-1).values
+        report("rope", float((distance - 1.2e-7 * tensors["rope.positions"]).max()), 1e-6)
+    for case in manifest.get("schedules", {}).get("dllm_num_transfer", []):
+        same = dllm_counts(case["masks"], case["steps"]) == case["counts"]
+        good &= same
+        print(f"{model.dir.name:22} {case['masks']} masks, {case['steps']} steps: {'equal' if same else 'DIFFERS'}")
     for trace in manifest["traces"]:
         params, known = trace["params"], GENERATE.get(trace["function"])
-        unusual = params.get("cfg_scale") or params.get("use_block_cache") or params.get("top_k") not in (None, 1)
+        unusual = params.get("use_block_cache") or params.get("top_k") not in (None, 1)
         if not known or unusual or len(trace["prompt_ids"]) > 1 or "stopping_criteria_idx" in params \
                 or params.get("alg") in ("origin", "confidence_threshold") or trace["name"] == "prompt_equals_block":
+            print(f"{model.dir.name:22} trace {trace['name']:22} not recomputed: no loop for it here")
             continue
         found, states = run_trace(model, trace["function"], params, trace["prompt_ids"][0])
         same = torch.equal(states, tensors[trace["states_tensor"]]) and all(found[key] == trace[key] for key in found)
@@ -217,8 +248,8 @@ def compare(model):
 
 def cross_check(model, options):
     """Compares with the code published with the checkpoint. Only for families whose forward pass needs no block mask."""
-    if model.causal:
-        sys.exit("--cross-check: this family's published forward pass needs its own mask; only Dream and LLaDA can be checked")
+    if model.family not in ("dream", "llada", "llada_moe"):
+        sys.exit("--cross-check: this family's published forward pass needs its own mask; only Dream, LLaDA and LLaDA-MoE can be checked")
     import transformers
 
     other = transformers.AutoModel.from_pretrained(model.dir, trust_remote_code=True, torch_dtype=torch.float32).eval()
