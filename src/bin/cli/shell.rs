@@ -4,7 +4,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
 
 /// The command with both options. They need no other argument, and allow none.
-pub fn with_options(command: Command) -> Command {
+pub(crate) fn with_options(command: Command) -> Command {
     let option = |name: &'static str, help: &'static str| {
         Arg::new(name).long(name).help(help).exclusive(true).hide_short_help(true).help_heading("Shell")
     };
@@ -16,7 +16,7 @@ pub fn with_options(command: Command) -> Command {
 }
 
 /// What one of them is to print, if it was given.
-pub fn wanted(command: &mut Command, matches: &ArgMatches) -> Option<String> {
+pub(crate) fn wanted(command: &mut Command, matches: &ArgMatches) -> Option<String> {
     let mut bytes = Vec::new();
     if let Some(&shell) = matches.get_one::<Shell>("completions") {
         let name = command.get_name().to_owned();

@@ -3,7 +3,6 @@
 #![deny(unsafe_code)]
 
 #[path = "../cli/shell.rs"]
-#[allow(unreachable_pub, reason = "a source of crates/cli")]
 mod shell;
 #[path = "../cli/sibling.rs"]
 #[allow(unreachable_pub, reason = "a source of crates/cli")]
