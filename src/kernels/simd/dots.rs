@@ -21,6 +21,8 @@ pub(crate) trait Dots: Copy {
     const MULTIPLICATIONS: [usize; 2] = [1, 1];
     /// Tiles of a block from which on int4 codes are unpacked once, not in every tile.
     const UNPACK_FROM: usize = usize::MAX;
+    /// Sums of a tile up to which the end of a step is interleaved with its last dot products.
+    const ROW_BY_ROW: usize = 0;
 
     /// The token of the f32 vectors.
     fn float(self) -> Self::Float;
@@ -64,6 +66,11 @@ pub(crate) trait Dots: Copy {
     /// Adds the dot products of such codes and signed x of at least -127, for every strip.
     fn dot_int8<const N: usize>(self, sums: &mut [Self::I; N], codes: &[Self::I; N], x: Self::I);
 
+    /// The same sums, at this place of the program, where the compiler would move what follows to the end.
+    #[inline(always)]
+    fn keep(self, sums: Self::I) -> Self::I {
+        sums
+    }
     /// Keeps every chain of additions as it is written, where the compiler would rearrange them until registers run out.
     #[inline(always)]
     fn pin<const M: usize, const N: usize>(self, sums: &mut [[Self::I; N]; M]) {

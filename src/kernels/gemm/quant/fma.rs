@@ -1,7 +1,7 @@
 //! The sums of one step with f32 activations: codes are widened in registers.
 
 use super::super::pack::{Stats, StepRows};
-use super::{Codes, LINE, MicroKernel, PanelGemm};
+use super::{Ahead, Codes, End, LINE, MicroKernel, PanelGemm, ROUND};
 use crate::kernels::simd::{Shape, Tile, TileOp};
 use crate::quant::PANEL_ROWS;
 
@@ -36,15 +36,20 @@ impl<S: Tile> MicroKernel<f32> for ByFma<S> {
     }
 
     #[inline(always)]
-    unsafe fn sums<C: Codes, const M: usize, const N: usize>(
+    unsafe fn step<C: Codes, const M: usize, const N: usize>(
         self,
         w: [*const u8; N],
         x: StepRows<f32>,
         len: usize,
-    ) -> [[S::V; N]; M] {
+        end: &End<N>,
+        ahead: &mut Ahead,
+    ) {
         let Self(s) = self;
         let mut acc = [[s.splat(0.0); N]; M];
         for eight in 0..len / 8 {
+            if eight * 8 % ROUND == 0 {
+                ahead.round(s, eight * 8 / ROUND);
+            }
             for e in 0..8 {
                 let (line, j, k) = C::place(e);
                 let line = (eight * 8 / C::PER_LINE + line) * LINE;
@@ -62,7 +67,8 @@ impl<S: Tile> MicroKernel<f32> for ByFma<S> {
                 }
             }
         }
-        acc
+        // SAFETY: the caller's contract.
+        unsafe { end.add::<f32, Self, C, M>(self, &acc) };
     }
 
     #[inline(always)]

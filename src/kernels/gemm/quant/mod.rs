@@ -15,6 +15,7 @@
 
 mod codes;
 mod dots;
+mod end;
 mod fma;
 mod plan;
 #[cfg_attr(
@@ -26,7 +27,8 @@ mod smmla;
 use codes::LINE;
 pub(super) use codes::{Codes, Int4, Int8};
 use dots::ByDots;
-use plan::{Ahead, Depth, Strip, fits, strips, tallest};
+use end::End;
+use plan::{Ahead, Depth, ROUND, Strip, fits, strips, tallest};
 use smmla::BySmmla;
 
 use super::pack::{PackedRows, RowTile, Stats, StepRows};
@@ -74,16 +76,19 @@ pub(super) trait MicroKernel<X>: Copy {
     /// Sums as numbers in units of x.
     fn scaled(self, sum: Self::Sum, stats: &Stats) -> <Self::Float as F32s>::V;
 
-    /// `Σ x code` over `len` elements of k, in units of the elements of x, for `M` rows and `N` strips of codes.
+    /// Adds `Σ x code` over `len` elements of k to the accumulators, as `end` says, for `M` rows and `N` strips of codes.
     ///
     /// # Safety
-    /// `x` holds a tile of `M` rows and `len` elements, a multiple of 32; at every `w` are the codes of a strip for so many.
-    unsafe fn sums<C: Codes, const M: usize, const N: usize>(
+    /// `x` holds a tile of `M` rows and `len` elements, a multiple of 32; at every `w` are the codes of a strip for so many. What `end`
+    /// points to is there for `M` rows and `N` strips. On the way it prefetches the lines of `ahead`.
+    unsafe fn step<C: Codes, const M: usize, const N: usize>(
         self,
         w: [*const u8; N],
         x: StepRows<X>,
         len: usize,
-    ) -> [[Self::Sum; N]; M];
+        end: &End<N>,
+        ahead: &mut Ahead,
+    );
 
     /// Unpacks `lines` lines of codes: one or several groups of eight elements.
     ///
@@ -265,7 +270,7 @@ impl<X> PanelGemm<'_, X> {
         acc: *mut f32,
         ahead: &mut Ahead,
     ) {
-        let (s, quant, k) = (a.float(), self.w.quant(), self.w.k());
+        let (quant, k) = (self.w.quant(), self.w.k());
         let (padded, step) = (quant.padded_k(k), self.x.step);
         let minima = quant.zero_points.then_some(quant.groups(k) * PANEL_ROWS);
         let bytes = step / C::PER_LINE * LINE;
@@ -276,51 +281,19 @@ impl<X> PanelGemm<'_, X> {
         let mut scales = depth.steps.start / steps_per_group * PANEL_ROWS;
         let mut left = steps_per_group - depth.steps.start % steps_per_group;
         for at_step in depth.steps.clone() {
-            for _ in 0..ahead.lines {
-                s.prefetch_l2(ahead.at);
-                ahead.at = ahead.at.wrapping_add(LINE);
-            }
             let mut w = [strips[0].codes; N];
             for b in 0..N {
                 // SAFETY: the strip holds the codes of this step, the caller's contract.
                 w[b] = unsafe { strips[b].codes.add(codes) };
             }
-            // SAFETY: `x` is this step of a tile of M rows; the codes are there, the caller's contract.
-            let sums = unsafe { a.sums::<C, M, N>(w, x, step.min(padded - at_step * step)) };
-            let mut scale = [s.splat(0.0); N];
-            // What Σ x is multiplied with, if the sums leave something to do.
-            let mut minimum = None;
+            let mut end = End { scales: [strips[0].scales; N], minima, stats: x.stats, acc };
             for b in 0..N {
-                // SAFETY: the group has a scale, and a minimum if there are zero points, for every row of the panel.
-                unsafe {
-                    let at = strips[b].scales.add(scales);
-                    scale[b] = s.load_f16(at);
-                    let least = minima.map(|minima| s.load_f16(at.add(minima)));
-                    let least = match least {
-                        Some(least) if A::CENTRED => Some(s.mul_add(scale[b], s.splat(8.0), least)),
-                        None if !A::CENTRED && C::INT4 => Some(s.mul(scale[b], s.splat(-8.0))),
-                        least => least,
-                    };
-                    if let Some(least) = least {
-                        minimum.get_or_insert([least; N])[b] = least;
-                    }
-                }
+                // SAFETY: the group has a scale for every row of the panel.
+                end.scales[b] = unsafe { strips[b].scales.add(scales) };
             }
-            for row in 0..M {
-                // SAFETY: `x` has the stats of M rows, and there are accumulators for them.
-                let (stats, acc) = unsafe { (&*x.stats.add(row), acc.add(row * N * A::Float::LANES)) };
-                for b in 0..N {
-                    // SAFETY: as above.
-                    unsafe {
-                        let acc = acc.add(b * A::Float::LANES);
-                        let mut v = s.mul_add(a.scaled(sums[row][b], stats), scale[b], s.load_f32(acc));
-                        if let Some(minimum) = minimum {
-                            v = s.mul_add(s.splat(stats.sum), minimum[b], v);
-                        }
-                        s.store_f32(v, acc);
-                    }
-                }
-            }
+            // SAFETY: `x` is this step of a tile of M rows; the codes are there, the caller's contract; so are the accumulators, and
+            // the group has a scale, and a minimum if there are zero points, for every row of the panel.
+            unsafe { a.step::<C, M, N>(w, x, step.min(padded - at_step * step), &end, ahead) };
             (x, codes) = (self.x.next(x), codes + bytes);
             left -= 1;
             if left == 0 {

@@ -2,7 +2,7 @@
 
 use super::codes::LINE;
 use super::{Codes, PanelGemm};
-use crate::kernels::simd::Shape;
+use crate::kernels::simd::{Shape, Tile};
 use crate::quant::PANEL_ROWS;
 use std::ops::Range;
 
@@ -15,11 +15,34 @@ pub(super) struct Strip {
     pub(super) codes: *const u8,
 }
 
-/// Cache lines that are prefetched along the way.
-pub(super) struct Ahead {
-    pub(super) at: *const u8,
-    /// In every step of every tile.
-    pub(super) lines: usize,
+/// Elements of k in a round of a micro-kernel. Whole steps, unrolled, need long displacements, and the front end falls behind.
+pub(super) const ROUND: usize = 16;
+
+/// Cache lines that are prefetched along the way: a few in every round, because a burst of them occupies the buffers that the
+/// loads of the micro-kernel need, too.
+pub(in crate::kernels::gemm) struct Ahead {
+    at: *const u8,
+    /// In the first round of every step of every tile.
+    first: usize,
+    /// In every other round.
+    other: usize,
+}
+
+impl Ahead {
+    /// `lines` lines from `at` on in every step of `rounds` rounds.
+    fn new(at: *const u8, lines: usize, rounds: usize) -> Self {
+        let other = lines / rounds;
+        Self { at, first: lines - other * (rounds - 1), other }
+    }
+
+    /// Prefetches the share of round number `round` of a step.
+    #[inline(always)]
+    pub(super) fn round<S: Tile>(&mut self, s: S, round: usize) {
+        for _ in 0..if round == 0 { self.first } else { self.other } {
+            s.prefetch_l2(self.at);
+            self.at = self.at.wrapping_add(LINE);
+        }
+    }
 }
 
 /// Steps of k that a tile works off, and where they are.
@@ -52,11 +75,12 @@ impl<X> PanelGemm<'_, X> {
     #[inline(always)]
     pub(super) fn ahead(&self, column: usize, width: usize, parts: usize) -> Ahead {
         if column >= self.out.range().end || width > 2 * PANEL_ROWS {
-            return Ahead { at: std::ptr::null(), lines: 0 };
+            return Ahead::new(std::ptr::null(), 0, 1);
         }
         let width = width.min((self.out.range().end - column).next_multiple_of(PANEL_ROWS));
         let bytes = self.w.quant().panel_bytes(self.w.k()) * width / PANEL_ROWS;
-        Ahead { at: self.w.panel(column / PANEL_ROWS).as_ptr(), lines: bytes.div_ceil(LINE * parts.max(1)) }
+        let at = self.w.panel(column / PANEL_ROWS).as_ptr();
+        Ahead::new(at, bytes.div_ceil(LINE * parts.max(1)), self.x.step / ROUND)
     }
 }
 

@@ -4,7 +4,7 @@
 //! what zipping two vectors of codes gives: the low and high halves of int4, two runs of int8. x is packed in runs of 8, so that
 //! a pair of rows is one vector.
 
-use super::{ByDots, Codes, LINE, MicroKernel};
+use super::{Ahead, ByDots, Codes, End, LINE, MicroKernel, ROUND};
 use crate::kernels::gemm::pack::{Stats, StepRows};
 use crate::kernels::simd::{Dots, F32s, PairDots, Shape};
 
@@ -31,21 +31,26 @@ impl<P: PairDots> MicroKernel<i8> for BySmmla<P> {
     }
 
     #[inline(always)]
-    unsafe fn sums<C: Codes, const M: usize, const N: usize>(
+    unsafe fn step<C: Codes, const M: usize, const N: usize>(
         self,
         w: [*const u8; N],
         x: StepRows<i8>,
         len: usize,
-    ) -> [[Self::Sum; N]; M] {
+        end: &End<N>,
+        ahead: &mut Ahead,
+    ) {
         let (mm, d) = (self.0, self.0.dots());
         if M == 1 {
             // Half of each product would be for nothing. Runs of a single row are the same in fours and in eights.
             // SAFETY: the caller's contract.
-            return unsafe { ByDots(d).sums::<C, M, N>(w, x, len) };
+            return unsafe { ByDots(d).step::<C, M, N>(w, x, len, end, ahead) };
         }
         // Room for 4 pairs, the tallest tile.
         let mut acc = [[[d.zero(); 2]; N]; 4];
         for eight in 0..len / 8 {
+            if eight * 8 % ROUND == 0 {
+                ahead.round(self.float(), eight * 8 / ROUND);
+            }
             let mut codes = [[d.zero(); 2]; N];
             for b in 0..N {
                 // SAFETY: the codes of `len` elements are there, the caller's contract.
@@ -77,7 +82,8 @@ impl<P: PairDots> MicroKernel<i8> for BySmmla<P> {
                 }
             }
         }
-        sums
+        // SAFETY: the caller's contract.
+        unsafe { end.add::<i8, Self, C, M>(self, &sums) };
     }
 
     unsafe fn unpack<C: Codes>(self, from: *const u8, lines: usize, to: *mut u8) {

@@ -146,6 +146,8 @@ impl Dots for Avx512Vnni {
     /// 12 rows against two panels are 24 sums, with two vectors of codes for each vector of x.
     const SHAPES: &'static [Shape] = <Avx512 as Tile>::SHAPES;
     const UNPACK_FROM: usize = 2;
+    /// 8 x 2 and less: they are up to 10 % faster, 12 x 2 is not.
+    const ROW_BY_ROW: usize = 16;
 
     integers!(
         __m512i,
@@ -165,6 +167,25 @@ impl Dots for Avx512Vnni {
     #[inline(always)]
     fn float(self) -> Avx512 {
         self.0
+    }
+    #[inline(always)]
+    fn keep(self, sums: __m512i) -> __m512i {
+        // SAFETY: the token proves AVX-512 F.
+        unsafe { keep_512(sums) }
+    }
+    #[inline(always)]
+    fn pin<const M: usize, const N: usize>(self, sums: &mut [[__m512i; N]; M]) {
+        if const { M * N <= Self::ROW_BY_ROW } {
+            for a in 0..M {
+                for b in 0..N {
+                    sums[a][b] = self.keep(sums[a][b]);
+                }
+            }
+        }
+    }
+    #[inline(always)]
+    fn pin_partial<const M: usize, const N: usize>(self, sums: &mut [[__m512i; N]; M]) {
+        self.pin(sums);
     }
 }
 
@@ -268,5 +289,14 @@ impl Dots for Avx2 {
 fn keep(mut v: __m256i) -> __m256i {
     // SAFETY: no instruction.
     unsafe { asm!("/* {0} */", inout(ymm_reg) v, options(nomem, nostack, preserves_flags)) };
+    v
+}
+
+/// The same of a longer vector.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn keep_512(mut v: __m512i) -> __m512i {
+    // SAFETY: no instruction.
+    unsafe { asm!("/* {0} */", inout(zmm_reg) v, options(nomem, nostack, preserves_flags)) };
     v
 }
