@@ -91,6 +91,16 @@ def mask_of(model, tokenizer):
     return found[0]
 
 
+def eos_of(model, tokenizer):
+    """The end token: config.json, then generation_config.json, then the tokenizer. Of several, the first."""
+    generation = model.dir / "generation_config.json"
+    generation = json.loads(generation.read_text()) if generation.exists() else {}
+    for ids in (model.config.get("eos_token_id"), generation.get("eos_token_id"), tokenizer.eos_token_id):
+        if ids is not None:
+            return ids[0] if isinstance(ids, list) else ids
+    sys.exit(f"{model.dir}: neither config.json nor generation_config.json nor the tokenizer names an end token")
+
+
 def margins(logits):
     two = logits.topk(2, -1).values
     margin = two[..., 0] - two[..., 1]
@@ -145,8 +155,7 @@ def record(model, options):
 
     tokenizer = transformers.AutoTokenizer.from_pretrained(model.dir, trust_remote_code=options.trust_remote_code)
     mask, size = mask_of(model, tokenizer), max(tokenizer.get_vocab().values()) + 1
-    eos = model.config.get("eos_token_id")
-    eos = eos[0] if isinstance(eos, list) else eos
+    eos = eos_of(model, tokenizer)
     weights_dtype = str(model.weight(model.names["embed"]).dtype).removeprefix("torch.")
     manifest = {
         "format": 1, "family": model.family, "variant": options.name or model.dir.resolve().name,
