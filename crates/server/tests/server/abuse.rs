@@ -27,7 +27,7 @@ fn endless(stream: bool) -> String {
 }
 
 /// Waits until nothing runs and nobody waits.
-fn settle(server: &Server) {
+pub(super) fn settle(server: &Server) {
     for name in ["diffulex_requests_running", "diffulex_requests_waiting"] {
         while server.metric(name) > 0.0 {
             thread::yield_now();

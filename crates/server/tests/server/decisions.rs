@@ -94,3 +94,31 @@ fn what_cannot_be_decided_is_refused_with_its_field() {
     assert!(status == 400 && text.contains("`a` is given twice"), "{status} {text}");
     assert_eq!(server.post("/v1/decisions", &color()).0, 200, "still there");
 }
+
+#[test]
+fn a_decision_that_takes_too_long_is_cut() {
+    let server = Server::start(&["--timeout", "1", "--parallel", "1"]);
+    let small = || server.post("/v1/decisions", &color()).1["answers"].clone();
+    let expected = small();
+    // As many answers as a decision may have: every score takes a pass for each of its digits.
+    let scores = (0..10).map(|i| (format!("q{i}"), json!({ "score": { "min": 100, "max": 1099 } })));
+    let questions: serde_json::Map<_, _> = scores.collect();
+    let slow = json!({ "state": "word ".repeat(50), "questions": questions, "passes": 2 });
+    // One is computed, the other waits for it.
+    let outcomes = thread::scope(|scope| {
+        let both = [(), ()].map(|()| scope.spawn(|| server.post("/v1/decisions", &slow)));
+        both.map(|one| one.join().unwrap())
+    });
+    if outcomes.iter().any(|(status, _)| *status == 200) {
+        eprintln!("skipped: this machine decides between 10000 answers in a second");
+        return;
+    }
+    for (status, response) in outcomes {
+        assert_eq!((status, &response["error"]["code"]), (504, &json!("timeout")), "{response}");
+    }
+    // Nothing is left of them, in the queue or among those that run.
+    assert_eq!(small(), expected);
+    crate::abuse::settle(&server);
+    let chat = server.post("/v1/chat/completions", &crate::question("What is 27 + 45?")).1;
+    assert_eq!(crate::content(&chat), "27 + 45 = 72.");
+}
