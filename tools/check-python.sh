@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Every check of the Python package: the wheel is built in a fresh environment, installed into another one, and python/tests, the tutorial
-# (docs/python.md) and mypy run there. What a machine lacks is skipped and named.
+# (docs/python.md), mypy and a local Ray cluster (tools/check_ray.py) run there. What a machine lacks is skipped and named.
 #
 #   tools/check-python.sh [PYTHON]      PYTHON: the interpreter to use (default: python3)
 set -euo pipefail
@@ -50,5 +50,13 @@ if "$place/installed/bin/pip" install --quiet mypy 2>/dev/null; then
     (cd "$place" && MYPYPATH='' "$place/installed/bin/stubtest" --ignore-missing-stub diffulex._native)
 else
     skip "types: mypy cannot be had"
+fi
+# A program and a local cluster: not where the wheels cannot be had, or not soon.
+if ! timeout 300 "$place/installed/bin/pip" install --quiet 'ray[serve,data]' 2>/dev/null; then
+    skip "diffulex.ray: ray[serve,data] cannot be had in five minutes"
+else
+    cargo build --release -p diffulex-server
+    (cd "$place" && env -u DIFFULEX_LIB -u PYTHONPATH RAY_USAGE_STATS_ENABLED=0 \
+        timeout 600 "$place/installed/bin/python" "$OLDPWD/tools/check_ray.py" "$OLDPWD/target/release/diffulex-server")
 fi
 printf 'the Python package passed\n'
