@@ -325,11 +325,11 @@ fn a_model_is_quantized_once_it_is_there() {
         return;
     }
     // Nothing is downloaded for a directory that is not free.
-    std::fs::create_dir(&out).unwrap();
-    std::fs::write(out.join("mine"), "").unwrap();
+    fs::create_dir(&out).unwrap();
+    fs::write(out.join("mine"), "").unwrap();
     refused(&hub, &arguments, &[], &["not empty: mine", "--output"]);
     assert!(!hub.seen().join("\n").contains("safetensors"), "{:?}", hub.seen());
-    std::fs::remove_file(out.join("mine")).unwrap();
+    fs::remove_file(out.join("mine")).unwrap();
     let pulled = pull(&hub, cache.path(), &arguments, &[]);
     let errors = String::from_utf8_lossy(&pulled.stderr);
     assert_eq!((pulled.status.code(), &*errors), (Some(0), ""));
