@@ -106,7 +106,8 @@ def check_data(place):
     (place / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), place / "in.parquet")
     with diffulex.Model(MODEL, threads=1) as model:
-        alone = {i: answer.text for i, answer in enumerate(model.generate_many(QUESTIONS, max_new=32))}
+        alone = {i: model.ask(question, max_new=32).text for i, question in enumerate(QUESTIONS)}
+    assert alone[0] == "10 + 11 = 21.", alone[0]
     for name in ("in.jsonl", "in.parquet"):
         out = place / f"{name}.out"
         more = {"model": MODEL, "workers": 2, "batch_size": 8, "max_new": 32}

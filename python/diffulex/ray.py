@@ -132,17 +132,18 @@ def application(*arguments: str, replicas: int = 1, cpus: int = 1, resources: Ma
 
 class Answers:
     """A batch function for `Dataset.map_batches`: answers the prompts of `column`, as `Model.generate_many` does with `options`, and adds the columns
-    `answer` and `stop_reason`. `opened` are options of `Model.open`."""
+    `answer` and `stop_reason`. A prompt is what a user says, or with `raw` text to go on with. `opened` are options of `Model.open`."""
 
-    def __init__(self, model: str, column: str = "prompt", opened: Mapping[str, Any] | None = None, **options: Any) -> None:
-        self.model, self.column, self.options = Model.open(model, **(opened or {})), column, options
+    def __init__(self, model: str, column: str = "prompt", raw: bool = False, opened: Mapping[str, Any] | None = None, **options: Any) -> None:
+        self.model, self.column, self.raw, self.options = Model.open(model, **(opened or {})), column, raw, options
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         prompts = batch[self.column].tolist()
         for prompt in prompts:
             if not isinstance(prompt, str):
                 raise ValueError(f"{prompt!r} in the column `{self.column}`, strings expected")
-        answers = self.model.generate_many(prompts, **self.options)
+        asked = prompts if self.raw else [[{"role": "user", "content": prompt}] for prompt in prompts]
+        answers = self.model.generate_many(asked, **self.options)
         made = {"answer": [answer.text for answer in answers], "stop_reason": [answer.stop_reason for answer in answers]}
         return {**batch, **{name: np.array(values, dtype=object) for name, values in made.items()}}
 
@@ -190,7 +191,7 @@ def answer_files(inputs: str | Iterable[str], output: str, *, model: str, key: s
                  batch_size: int = 64, opened: Mapping[str, Any] | None = None, **options: Any) -> int:
     """Answers the prompts in `column` of JSONL or Parquet files, and returns how many. `output` is a directory that all nodes share: every batch
     becomes a JSONL file there, with the columns of its rows, `answer` and `stop_reason`. A second call goes on where the first one ended: rows whose
-    `key` is there are left out. `workers` have a model each, with `cpus` threads."""
+    `key` is there are left out. `workers` have a model each, with `cpus` threads. `options` are those of `Answers`."""
     paths = [inputs] if isinstance(inputs, str) else list(inputs)
     kinds = {Path(path).suffix for path in paths}
     if not kinds <= {".jsonl", ".parquet"} or len(kinds) != 1:
