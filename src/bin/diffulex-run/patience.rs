@@ -47,7 +47,9 @@ impl Questions {
 ///
 /// Only what might be long on a slow machine makes it look at this one, which takes a fraction of a second.
 pub(crate) fn announce(args: &Cli, model: &Model, setup: &Setup, questions: Questions) {
-    if args.output.quiet || args.output.json {
+    // What is too long is refused at once.
+    let too_long = questions.prompt.saturating_add(questions.new) > model.engine.context();
+    if args.output.quiet || args.output.json || too_long {
         return;
     }
     let (engine, kernels) = (&model.engine, model.engine.kernels());
