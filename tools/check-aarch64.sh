@@ -6,7 +6,7 @@
 # PREFIX (default target/aarch64-kit) has or gets what tools/setup-aarch64.sh fetches. Fetching and building together may take SECONDS
 # (default 900); what cannot be had in that time is skipped, and said. A test that fails is a failure. Two CPUs are emulated: one with every
 # extension (SDOT, SMMLA, bf16), which runs the plain units, too, and a cortex-a72, which has none: there only what chooses and runs
-an integer unit is repeated.
+# an integer unit is repeated.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 prefix=${1:-target/aarch64-kit} limit=${2:-900}

@@ -50,10 +50,15 @@ impl Code {
 /// Elements of a row that share a scale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Group {
-    /// 32, 64, 128 or 256 consecutive elements.
+    /// So many consecutive elements, one of [`Group::SIZES`].
     Of(u16),
     /// The whole row.
     Row,
+}
+
+impl Group {
+    /// The sizes of groups, ascending. Powers of two, because a step of the kernels is a part of a group or the whole of it.
+    pub const SIZES: [u16; 4] = [32, 64, 128, 256];
 }
 
 /// Granularity of k in the quantized layout: rows are padded to it.
@@ -62,10 +67,10 @@ pub const K_UNIT: usize = 64;
 pub(crate) const MAX_STEP: usize = 128;
 
 impl Quant {
-    /// The scheme, if there is one: groups of 32, 64, 128 or 256; whole rows only of int8; zero points only of int4.
+    /// The scheme, if there is one: groups of [`Group::SIZES`]; whole rows only of int8; zero points only of int4.
     pub fn new(code: Code, group: Group, zero_points: bool) -> Option<Self> {
         let group_fits = match group {
-            Group::Of(size) => [32, 64, 128, 256].contains(&size),
+            Group::Of(size) => Group::SIZES.contains(&size),
             Group::Row => code == Code::Int8,
         };
         let zero_points_fit = !zero_points || code == Code::Int4;
@@ -74,10 +79,11 @@ impl Quant {
 
     /// Every scheme.
     pub fn all() -> Vec<Self> {
-        let groups = [Group::Of(32), Group::Of(64), Group::Of(128), Group::Of(256), Group::Row];
+        let groups = || Group::SIZES.into_iter().map(Group::Of).chain([Group::Row]);
         let codes = [(Code::Int8, false), (Code::Int4, false), (Code::Int4, true)];
-        let every =
-            codes.into_iter().flat_map(|(code, zero)| groups.map(|group| Self::new(code, group, zero)));
+        let every = codes
+            .into_iter()
+            .flat_map(|(code, zero)| groups().map(move |group| Self::new(code, group, zero)));
         every.flatten().collect()
     }
 
@@ -121,7 +127,7 @@ impl Quant {
     /// Bytes of a matrix of shape `[n, k]`; `None` if that exceeds the address space.
     pub fn bytes(self, n: usize, k: usize) -> Option<usize> {
         // Sixteen rows of a whole group for every k is more than a panel has.
-        k.checked_add(256)?.checked_mul(PANEL_ROWS * 2)?;
+        k.checked_add(Group::SIZES[Group::SIZES.len() - 1].into())?.checked_mul(PANEL_ROWS * 2)?;
         self.panel_bytes(k).checked_mul(n.div_ceil(PANEL_ROWS))
     }
 }

@@ -37,16 +37,22 @@ impl FromStr for FormatName {
     }
 }
 
-/// Reads a group: `32`, `64`, `128`, `256` or `row`.
+/// Reads a group: one of [`Group::SIZES`], or `row`.
 ///
 /// # Errors
 /// What was expected.
 pub fn group(text: &str) -> std::result::Result<Group, String> {
-    match text {
-        "row" => Ok(Group::Row),
-        "32" | "64" | "128" | "256" => Ok(Group::Of(text.parse().expect("a small number"))),
-        _ => Err("expected a group of 32, 64, 128, 256 or row".into()),
+    if text == "row" {
+        return Ok(Group::Row);
     }
+    let size = Group::SIZES.into_iter().find(|size| size.to_string() == text);
+    size.map(Group::Of).ok_or_else(|| format!("expected a group of {} or row", sizes(", ")))
+}
+
+/// The sizes of groups, with `last` before the last one.
+fn sizes(last: &str) -> String {
+    let [sizes @ .., largest] = &Group::SIZES.map(|size| size.to_string());
+    format!("{}{last}{largest}", sizes.join(", "))
 }
 
 impl FormatName {
@@ -62,7 +68,8 @@ impl FormatName {
                 let quant = Quant::new(code, group, zero_points && code == Code::Int4);
                 // The only combination that does not exist.
                 quant.map(Format::Quant).ok_or_else(|| {
-                    Error::option("group", "int4 has groups of 32, 64, 128 or 256; `row` is for int8")
+                    let sizes = sizes(" or ");
+                    Error::option("group", format!("int4 has groups of {sizes}; `row` is for int8"))
                 })
             }
         }

@@ -358,7 +358,10 @@ impl Policy {
         let positions = match self.unmask {
             Unmask::Independent => true,
             Unmask::TopK { alg_temp } => alg_temp > 0.0,
-            _ => false,
+            Unmask::Threshold { .. }
+            | Unmask::Factor { .. }
+            | Unmask::LeftToRight
+            | Unmask::EntropyBudget { .. } => false,
         };
         positions || self.draw.temperature > 0.0 || self.score == Score::Random
     }

@@ -28,7 +28,10 @@ impl Forecast {
             Unmask::Threshold { capped: false, .. }
             | Unmask::Factor { .. }
             | Unmask::EntropyBudget { .. } => block.div_ceil(REVEALED),
-            _ => block,
+            Unmask::Threshold { capped: true, .. }
+            | Unmask::TopK { .. }
+            | Unmask::LeftToRight
+            | Unmask::Independent => block,
         };
         let steps = policy.schedule.steps_for(block, blocks).clamp(1, rule);
         let guided = if policy.guidance > 0.0 { 2 } else { 1 };
