@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Activations {
     /// What is fast at a cost that trained models do not show: bf16 on a level with a matrix unit for it; int8 with quantized
-    /// weights where that is at least 1.5 times as fast as f32 (x86 without such a unit); else f32. KERNELS.md has the figures.
+    /// weights where that is 1.4 to 2.2 times as fast as f32 (x86 without such a unit); else f32. KERNELS.md has the figures.
     #[default]
     Auto,
     /// As they are: only the weights are quantized.
