@@ -7,7 +7,7 @@ use crate::kernels::simd::{F32s, Tile};
 pub(in crate::kernels::gemm) struct End<const N: usize> {
     /// Scales of the step's group, of every strip.
     pub(super) scales: [*const u16; N],
-    /// How far behind a scale its minimum is, if there are zero points.
+    /// How many elements after a scale its minimum is, if there are zero points.
     pub(super) minima: Option<usize>,
     /// Of every row of the tile.
     pub(super) stats: *const Stats,
