@@ -331,7 +331,15 @@ mod tests {
 
     #[test]
     fn tiles_cover_every_row_once_with_few_rows_to_spare() {
-        for heights in [&[1, 4][..], &[1, 2, 3, 4], &[1, 2, 4, 6], &[1, 2, 4, 8], &[1, 2, 4, 8, 12], &[]] {
+        for heights in [
+            &[1, 4][..],
+            &[1, 2, 3, 4],
+            &[1, 2, 4, 6],
+            &[1, 2, 4, 8],
+            &[1, 2, 4, 8, 12],
+            &[1, 2, 4, 8, 12, 16],
+            &[],
+        ] {
             let shapes: Vec<_> = heights.iter().map(|&height| Shape::new(height, 2)).collect();
             let tallest = heights.last().copied().unwrap_or(usize::MAX);
             let mut all = Vec::new();

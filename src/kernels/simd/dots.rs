@@ -21,7 +21,7 @@ pub(crate) trait Dots: Copy {
     const MULTIPLICATIONS: [usize; 2] = [1, 1];
     /// Tiles of a block from which on int4 codes are unpacked once, not in every tile.
     const UNPACK_FROM: usize = usize::MAX;
-    /// Sums of a tile up to which the end of a step is interleaved with its last dot products.
+    /// Sums of a tile with several strips up to which the end of a step is interleaved with its last dot products.
     const ROW_BY_ROW: usize = 0;
 
     /// The token of the f32 vectors.
@@ -81,6 +81,12 @@ pub(crate) trait Dots: Copy {
     fn pin_partial<const M: usize, const N: usize>(self, sums: &mut [[Self::Partial; N]; M]) {
         let _ = sums;
     }
+}
+
+/// Whether a tile of `m` rows and `n` strips ends its steps row by row. A tile of one strip does not: its rows are the operands in
+/// memory of its dot products, so nothing but these is in its loop, and several rows end at the same time without a register to spare.
+pub(crate) const fn ends_by_rows<D: Dots>(m: usize, n: usize) -> bool {
+    n > 1 && m * n <= D::ROW_BY_ROW
 }
 
 /// A kernel over [`Dots`].

@@ -20,7 +20,7 @@ mod x86_64;
 
 pub use aarch64::Neon;
 pub(crate) use aarch64::{NeonDot, NeonI8mm};
-pub(crate) use dots::{DotOp, DotUnit, Dots};
+pub(crate) use dots::{DotOp, DotUnit, Dots, ends_by_rows};
 pub(crate) use matrix::{AmxOp, AmxTiles, PairDots, TILE_LANES, TILE_ROW, TILE_SIDE, TileConfig};
 pub use scalar::Scalar;
 pub use x86_64::{Amx, Avx2, Avx512};

@@ -4,7 +4,7 @@ use super::super::pack::{Stats, StepRows};
 use super::BySmmla;
 use super::end::Factors;
 use super::{Ahead, Codes, End, LINE, MicroKernel, PanelGemm, ROUND};
-use crate::kernels::simd::{DotOp, Dots, F32s, PairDots, RUN_16, Shape};
+use crate::kernels::simd::{DotOp, Dots, F32s, PairDots, RUN_16, Shape, ends_by_rows};
 use crate::quant::{MAX_STEP, PANEL_ROWS};
 
 impl DotOp for PanelGemm<'_, i8> {
@@ -57,7 +57,7 @@ impl<D: Dots> MicroKernel<i8> for ByDots<D> {
         unsafe {
             if C::run::<D>() < MAX_STEP {
                 end.add::<i8, Self, C, M>(self, &runs::<D, C, M, N>(d, w, x, len, ahead));
-            } else if const { M * N <= D::ROW_BY_ROW } {
+            } else if const { ends_by_rows::<D>(M, N) } {
                 row_by_row::<D, C, M, N>(d, w, x, len, end, ahead);
             } else {
                 end.add::<i8, Self, C, M>(self, &run::<D, C, M, N>(d, w, x, 0, len, ahead));

@@ -121,61 +121,69 @@ impl<X> PanelGemm<'_, X> {
             // Among several tiles all have the strips of the tallest one.
             let height = if self.x.tiles.len() == 1 { self.x.tiles[0].height } else { tallest(A::SHAPES) };
             match strips::<C>(A::SHAPES, height) {
-                8 => self.groups::<A, C, 8>(a, tiles),
-                4 => self.groups::<A, C, 4>(a, tiles),
-                2 => self.groups::<A, C, 2>(a, tiles),
+                8 => self.groups::<A, C, 8, 1>(a, tiles),
+                4 => self.groups::<A, C, 4, 1>(a, tiles),
+                2 => self.groups::<A, C, 2, 1>(a, tiles),
+                // Two panels for each tile of x, which is in L1 then, and whole pairs of lines to write; of a single tile one, whose codes
+                // are a single stream.
+                1 if self.x.tiles.len() > 1 => self.groups::<A, C, 1, 2>(a, tiles),
+                1 => self.groups::<A, C, 1, 1>(a, tiles),
                 strips => unreachable!("tiles of {strips} strips"),
             }
             first = end;
         }
     }
 
-    /// A block of rows against all columns, `N` strips at a time.
+    /// A block of rows against all columns, `G` times `N` strips at a time.
     #[inline(always)]
-    fn groups<A: MicroKernel<X>, C: Codes, const N: usize>(&mut self, a: A, tiles: Range<usize>) {
+    fn groups<A: MicroKernel<X>, C: Codes, const N: usize, const G: usize>(
+        &mut self,
+        a: A,
+        tiles: Range<usize>,
+    ) {
         let columns = self.out.range();
-        for column in columns.step_by(N * A::Float::LANES) {
-            self.group::<A, C, N>(a, tiles.clone(), column);
+        for column in columns.step_by(G * N * A::Float::LANES) {
+            self.group::<A, C, N, G>(a, tiles.clone(), column);
         }
     }
 
-    /// A block of rows against `N` strips from column `column` on. Where the columns end, the first strip takes the place of those
-    /// that are missing, and what they give is not written.
+    /// A block of rows against `G` times `N` strips from column `column` on: `N` are those of a tile. Where the columns end, the first
+    /// strip takes the place of those that are missing, and what they give is not written.
     #[inline(always)]
-    fn group<A: MicroKernel<X>, C: Codes, const N: usize>(
+    fn group<A: MicroKernel<X>, C: Codes, const N: usize, const G: usize>(
         &mut self,
         a: A,
         tiles: Range<usize>,
         column: usize,
     ) {
         let s = a.float();
-        let width = N * A::Float::LANES;
+        let width = G * N * A::Float::LANES;
         let mut accumulators = StackBuffer::<ACCUMULATORS>::new();
         let acc = accumulators.get(0);
         let heights: usize = self.x.tiles[tiles.clone()].iter().map(|tile| tile.height).sum();
         assert!(heights * width <= ACCUMULATORS, "{heights} rows of {width} accumulators");
-        for i in 0..heights * N {
+        for i in 0..heights * G * N {
             // SAFETY: vector i of as many as were just checked to fit.
             unsafe { s.store_f32(s.splat(0.0), acc.add(i * A::Float::LANES)) };
         }
-        let mut strips = [self.strip(column); N];
-        for b in 1..N {
-            strips[b] = self.strip(self.or_first(column + b * A::Float::LANES, column));
+        let mut strips = [[self.strip(column); N]; G];
+        for b in 1..G * N {
+            strips[b / N][b % N] = self.strip(self.or_first(column + b * A::Float::LANES, column));
         }
         let steps = self.w.quant().padded_k(self.w.k()).div_ceil(self.x.step);
-        let mut ahead = self.ahead(column + width, width, steps * tiles.len());
+        let mut ahead = self.ahead(column + width, width, steps * tiles.len() * G);
         // SAFETY: there are accumulators for all rows, and the strips hold all steps.
         unsafe {
             let unpack_from = A::UNPACK_FROM[if C::INT4 { 0 } else { 1 }];
             if const { A::UNPACK_FROM[if C::INT4 { 0 } else { 1 }] < usize::MAX }
                 && tiles.len() >= unpack_from
             {
-                self.unpacked::<A, C, N>(a, tiles.clone(), (column, strips), acc, &mut ahead);
+                self.unpacked::<A, C, N, G>(a, tiles.clone(), (column, strips), acc, &mut ahead);
             } else {
                 let depth = Depth { steps: 0..steps, origin: 0 };
-                self.tiles::<A, C, N>(a, tiles.clone(), strips, &depth, acc, &mut ahead);
+                self.tiles::<A, C, N, G>(a, tiles.clone(), strips, &depth, acc, &mut ahead);
             }
-            self.put::<A::Float, N>(s, tiles, column, acc);
+            self.put::<A::Float, N, G>(s, tiles, column, acc);
         }
     }
 
@@ -184,16 +192,16 @@ impl<X> PanelGemm<'_, X> {
     /// # Safety
     /// As [`Self::tiles`] with all steps.
     #[inline(always)]
-    unsafe fn unpacked<A: MicroKernel<X>, C: Codes, const N: usize>(
+    unsafe fn unpacked<A: MicroKernel<X>, C: Codes, const N: usize, const G: usize>(
         &self,
         a: A,
         tiles: Range<usize>,
-        (column, mut strips): (usize, [Strip; N]),
+        (column, mut strips): (usize, [[Strip; N]; G]),
         acc: *mut f32,
         ahead: &mut Ahead,
     ) {
         let (step, padded) = (self.x.step, self.w.quant().padded_k(self.w.k()));
-        let panels = (N * A::Float::LANES).div_ceil(PANEL_ROWS);
+        let panels = (G * N * A::Float::LANES).div_ceil(PANEL_ROWS);
         let bytes = LINE / A::Unpacked::<C>::PER_LINE;
         let block = UNPACKED_BYTES / (bytes * panels) / step * step;
         let mut buffer = StackBuffer::<{ UNPACKED_BYTES / size_of::<f32>() }>::new();
@@ -209,15 +217,15 @@ impl<X> PanelGemm<'_, X> {
                     a.unpack::<C>(from.add(at / C::PER_LINE * LINE), len / C::PER_LINE, to);
                 }
             }
-            for b in 0..N {
+            for b in 0..G * N {
                 let column = column % PANEL_ROWS + b * A::Float::LANES;
                 let place = column / PANEL_ROWS * len * bytes + column % PANEL_ROWS * 4;
                 // SAFETY: a lane of the first line of one of the panels in the buffer.
-                strips[b].codes = unsafe { buffer.get(0).cast::<u8>().add(place) };
+                strips[b / N][b % N].codes = unsafe { buffer.get(0).cast::<u8>().add(place) };
             }
             let depth = Depth { steps: at / step..(at + len).div_ceil(step), origin: at / step };
             // SAFETY: the buffer holds these steps; the rest is the caller's contract.
-            unsafe { self.tiles::<A, A::Unpacked<C>, N>(a, tiles.clone(), strips, &depth, acc, ahead) };
+            unsafe { self.tiles::<A, A::Unpacked<C>, N, G>(a, tiles.clone(), strips, &depth, acc, ahead) };
             at += len;
         }
     }
@@ -225,22 +233,22 @@ impl<X> PanelGemm<'_, X> {
     /// A block of rows against `N` strips, over some steps.
     ///
     /// # Safety
-    /// `acc` has accumulators for all rows of the tiles, `[rows][N][lanes]`; the strips hold the codes of the steps.
+    /// `acc` has accumulators for all rows of the tiles, `[G][rows][N][lanes]` for each; the strips hold the codes of the steps.
     #[inline(always)]
-    unsafe fn tiles<A: MicroKernel<X>, C: Codes, const N: usize>(
+    unsafe fn tiles<A: MicroKernel<X>, C: Codes, const N: usize, const G: usize>(
         &self,
         a: A,
         tiles: Range<usize>,
-        strips: [Strip; N],
+        strips: [[Strip; N]; G],
         depth: &Depth,
         mut acc: *mut f32,
         ahead: &mut Ahead,
     ) {
         macro_rules! tile {
-            ($height:expr, $t:expr, $($m:literal)+) => {
+            ($height:expr, $t:expr, $strips:expr, $($m:literal)+) => {
                 match $height {
                     $($m if const { fits(A::SHAPES, C::INT4, C::UNPACKED, $m, N) } => {
-                        self.tile::<A, C, $m, N>(a, $t, strips, depth, acc, ahead);
+                        self.tile::<A, C, $m, N>(a, $t, $strips, depth, acc, ahead);
                     })+
                     height => unreachable!("a tile of {height} rows and {N} strips"),
                 }
@@ -248,10 +256,12 @@ impl<X> PanelGemm<'_, X> {
         }
         for t in tiles {
             let RowTile { height, .. } = self.x.tiles[t];
-            // SAFETY: the caller's contract.
-            unsafe {
-                tile!(height, t, 1 2 3 4 6 8 12);
-                acc = acc.add(height * N * A::Float::LANES);
+            for strips in strips {
+                // SAFETY: the caller's contract.
+                unsafe {
+                    tile!(height, t, strips, 1 2 3 4 6 8 12 16);
+                    acc = acc.add(height * N * A::Float::LANES);
+                }
             }
         }
     }
@@ -305,9 +315,9 @@ impl<X> PanelGemm<'_, X> {
     /// Writes the outputs of a group, those that exist.
     ///
     /// # Safety
-    /// `acc` holds `[rows][N][lanes]` accumulators of the tiles.
+    /// `acc` holds `[G][rows][N][lanes]` accumulators for each of the tiles.
     #[inline(always)]
-    unsafe fn put<S: Tile, const N: usize>(
+    unsafe fn put<S: Tile, const N: usize, const G: usize>(
         &mut self,
         s: S,
         tiles: Range<usize>,
@@ -318,13 +328,14 @@ impl<X> PanelGemm<'_, X> {
         for t in tiles {
             let RowTile { first, rows, height } = self.x.tiles[t];
             for row in 0..rows {
-                for b in 0..N {
+                for b in 0..G * N {
                     let column = column + b * S::LANES;
                     if column >= range.end {
                         continue;
                     }
+                    let at = (b / N * height + row) * N + b % N;
                     // SAFETY: row < height, the caller's contract.
-                    let mut v = unsafe { s.load_f32(acc.add((row * N + b) * S::LANES)) };
+                    let mut v = unsafe { s.load_f32(acc.add(at * S::LANES)) };
                     let len = S::LANES.min(range.end - column);
                     if let Some(bias) = self.bias {
                         v = s.add(v, s.load_partial(&bias[column..][..len]));
@@ -334,7 +345,7 @@ impl<X> PanelGemm<'_, X> {
                 }
             }
             // SAFETY: the accumulators of the next tile, or their end; the caller's contract.
-            acc = unsafe { acc.add(height * N * S::LANES) };
+            acc = unsafe { acc.add(height * G * N * S::LANES) };
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Integer dot products of x86-64: `vpmaddubsw` of AVX2, and `vpdpbusd` of AVX-VNNI and AVX-512 VNNI.
 
 use super::{Avx2, Avx512};
-use crate::kernels::simd::{Dots, F32s, Shape, Tile};
+use crate::kernels::simd::{Dots, F32s, Shape, ends_by_rows};
 use std::arch::asm;
 use std::arch::x86_64::*;
 
@@ -143,10 +143,18 @@ impl Dots for AvxVnni {
 }
 
 impl Dots for Avx512Vnni {
-    /// 12 rows against two panels are 24 sums, with two vectors of codes for each vector of x.
-    const SHAPES: &'static [Shape] = <Avx512 as Tile>::SHAPES;
-    const UNPACK_FROM: usize = 2;
-    /// 8 x 2 and less: they are up to 10 % faster, 12 x 2 is not.
+    /// From 12 rows on a tile has one strip: every vector of x is the operand in memory of a single dot product, which costs no
+    /// instruction of its own, and a panel is one stream.
+    const SHAPES: &'static [Shape] = &[
+        Shape::new(1, 8),
+        Shape::new(2, 4),
+        Shape::new(4, 4),
+        Shape::new(8, 2),
+        Shape::new(12, 1),
+        Shape::new(16, 1),
+    ];
+    const UNPACK_FROM: usize = 3;
+    /// 8 x 2 and less: they are up to 10 % faster.
     const ROW_BY_ROW: usize = 16;
 
     integers!(
@@ -175,7 +183,7 @@ impl Dots for Avx512Vnni {
     }
     #[inline(always)]
     fn pin<const M: usize, const N: usize>(self, sums: &mut [[__m512i; N]; M]) {
-        if const { M * N <= Self::ROW_BY_ROW } {
+        if const { ends_by_rows::<Self>(M, N) } {
             for a in 0..M {
                 for b in 0..N {
                     sums[a][b] = self.keep(sums[a][b]);
