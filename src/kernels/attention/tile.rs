@@ -12,7 +12,7 @@
 use super::mix::{Mix, Onto};
 use super::{Head, Queries};
 use crate::kernels::exp::exp;
-use crate::kernels::gemm::{Decode, StackBuffer, TiledGemm, WeightRow, load, sweep};
+use crate::kernels::gemm::{Decode, StackBuffer, TiledGemm, WeightRow, load, sums, sweep};
 use crate::kernels::simd::{F32s, MAX_LANES, Tile, TileOp};
 use std::ops::Range;
 
@@ -228,23 +228,11 @@ where
         j: usize,
         acc: [[S::V; N]; M],
     ) {
-        // Eight sums at a time: all queries of a key, then of the next.
-        let mut at = 0;
-        while at < M * N {
-            let mut eight = [s.splat(0.0); 8];
-            for t in at..(at + 8).min(M * N) {
-                eight[t - at] = acc[t % M][t / M];
+        let sums = sums(s, &acc);
+        for b in 0..N {
+            for a in 0..M {
+                self.scores[i + a][self.at + j + b] = sums[a][b];
             }
-            let mut sums = [0.0; 8];
-            if M * N - at > 4 {
-                sums = s.sum8(eight);
-            } else {
-                sums[..4].copy_from_slice(&s.sum4([eight[0], eight[1], eight[2], eight[3]]));
-            }
-            for t in at..(at + 8).min(M * N) {
-                self.scores[i + t % M][self.at + j + t / M] = sums[t - at];
-            }
-            at += 8;
         }
     }
 }

@@ -19,7 +19,7 @@ mod round;
 mod stack;
 mod unit;
 
-pub(crate) use float::{Decode, NR, TiledGemm, WeightRow, load, sweep};
+pub(crate) use float::{Decode, NR, TiledGemm, WeightRow, load, sums, sweep};
 pub use pack::Prepared;
 pub(super) use stack::StackBuffer;
 pub(crate) use unit::Unit;

@@ -18,7 +18,7 @@ mod prefetch;
 mod tile;
 
 pub(crate) use decode::{Decode, WeightRow};
-pub(crate) use tile::{NR, TiledGemm, load, sweep};
+pub(crate) use tile::{NR, TiledGemm, load, sums, sweep};
 
 use super::stack::StackBuffer;
 use crate::exec::Columns;
@@ -126,11 +126,10 @@ where
         acc: [[S::V; N]; M],
     ) {
         let start = self.out.range().start;
+        let sums = sums(s, &acc);
         for a in 0..M {
             let out = &mut self.out.row_mut(i + a)[j - start..][..N];
-            for b in 0..N {
-                out[b] = s.sum(acc[a][b]);
-            }
+            out.copy_from_slice(&sums[a]);
             if let Some(bias) = self.bias {
                 let bias = &bias[j..][..N];
                 for b in 0..N {

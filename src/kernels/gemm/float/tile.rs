@@ -96,6 +96,29 @@ fn tile<S: Tile, P: TiledGemm, const M: usize, const N: usize>(
     product.end(s, i, j, acc);
 }
 
+/// The sum over the lanes of every accumulator of a tile: eight or four at a time, which takes half the instructions of one after the
+/// other and gives the same bits.
+#[inline(always)]
+pub(crate) fn sums<S: Tile, const M: usize, const N: usize>(s: S, acc: &[[S::V; N]; M]) -> [[f32; N]; M] {
+    let mut sums = [[0.0; N]; M];
+    for at in (0..M * N).step_by(8) {
+        let mut v = [s.splat(0.0); 8];
+        for t in at..(at + 8).min(M * N) {
+            v[t - at] = acc[t / N][t % N];
+        }
+        let mut eight = [0.0; 8];
+        if M * N - at > 4 {
+            eight = s.sum8(v);
+        } else {
+            eight[..4].copy_from_slice(&s.sum4([v[0], v[1], v[2], v[3]]));
+        }
+        for t in at..(at + 8).min(M * N) {
+            sums[t / N][t % N] = eight[t - at];
+        }
+    }
+    sums
+}
+
 /// `acc[a][b] += x[a] · w[b]` over `k` elements, lane by lane.
 ///
 /// `next`: elements from the rows of this tile to those of the next, which are fetched meanwhile. The hardware stops at every
