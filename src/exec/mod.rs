@@ -148,18 +148,23 @@ pub struct Output<'a> {
     pub data: &'a mut [f32],
 }
 
-/// Cuts the columns of each of some row-major matrices into pieces of `piece` columns (the last may be narrower) and calls
-/// `task(matrix, columns)` for each piece.
+/// Cuts the columns of each of some row-major matrices into pieces and calls `task(matrix, columns)` for each of them.
+///
+/// Pieces are whole units of `unit` columns, apart from the last of a matrix. The first ones are long, so that a task stays with its
+/// stream of weights, and they become shorter, so that no thread has much left to do when the others are done: each is half of what a
+/// thread's share of the rest would be.
 ///
 /// # Panics
-/// If `piece` or a width is 0, a width does not divide its length, or a task panics.
+/// If `unit` or a width is 0, a width does not divide its length, or a task panics.
 pub fn split_outputs(
     exec: &dyn Executor,
     outputs: Vec<Output<'_>>,
-    piece: usize,
+    unit: usize,
     task: impl Fn(usize, Columns<'_>) + Sync,
 ) {
-    assert!(piece > 0, "pieces of no column");
+    assert!(unit > 0, "pieces of no column");
+    let mut left: usize = outputs.iter().map(|output| output.width).sum();
+    let shares = if exec.width() == 1 { 1 } else { 2 * exec.width() };
     let mut pieces = Vec::new();
     for (matrix, Output { width, data }) in outputs.into_iter().enumerate() {
         assert!(
@@ -168,13 +173,18 @@ pub fn split_outputs(
             data.len()
         );
         let (rows, base) = (data.len() / width, data.as_mut_ptr());
-        pieces.extend((0..width).step_by(piece).map(|start| (matrix, rows, width, start, Shared(base))));
+        let mut start = 0;
+        while start < width {
+            let len = (left / shares / unit * unit).max(unit).min(width - start);
+            pieces.push((matrix, rows, width, start..start + len, Shared(base)));
+            (start, left) = (start + len, left - len);
+        }
     }
     exec.run(pieces.len(), &|i| {
-        let (matrix, rows, width, start, base) = &pieces[i];
-        let range = *start..(start + piece).min(*width);
+        let (matrix, rows, width, range, base) = &pieces[i];
+        let (base, range) = (base.get(), range.clone());
         // Pieces of one matrix are disjoint, `outputs` keeps the matrices borrowed, and each index is run once.
-        task(*matrix, Columns { base: base.get(), rows: *rows, width: *width, range, lifetime: PhantomData });
+        task(*matrix, Columns { base, rows: *rows, width: *width, range, lifetime: PhantomData });
     });
 }
 

@@ -45,20 +45,40 @@ fn split_hands_out_every_element_once() {
 #[test]
 fn split_outputs_hands_out_every_column_once() {
     for exec in executors() {
-        let (rows, width) = (3, 10);
-        let mut data = vec![0.0; rows * width];
-        split_outputs(&*exec, vec![Output { width, data: &mut data }], 4, |_, mut columns| {
-            for i in 0..columns.rows() {
-                let start = columns.range().start;
-                columns
-                    .row_mut(i)
-                    .iter_mut()
-                    .enumerate()
-                    .for_each(|(j, x)| *x += (i * width + start + j) as f32);
+        for (unit, widths) in [(4, vec![10]), (1, vec![100]), (16, vec![7, 64, 1, 500]), (1000, vec![30, 20])]
+        {
+            let rows = 3;
+            let mut data: Vec<_> = widths.iter().map(|width| vec![0.0; rows * width]).collect();
+            let outputs = data.iter_mut().zip(&widths).map(|(data, &width)| Output { width, data }).collect();
+            split_outputs(&*exec, outputs, unit, |matrix, mut columns| {
+                let (range, width) = (columns.range(), widths[matrix]);
+                assert!(
+                    range.start % unit == 0 && (range.end % unit == 0 || range.end == width),
+                    "{range:?}"
+                );
+                for i in 0..columns.rows() {
+                    let numbers = columns.row_mut(i).iter_mut().zip(i * width + range.start..);
+                    numbers.for_each(|(x, number)| *x += number as f32);
+                }
+            });
+            for data in data {
+                assert!(data.iter().enumerate().all(|(i, &x)| x == i as f32), "width {}", exec.width());
             }
-        });
-        assert!(data.iter().enumerate().all(|(i, &x)| x == i as f32), "width {}", exec.width());
+        }
     }
+}
+
+#[test]
+fn pieces_become_shorter_and_several_threads_get_some() {
+    let (pool, pieces) = (Threads::new(2), std::sync::Mutex::new(Vec::new()));
+    let mut data = vec![0.0; 2048];
+    split_outputs(&pool, vec![Output { width: 2048, data: &mut data }], 128, |_, columns| {
+        pieces.lock().unwrap().push(columns.range());
+    });
+    let mut pieces = pieces.into_inner().unwrap();
+    pieces.sort_by_key(|range| range.start);
+    let lengths: Vec<_> = pieces.iter().map(ExactSizeIterator::len).collect();
+    assert_eq!(lengths, [512, 384, 256, 128, 128, 128, 128, 128, 128, 128]);
 }
 
 #[test]

@@ -33,10 +33,10 @@ use float::FloatGemm;
 use pack::Form;
 use quant::PanelGemm;
 
-/// Tasks a thread: enough to even out threads that started late or run slower, few enough to stay in long streams.
-const TASKS_PER_THREAD: usize = 4;
-/// Columns of a task are a multiple of this: whole panels of float rows (12) and of codes (16), so that no two tasks share one.
-const UNIT_COLUMNS: usize = NR * PANEL_ROWS;
+/// Columns of a task are a multiple of this, so that no two tasks share a band of [`NR`] float rows, or a pair of panels.
+const FLOAT_UNIT: usize = NR * PANEL_ROWS / 2;
+/// The same if all weights are codes: 8 panels, the widest tile of any micro-kernel, and 2 where more threads are to have work.
+const PANEL_UNITS: [usize; 3] = [8 * PANEL_ROWS, 4 * PANEL_ROWS, 2 * PANEL_ROWS];
 
 /// One of several GEMMs of the same x.
 pub struct Projection<'a> {
@@ -116,8 +116,17 @@ pub(crate) fn project_groups(
             columns += w.n();
         }
     }
-    let piece = columns.div_ceil(exec.width() * TASKS_PER_THREAD).next_multiple_of(UNIT_COLUMNS);
-    split_outputs(exec, outputs, piece.max(UNIT_COLUMNS), |i, out| choices[i].run(out));
+    let unit = unit(&choices, columns, exec.width());
+    split_outputs(exec, outputs, unit, |i, out| choices[i].run(out));
+}
+
+/// The unit in which `columns` columns are shared out: the widest one of which every thread gets several.
+fn unit(choices: &[Choice<'_>], columns: usize, threads: usize) -> usize {
+    if choices.iter().any(|choice| !matches!(choice.w, Elements::Panels(_))) {
+        return FLOAT_UNIT;
+    }
+    let [.., narrowest] = PANEL_UNITS;
+    PANEL_UNITS.into_iter().find(|unit| columns / unit >= 4 * threads).unwrap_or(narrowest)
 }
 
 impl Choice<'_> {
