@@ -60,9 +60,9 @@ class Part:
 
     def plain(self, text):
         """Without the directories of this machine."""
-        text = text.replace(f"{self.args.bin}/", "").replace(f"{ROOT}/", "").replace(sys.executable, "python3")
         for python in filter(None, [self.args.llama, self.args.onnxruntime, self.args.pytorch]):
             text = text.replace(python, "venv/bin/python")
+        text = text.replace(f"{self.args.bin}/", "").replace(f"{ROOT}/", "").replace(sys.executable, "python3")
         return re.sub(rf"{re.escape(tempfile.gettempdir())}/[^/ ]+/", "", text)
 
     def ours(self, program, *words):

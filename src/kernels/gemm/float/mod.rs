@@ -18,6 +18,7 @@ mod prefetch;
 mod tile;
 
 pub(crate) use decode::{Decode, WeightRow};
+use tile::vectors;
 pub(crate) use tile::{NR, TiledGemm, load, sums, sweep};
 
 use super::stack::StackBuffer;
@@ -106,7 +107,7 @@ where
                     for j in 0..band.n {
                         decode_row(s, block.piece.weights(band.first + j, at, len), decoded.get(j * KC));
                     }
-                    let ahead = Ahead::of(&block, rows);
+                    let ahead = Ahead::of(&block, rows, vectors::<S>(rows, band.n, len));
                     let weights = Decoded { w: decoded.get(0), ahead };
                     sweep(s, &mut Swept { block, weights }, rows, band.n, len);
                 }
@@ -250,8 +251,8 @@ where
     /// As [`TiledGemm::stride`].
     fn stride(&self, block: &KcBlock<'_, '_, T>) -> Option<usize>;
 
-    /// Told after each tile of `m` rows and `n` columns.
-    fn used<S: Tile>(&mut self, s: S, block: &KcBlock<'_, '_, T>, m: usize, n: usize);
+    /// As [`TiledGemm::before`].
+    fn before<S: Tile>(&mut self, s: S);
 }
 
 /// As they lie in the matrix, to be decoded in registers.
@@ -276,7 +277,7 @@ where
     }
 
     #[inline(always)]
-    fn used<S: Tile>(&mut self, _: S, _: &KcBlock<'_, '_, T>, _: usize, _: usize) {}
+    fn before<S: Tile>(&mut self, _: S) {}
 }
 
 /// Decoded before to `w`, `[NR, KC]`, by `decode_row`.
@@ -305,8 +306,8 @@ where
     }
 
     #[inline(always)]
-    fn used<S: Tile>(&mut self, s: S, block: &KcBlock<'_, '_, T>, m: usize, n: usize) {
-        self.ahead.ask(s, block.piece, [m, n, block.band.n]);
+    fn before<S: Tile>(&mut self, s: S) {
+        self.ahead.ask(s);
     }
 }
 
@@ -322,6 +323,11 @@ where
     WeightRow<T>: Decode,
 {
     type Row = W::Row;
+
+    #[inline(always)]
+    fn before<S: Tile>(&mut self, s: S) {
+        self.weights.before(s);
+    }
 
     #[inline(always)]
     fn x(&self, i: usize) -> WeightRow<f32> {
@@ -351,7 +357,6 @@ where
         j: usize,
         acc: [[S::V; N]; M],
     ) {
-        self.weights.used(s, &self.block, M, N);
         self.block.end(s, i, j, acc);
     }
 }

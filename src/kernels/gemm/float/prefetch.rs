@@ -1,34 +1,35 @@
 //! [`Ahead`]: asking memory for what is decoded next.
 
-use super::{Decode, NR, WeightRow};
-use super::{FloatGemm, KC, KcBlock};
+use super::{FloatGemm, KC, KcBlock, NR};
 use crate::kernels::simd::Tile;
 
 /// Bytes that a prefetch asks for.
 const CACHE_LINE: usize = 64;
 
 /// The weights that are decoded next. Memory would rest while a band is swept, and the sweep would wait while the next one is
-/// decoded, so every tile asks for its share of them.
+/// decoded, so they are asked for along the way: a line or two with every vector of k, because a burst of them occupies the buffers
+/// that the loads of the sweep need, too.
 pub(super) struct Ahead {
-    /// First weight row and first element of k.
-    start: (usize, usize),
-    /// Cache lines of a weight row.
-    lines: usize,
-    /// Weight rows times `lines`.
-    all: usize,
-    /// So many were asked for.
-    asked: usize,
-    /// Rows of x in the sweep.
+    at: *const u8,
+    /// Lines that are left in the weight row at `at`.
+    left: usize,
+    /// Weight rows after that one.
     rows: usize,
+    /// Lines of a weight row, and bytes from one row to the next.
+    lines: usize,
+    stride: usize,
+    /// Lines to ask for at a time; 0 after the last one.
+    share: usize,
 }
 
 impl Ahead {
-    /// What comes after `block`, which `rows` rows pass over: the next elements of k, then the next band.
+    /// What comes after `block`, in which `vectors` vectors of k are read: the next elements of k, then the next band.
     #[inline(always)]
-    pub(super) fn of<T>(block: &KcBlock<'_, '_, T>, rows: usize) -> Self {
-        let (k, columns) = (block.piece.x.width(), block.piece.out.range());
-        let last_rows = block.row + rows == block.piece.x.len();
-        let (start, n) = match block.last {
+    pub(super) fn of<T>(block: &KcBlock<'_, '_, T>, rows: usize, vectors: usize) -> Self {
+        let FloatGemm { x, w, out, .. } = &*block.piece;
+        let (k, columns) = (x.width(), out.range());
+        let last_rows = block.row + rows == x.len();
+        let ((j, at), n) = match block.last {
             false => ((block.band.first, block.at + block.len), block.band.n),
             // Other rows of x pass over the same weights, which are in L2 by now.
             true if !last_rows => ((0, 0), 0),
@@ -37,23 +38,31 @@ impl Ahead {
                 ((first, 0), NR.min(columns.end.saturating_sub(first)))
             }
         };
-        let lines = (KC.min(k - start.1) * size_of::<T>()).div_ceil(CACHE_LINE);
-        Self { start, lines, all: n * lines, asked: 0, rows }
+        let lines = (KC.min(k - at) * size_of::<T>()).div_ceil(CACHE_LINE);
+        Self {
+            at: w.as_ptr().wrapping_add(j * k + at).cast(),
+            left: if n > 0 { lines } else { 0 },
+            rows: n.saturating_sub(1),
+            lines,
+            stride: k * size_of::<T>(),
+            share: (n * lines).div_ceil(vectors.max(1)),
+        }
     }
 
-    /// Asks for the share of a tile of `m` rows and `n` of `columns` columns.
+    /// Asks for the share of a vector of k.
     #[inline(always)]
-    pub(super) fn ask<S: Tile, T>(&mut self, s: S, piece: &FloatGemm<'_, T>, [m, n, columns]: [usize; 3])
-    where
-        WeightRow<T>: Decode,
-    {
-        let tiles = self.rows.div_ceil(m) * columns.div_ceil(n);
-        let until = self.all.min(self.asked + self.all.div_ceil(tiles));
-        while self.asked < until {
-            let (j, line) = (self.asked / self.lines, self.asked % self.lines);
-            let at = (self.start.0 + j) * piece.x.width() + self.start.1;
-            WeightRow::new(piece.w).prefetch(s, at + line * (CACHE_LINE / size_of::<T>()));
-            self.asked += 1;
+    pub(super) fn ask<S: Tile>(&mut self, s: S) {
+        for _ in 0..self.share {
+            if self.left == 0 {
+                if self.rows == 0 {
+                    self.share = 0;
+                    return;
+                }
+                self.at = self.at.wrapping_add(self.stride).wrapping_sub(self.lines * CACHE_LINE);
+                (self.rows, self.left) = (self.rows - 1, self.lines);
+            }
+            s.prefetch_l2(self.at);
+            (self.at, self.left) = (self.at.wrapping_add(CACHE_LINE), self.left - 1);
         }
     }
 }

@@ -20,6 +20,11 @@ pub(crate) unsafe trait TiledGemm {
     type Row: Decode;
     /// Elements from a row of weights to the next, if they come from memory, so that a tile must ask for those of the next.
     fn stride(&self) -> Option<usize>;
+    /// Told before every vector of k that a tile reads.
+    #[inline(always)]
+    fn before<S: Tile>(&mut self, s: S) {
+        let _ = s;
+    }
     /// Row `i` of x.
     fn x(&self, i: usize) -> WeightRow<f32>;
     /// Row `j` of the weights.
@@ -50,6 +55,13 @@ pub(crate) fn sweep<S: Tile, P: TiledGemm>(s: S, product: &mut P, m: usize, n: u
         }
         i += 4;
     }
+}
+
+/// Vectors of k that the tiles of [`sweep`] read: about how often [`TiledGemm::before`] is told.
+#[inline(always)]
+pub(super) fn vectors<S: Tile>(m: usize, n: usize, k: usize) -> usize {
+    let columns = if S::WIDE { 6 } else { 3 };
+    m.div_ceil(4) * n.div_ceil(columns) * (k / S::LANES)
 }
 
 /// Rows `i .. i + M`, all columns.
@@ -92,7 +104,7 @@ fn tile<S: Tile, P: TiledGemm, const M: usize, const N: usize>(
     let mut acc = product.begin(s, i, j);
     let next = product.stride().map(|stride| N * stride);
     // SAFETY: `TiledGemm` promises k elements behind every row of x and w.
-    unsafe { fma_tile(s, x, w, k, next, &mut acc) };
+    unsafe { fma_tile(s, product, x, w, k, next, &mut acc) };
     product.end(s, i, j, acc);
 }
 
@@ -127,10 +139,11 @@ pub(crate) fn sums<S: Tile, const M: usize, const N: usize>(s: S, acc: &[[S::V; 
 /// # Safety
 /// Every `x` and `w` has `k` elements.
 #[inline(always)]
-unsafe fn fma_tile<S: Tile, W: Decode, const M: usize, const N: usize>(
+unsafe fn fma_tile<S: Tile, P: TiledGemm, const M: usize, const N: usize>(
     s: S,
+    product: &mut P,
     x: [WeightRow<f32>; M],
-    w: [W; N],
+    w: [P::Row; N],
     k: usize,
     next: Option<usize>,
     acc: &mut [[S::V; N]; M],
@@ -143,6 +156,7 @@ unsafe fn fma_tile<S: Tile, W: Decode, const M: usize, const N: usize>(
                 w[b].prefetch(s, at + next);
             }
         }
+        product.before(s);
         // SAFETY: at + LANES <= k.
         unsafe { step(s, x, w, at, S::LANES, acc) };
         at += S::LANES;
