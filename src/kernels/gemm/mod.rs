@@ -120,7 +120,7 @@ pub(crate) fn project_groups(
     split_outputs(exec, outputs, unit, |i, out| choices[i].run(out));
 }
 
-/// The unit in which `columns` columns are shared out: the widest one of which every thread gets several.
+/// The unit in which `columns` columns are shared out: the widest one of which there are four for each thread.
 fn unit(choices: &[Choice<'_>], columns: usize, threads: usize) -> usize {
     if choices.iter().any(|choice| !matches!(choice.w, Elements::Panels(_))) {
         return FLOAT_UNIT;

@@ -83,8 +83,8 @@ pub(crate) trait Dots: Copy {
     }
 }
 
-/// Whether a tile of `m` rows and `n` strips ends its steps row by row. A tile of one strip does not: its rows are the operands in
-/// memory of its dot products, so nothing but these is in its loop, and several rows end at the same time without a register to spare.
+/// Whether a tile of `m` rows and `n` strips ends its steps row by row. Tiles of one strip do not: their loops are nothing but dot
+/// products whose operands are in memory, and ending row by row makes them a tenth slower.
 pub(crate) const fn ends_by_rows<D: Dots>(m: usize, n: usize) -> bool {
     n > 1 && m * n <= D::ROW_BY_ROW
 }

@@ -110,7 +110,7 @@ pub(crate) trait F32s: Copy {
 pub(crate) struct Shape {
     /// Rows of x.
     pub(crate) height: usize,
-    /// Vectors of weights, a strip each: 2, 4 or 8.
+    /// Vectors of weights, a strip each: 1, 2, 4 or 8.
     pub(crate) strips: usize,
     /// The same for int4 codes and int8 activations.
     pub(crate) int4_strips: usize,
