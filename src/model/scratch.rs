@@ -109,7 +109,7 @@ impl Scratch {
         let dims = &arch.dims;
         let ffn_rows = rows.min(FFN_ROWS);
         if rows * dims.hidden > self.x.data.capacity() {
-            // The prepared input of the widest product comes on top, twice where a matrix unit wants a form of its own.
+            // The prepared input of the widest GEMM comes on top, twice where a matrix unit wants a form of its own.
             let prepared = 2 * (rows * dims.hidden.max(dims.q_width())).max(ffn_rows * dims.ffn);
             let buffers =
                 rows * 2 * (dims.hidden + dims.q_width() + dims.kv_width()) + 2 * ffn_rows * dims.ffn;

@@ -1,7 +1,7 @@
 //! The shapes that tests and benches share. Tests take the edges, benches the shapes of real models.
 #![allow(dead_code, reason = "every program that includes this file uses another part")]
 
-/// Rows of a product around the heights of the tiles (16 at most), the numbers of tiles from which codes are unpacked once (2 to 5), the
+/// Rows of a GEMM around the heights of the tiles (16 at most), the numbers of tiles from which codes are unpacked once (2 to 5), the
 /// 8 and 16 rows up to which floats are decoded in registers, and the blocks of 64 and 144 rows.
 pub(crate) const GEMM_ROWS: [usize; 19] =
     [1, 2, 3, 4, 5, 7, 8, 9, 12, 13, 16, 17, 25, 33, 64, 65, 130, 144, 145];

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! A task takes one K/V head and up to [`QUERIES`] of the (row, query head) pairs that share it and see the same keys; the
-//! tile loop is in `tile.rs`, its second product in `mix.rs`. For few queries keys and values are decoded in registers, for
+//! tile loop is in `tile.rs`, its second GEMM in `mix.rs`. For few queries keys and values are decoded in registers, for
 //! many once into L1. Nothing of the size of the sequence is ever stored, and a query's result depends on its key
 //! range alone.
 //!

@@ -1,4 +1,4 @@
-//! Products on the matrix unit of AMX.
+//! GEMM on the matrix unit of AMX.
 //!
 //! Rows of x are the left operand, as they lie; 16 rows of weights are the right one: a row of such a tile is a run of k for
 //! all of them, which is the order of [`Panels`](crate::quant::Panels). A block is up to 32 rows of x against one or two
@@ -17,7 +17,7 @@ use super::pack::PackedRows;
 use crate::exec::Columns;
 use crate::kernels::simd::{AmxTiles, F32s, TILE_LANES, TILE_SIDE, Tile};
 
-/// Some columns of a product. `X`: an element of x.
+/// Some columns of a GEMM. `X`: an element of x.
 pub(super) struct AmxGemm<'a, W, X> {
     pub(super) w: W,
     pub(super) x: PackedRows<'a, X>,

@@ -1,9 +1,9 @@
-//! Products with weights of floats, which lie row after row: f32 arithmetic in dot form.
+//! GEMM with weights of floats, which lie row after row: f32 arithmetic in dot form.
 //!
 //! A task reads its weight rows once from memory, in bands of [`NR`] rows.
 //!
-//! - Up to [`direct_rows`] rows the product waits for memory: weights are decoded in registers as they stream in.
-//! - With more rows it is bound by arithmetic: a band is decoded once into a buffer that stays in L1, and all rows of x pass
+//! - Up to [`direct_rows`] rows it waits for memory: weights are decoded in registers as they stream in.
+//! - With more rows arithmetic is the limit: a band is decoded once into a buffer that stays in L1, and all rows of x pass
 //!   over it.
 //!
 //! Both go in blocks of [`KC`] elements of k, so that x stays in L1 too. Accumulators rest in memory between blocks as

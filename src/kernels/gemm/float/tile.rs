@@ -11,7 +11,7 @@ use crate::kernels::simd::Tile;
 /// Columns that [`sweep`] covers without a remainder: a common multiple of all tile widths.
 pub(crate) const NR: usize = 12;
 
-/// A product for [`sweep`]: where operands come from, and where accumulators start and end.
+/// A GEMM for [`sweep`]: where operands come from, and where accumulators start and end.
 ///
 /// # Safety
 /// For the `m`, `n` and `k` given to `sweep`: `x(i)` with `i < m` and `w(j)` with `j < n` must have `k` elements.
@@ -41,17 +41,17 @@ pub(crate) unsafe trait TiledGemm {
 /// over a latency of 4 cycles. A single row waits for memory, and reads no more than 6 rows of weights at once: rows lie a
 /// multiple of 4 KiB apart in most models, so all streams fall into one set of L1, which has 8 or 12 ways.
 #[inline(always)]
-pub(crate) fn sweep<S: Tile, P: TiledGemm>(s: S, product: &mut P, m: usize, n: usize, k: usize) {
+pub(crate) fn sweep<S: Tile, P: TiledGemm>(s: S, gemm: &mut P, m: usize, n: usize, k: usize) {
     let mut i = 0;
     while i < m {
         match (m - i, S::WIDE) {
-            (1, _) => row_of_tiles::<S, P, 1, 6>(s, product, i, n, k),
-            (2, false) => row_of_tiles::<S, P, 2, 4>(s, product, i, n, k),
-            (2, true) => row_of_tiles::<S, P, 2, 6>(s, product, i, n, k),
-            (3, false) => row_of_tiles::<S, P, 3, 3>(s, product, i, n, k),
-            (3, true) => row_of_tiles::<S, P, 3, 6>(s, product, i, n, k),
-            (_, false) => row_of_tiles::<S, P, 4, 3>(s, product, i, n, k),
-            (_, true) => row_of_tiles::<S, P, 4, 6>(s, product, i, n, k),
+            (1, _) => row_of_tiles::<S, P, 1, 6>(s, gemm, i, n, k),
+            (2, false) => row_of_tiles::<S, P, 2, 4>(s, gemm, i, n, k),
+            (2, true) => row_of_tiles::<S, P, 2, 6>(s, gemm, i, n, k),
+            (3, false) => row_of_tiles::<S, P, 3, 3>(s, gemm, i, n, k),
+            (3, true) => row_of_tiles::<S, P, 3, 6>(s, gemm, i, n, k),
+            (_, false) => row_of_tiles::<S, P, 4, 3>(s, gemm, i, n, k),
+            (_, true) => row_of_tiles::<S, P, 4, 6>(s, gemm, i, n, k),
         }
         i += 4;
     }
@@ -68,18 +68,18 @@ pub(super) fn vectors<S: Tile>(m: usize, n: usize, k: usize) -> usize {
 #[inline(always)]
 fn row_of_tiles<S: Tile, P: TiledGemm, const M: usize, const N: usize>(
     s: S,
-    product: &mut P,
+    gemm: &mut P,
     i: usize,
     n: usize,
     k: usize,
 ) {
     let mut j = 0;
     while j + N <= n {
-        tile::<S, P, M, N>(s, product, i, j, k);
+        tile::<S, P, M, N>(s, gemm, i, j, k);
         j += N;
     }
     while j < n {
-        tile::<S, P, M, 1>(s, product, i, j, k);
+        tile::<S, P, M, 1>(s, gemm, i, j, k);
         j += 1;
     }
 }
@@ -88,24 +88,24 @@ fn row_of_tiles<S: Tile, P: TiledGemm, const M: usize, const N: usize>(
 #[inline(always)]
 fn tile<S: Tile, P: TiledGemm, const M: usize, const N: usize>(
     s: S,
-    product: &mut P,
+    gemm: &mut P,
     i: usize,
     j: usize,
     k: usize,
 ) {
-    let mut x = [product.x(i); M];
-    let mut w = [product.w(j); N];
+    let mut x = [gemm.x(i); M];
+    let mut w = [gemm.w(j); N];
     for a in 1..M {
-        x[a] = product.x(i + a);
+        x[a] = gemm.x(i + a);
     }
     for b in 1..N {
-        w[b] = product.w(j + b);
+        w[b] = gemm.w(j + b);
     }
-    let mut acc = product.begin(s, i, j);
-    let next = product.stride().map(|stride| N * stride);
+    let mut acc = gemm.begin(s, i, j);
+    let next = gemm.stride().map(|stride| N * stride);
     // SAFETY: `TiledGemm` promises k elements behind every row of x and w.
-    unsafe { fma_tile(s, product, x, w, k, next, &mut acc) };
-    product.end(s, i, j, acc);
+    unsafe { fma_tile(s, gemm, x, w, k, next, &mut acc) };
+    gemm.end(s, i, j, acc);
 }
 
 /// The sum over the lanes of every accumulator of a tile: eight or four at a time, which takes half the instructions of one after the
@@ -141,7 +141,7 @@ pub(crate) fn sums<S: Tile, const M: usize, const N: usize>(s: S, acc: &[[S::V; 
 #[inline(always)]
 unsafe fn fma_tile<S: Tile, P: TiledGemm, const M: usize, const N: usize>(
     s: S,
-    product: &mut P,
+    gemm: &mut P,
     x: [WeightRow<f32>; M],
     w: [P::Row; N],
     k: usize,
@@ -156,7 +156,7 @@ unsafe fn fma_tile<S: Tile, P: TiledGemm, const M: usize, const N: usize>(
                 w[b].prefetch(s, at + next);
             }
         }
-        product.before(s);
+        gemm.before(s);
         // SAFETY: at + LANES <= k.
         unsafe { step(s, x, w, at, S::LANES, acc) };
         at += S::LANES;

@@ -27,7 +27,7 @@ impl Avx512Vnni {
     }
 }
 
-/// What all tokens have in common: everything but the products.
+/// What all tokens have in common: everything but the dot products.
 macro_rules! integers {
     ($vector:ty, $float:ty, $zero:ident, $load:ident, $store:ident, $splat:ident, $bytes:ident, $and:ident, $shift:ident, $to_f32:ident, $add:ident) => {
         type Float = $float;
@@ -76,7 +76,7 @@ macro_rules! integers {
     };
 }
 
-/// Products by `vpdpbusd`, which takes its first factors as unsigned: int8 codes are moved up by 128, and 128 times the sum of
+/// Dot products by `vpdpbusd`, which takes its first factors as unsigned: int8 codes are moved up by 128, and 128 times the sum of
 /// x is what sums begin without.
 macro_rules! vpdpbusd {
     ($vector:ty, $dot:ident, $splat:ident, $bytes:ident, $xor:ident) => {
