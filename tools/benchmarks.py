@@ -127,21 +127,25 @@ def forward_table(lines):
 
 def experts(part):
     """Forward passes of models with experts. So many experts as trained models are said to read are given; random routers read few."""
-    shapes = [("tiny-sdar-moe", [], [(1, 2), (4, 3)])] if part.args.quick else [("sdar-30b-a3b", ["--layers", "12"], [(1, 8), (4, 23), (8, 41), (32, 98)]), ("llada-moe-7b", [], [(1, 8), (4, 21), (8, 34), (32, 58)])]
+    shapes = [("tiny-sdar-moe", [], [(1, 2), (4, 3)])] if part.args.quick else [
+        ("llada2-mini", [], [(1, 8), (4, 24), (8, 41), (32, 98)]),
+        ("sdar-30b-a3b", ["--layers", "12"], [(1, 8), (4, 23), (8, 41), (32, 98)]),
+        ("llada-moe-7b", [], [(1, 8), (4, 21), (8, 34), (32, 58)]),
+    ]
     lines = []
     for preset, more, cases in shapes:
         for rows, touched in cases:
-            report = part.bench("--preset", preset, *more, "--format", "int4", "--rows", rows, "--experts-touched", touched)
+            report = part.bench("--preset", preset, *more, "--format", "int4", "--rows", rows, "--context", "0,512", "--experts-touched", touched)
             if report:
                 lines.append({"model": " ".join([preset, *more]), "experts": touched, "report": report})
     return lines
 
 
 def experts_table(lines):
-    table = [["model, int4", "rows", "experts of a block", "median ms", "limit ms", "by", "share"]]
+    table = [["model, int4", "rows", "cached positions", "experts of a block", "median ms", "limit ms", "by", "share"]]
     for line in lines:
         for case in line["report"]["cases"]:
-            table.append([line["model"].replace(" --layers ", ", layers: "), str(case["rows"]), str(line["experts"]), number(case["median_ms"]), number(case["limit_ms"]), case["limited_by"], f"{100 * case['share']:.0f} %"])
+            table.append([line["model"].replace(" --layers ", ", layers: "), str(case["rows"]), str(case["context"]), str(line["experts"]), number(case["median_ms"]), number(case["limit_ms"]), case["limited_by"], f"{100 * case['share']:.0f} %"])
     return table
 
 
