@@ -32,7 +32,7 @@ PAGE = ROOT / "docs/benchmarks.md"
 RESULTS = ROOT / "docs/measurements/results"
 PROMPTS = ["What is 27 + 45?", "Sort these numbers: 7 3 9 1.", "Tell a story about Mia the fox."]
 DEMOS = ["demo/sdar", "demo/llada", "demo/llada2"]
-# Questions of each task: an answer of a bidirectional model without a cache takes a hundred times as long as one of the others.
+# Questions of each task: an answer of a bidirectional model without a cache takes a hundred times as long as one of the others, or longer.
 QUESTIONS = {"demo/llada": 10}
 # Prints the largest resident set of the program that it runs, after what that prints.
 RESIDENT = "import resource, subprocess, sys; code = subprocess.run(sys.argv[1:]).returncode; print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(code)"

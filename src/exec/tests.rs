@@ -69,7 +69,7 @@ fn split_outputs_hands_out_every_column_once() {
 }
 
 #[test]
-fn pieces_become_shorter_and_several_threads_get_some() {
+fn pieces_become_shorter() {
     let (pool, pieces) = (Threads::new(2), std::sync::Mutex::new(Vec::new()));
     let mut data = vec![0.0; 2048];
     split_outputs(&pool, vec![Output { width: 2048, data: &mut data }], 128, |_, columns| {

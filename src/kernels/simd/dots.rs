@@ -84,7 +84,7 @@ pub(crate) trait Dots: Copy {
 }
 
 /// Whether a tile of `m` rows and `n` strips ends its steps row by row. Tiles of one strip do not: their loops are nothing but dot
-/// products whose operands are in memory, and ending row by row makes them a tenth slower.
+/// products whose operands are in memory, and in a prototype ending row by row made them slower.
 pub(crate) const fn ends_by_rows<D: Dots>(m: usize, n: usize) -> bool {
     n > 1 && m * n <= D::ROW_BY_ROW
 }

@@ -18,7 +18,6 @@ mod prefetch;
 mod tile;
 
 pub(crate) use decode::{Decode, WeightRow};
-use tile::vectors;
 pub(crate) use tile::{NR, TiledGemm, load, sums, sweep};
 
 use super::stack::StackBuffer;
@@ -26,6 +25,7 @@ use crate::exec::Columns;
 use crate::kernels::simd::{MAX_LANES, Tile, TileOp};
 use crate::tensor::Rows;
 use prefetch::Ahead;
+use tile::vectors;
 
 /// Rows up to which weights are decoded in registers: some passes over a band in L2 are cheaper than the buffer. How many was
 /// measured on Zen 3 (16 registers: with 12 rows a fifth faster, with 16 a tenth, with 32 slower) and Zen 4 (32 registers).

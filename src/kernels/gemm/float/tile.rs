@@ -10,6 +10,10 @@ use crate::kernels::simd::Tile;
 
 /// Columns that [`sweep`] covers without a remainder: a common multiple of all tile widths.
 pub(crate) const NR: usize = 12;
+/// Rows of a tile, unless fewer are left, and its columns with 32 vector registers and with 16.
+const ROWS: usize = 4;
+const WIDE: usize = 6;
+const NARROW: usize = 3;
 
 /// A GEMM for [`sweep`]: where operands come from, and where accumulators start and end.
 ///
@@ -50,18 +54,18 @@ pub(crate) fn sweep<S: Tile, P: TiledGemm>(s: S, gemm: &mut P, m: usize, n: usiz
             (2, true) => row_of_tiles::<S, P, 2, 6>(s, gemm, i, n, k),
             (3, false) => row_of_tiles::<S, P, 3, 3>(s, gemm, i, n, k),
             (3, true) => row_of_tiles::<S, P, 3, 6>(s, gemm, i, n, k),
-            (_, false) => row_of_tiles::<S, P, 4, 3>(s, gemm, i, n, k),
-            (_, true) => row_of_tiles::<S, P, 4, 6>(s, gemm, i, n, k),
+            (_, false) => row_of_tiles::<S, P, ROWS, NARROW>(s, gemm, i, n, k),
+            (_, true) => row_of_tiles::<S, P, ROWS, WIDE>(s, gemm, i, n, k),
         }
-        i += 4;
+        i += ROWS;
     }
 }
 
 /// Vectors of k that the tiles of [`sweep`] read: about how often [`TiledGemm::before`] is told.
 #[inline(always)]
 pub(super) fn vectors<S: Tile>(m: usize, n: usize, k: usize) -> usize {
-    let columns = if S::WIDE { 6 } else { 3 };
-    m.div_ceil(4) * n.div_ceil(columns) * (k / S::LANES)
+    let columns = if S::WIDE { WIDE } else { NARROW };
+    m.div_ceil(ROWS) * n.div_ceil(columns) * (k / S::LANES)
 }
 
 /// Rows `i .. i + M`, all columns.
