@@ -1,7 +1,7 @@
-//! Every kernel at every level of this CPU, on the shapes of real models, beside what the machine can do at most.
+//! Every kernel at every level of this CPU, on the shapes of real models, compared with the most that the machine can do.
 //!
 //! `cargo bench --bench kernels -- gemm/bf16` selects by id: `gemm/bf16xf32/avx2/m4_n6144_k2048`, with `_t2` for two threads.
-//! Compare products of few rows with `machine/read`, products of many rows with `machine/peak` of their unit.
+//! Compare GEMMs of few rows with `machine/read`, GEMMs of many rows with `machine/peak` of their unit.
 
 #[path = "../tests/oracle/cases.rs"]
 mod cases;
@@ -23,7 +23,7 @@ use std::time::Duration;
 
 type Group<'a> = BenchmarkGroup<'a, WallTime>;
 
-/// Numbers in [-1, 1) that look random; subnormals and zeros would flatter nobody.
+/// Numbers in [-1, 1) that look random; subnormals and zeros would distort the timings.
 fn noise(len: usize) -> Vec<f32> {
     (0..len as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 / 8_388_608.0 - 1.0).collect()
 }
@@ -50,13 +50,13 @@ fn gemm(c: &mut Criterion) {
                     _ => Throughput::Elements(2 * (m * n * k) as u64),
                 });
                 for kernels in Kernels::available() {
-                    // Other weights are multiplied with f32 activations, whatever the kind.
+                    // Other weights are multiplied with f32 activations, whatever kind is chosen.
                     let differs = match kernels.activations() {
                         Activations::Int8 => matches!(format, Format::Quant(_)),
                         Activations::Bf16 => matches!(format, Format::Quant(_) | Format::Bf16),
                         _ => true,
                     };
-                    // The scalar unit takes seconds for what nobody runs on it.
+                    // The scalar unit takes seconds for shapes that nobody runs on it.
                     let hopeless = m > 4 && kernels.unit_name(format).ends_with("/scalar");
                     if !differs || hopeless {
                         continue;
@@ -189,7 +189,7 @@ fn limits(c: &mut Criterion) {
     }
 }
 
-/// A group with short runs: there are hundreds of them, and single runs differ by less than hours of one machine do.
+/// A group with short runs: there are hundreds of them, and single runs differ by less than a machine does from hour to hour.
 fn quick<'a>(c: &'a mut Criterion, name: &str) -> Group<'a> {
     let mut group = c.benchmark_group(name);
     group

@@ -42,7 +42,8 @@ fn run() -> Result<()> {
         None => (from_memory()?, QUESTION.to_vec()),
         Some(directory) => {
             let id = |text: String| {
-                text.parse::<TokenId>().map_err(|_| Error::option("ids", format!("`{text}` is no token id")))
+                text.parse::<TokenId>()
+                    .map_err(|_| Error::option("ids", format!("`{text}` is not a token id")))
             };
             (Engine::open(directory)?, arguments.map(id).collect::<Result<_>>()?)
         }

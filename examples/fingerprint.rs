@@ -60,7 +60,7 @@ fn logits(engine: &Engine) -> Result<u64> {
     Ok(hash(logits.data().iter().map(|x| x.to_bits())))
 }
 
-/// Tokens of a generation, as they are the same for everybody only if every bit of every probability is.
+/// Tokens of a generation, since they are the same everywhere only if every bit of every probability is.
 fn tokens(engine: &Engine, policy: &Policy) -> Result<u64> {
     let ids = ids(engine)?;
     let request = Request { seed: 11, ..Request::new(&ids, NEW, policy) };
@@ -81,7 +81,7 @@ pub(crate) fn lines() -> Result<Vec<String>> {
             let mut line = format!("{name} {}", level.name());
             for kv in [KvDtype::F32, KvDtype::F16] {
                 let engine = open(&dir, level, kv)?;
-                // As the family was published: what a checkpoint says about its defaults is no matter of kernels.
+                // As the family was published: what a checkpoint says about its defaults does not concern kernels.
                 let greedy = Policy::named(engine.arch().policy).expect("presets name policies that exist");
                 let mut drawn = greedy.clone();
                 drawn.draw.temperature = 0.9;

@@ -1,7 +1,7 @@
-//! [`Bytes`]: a shared, immutable run of bytes with one owner behind it.
+//! [`Bytes`]: a shared, immutable run of bytes with one owner.
 //!
 //! A mapped file, an aligned buffer read from disk, a `&'static` slice or the embedder's own storage all become the same
-//! type, so nothing above this floor carries a lifetime or knows where weights live. Cloning and slicing are cheap and
+//! type, so nothing above this module carries a lifetime or knows where weights live. Cloning and slicing are cheap and
 //! never copy.
 
 use crate::error::{Error, Result};
@@ -72,11 +72,11 @@ impl std::fmt::Debug for Bytes {
     }
 }
 
-/// Asks the system for memory and gives it back at once, before a buffer takes it: a refusal inside of a buffer ends the process.
+/// Requests memory from the system and gives it back at once, before a buffer takes it: a refusal inside a buffer ends the process.
 /// Others may still take the memory in between. `what` is what it is for.
 ///
 /// # Errors
-/// [`Error::Memory`] if there is not so much.
+/// [`Error::Memory`] if there is not that much.
 pub(crate) fn ask_for(what: impl Into<String>, bytes: usize) -> Result<()> {
     let mut memory = Vec::<u8>::new();
     let granted = memory.try_reserve_exact(bytes).is_ok();

@@ -31,7 +31,7 @@ pub enum Error {
         /// What is wrong.
         what: String,
     },
-    /// A JSON text is malformed.
+    /// JSON is malformed.
     Json {
         /// What was read.
         file: String,
@@ -49,9 +49,9 @@ pub enum Error {
         /// What is there that explains it, if anything does.
         instead: Option<String>,
     },
-    /// A tensor has another shape than the config implies.
+    /// A tensor has a different shape than the config implies.
     Shape {
-        /// Where it stands.
+        /// Where it is.
         file: String,
         /// Its name in the checkpoint.
         name: String,
@@ -62,7 +62,7 @@ pub enum Error {
     },
     /// A tensor has an element type that cannot be used in its place.
     DType {
-        /// Where it stands.
+        /// Where it is.
         file: String,
         /// Its name in the checkpoint.
         name: String,
@@ -80,9 +80,9 @@ pub enum Error {
         /// What was found and what was expected.
         reason: String,
     },
-    /// The input asks for something that this engine does not do.
+    /// The input requires something that this engine does not do.
     Unsupported {
-        /// What was asked for, and what is known instead.
+        /// What was requested, and what is known instead.
         what: String,
     },
     /// An option of the caller is out of range.
@@ -98,14 +98,14 @@ pub enum Error {
         what: &'static str,
         /// The capacity.
         limit: usize,
-        /// What was asked for.
+        /// What was requested.
         asked: usize,
     },
     /// The system has no memory for something.
     Memory {
         /// What it was for.
         what: String,
-        /// How much was asked for, in bytes.
+        /// How much was requested, in bytes.
         bytes: usize,
     },
     /// A prompt holds a token id outside the vocabulary.
@@ -161,8 +161,8 @@ impl Error {
     }
 }
 
-/// Passes characters on, and what a terminal would obey, or what would begin a line of its own, as an escape: names of files and
-/// tensors in messages come from strangers.
+/// Passes characters on, and what a terminal would interpret, or what would begin a line of its own, as an escape: names of files and
+/// tensors in messages come from untrusted sources.
 struct Shown<'a, 'b>(&'a mut fmt::Formatter<'b>);
 
 impl fmt::Write for Shown<'_, '_> {

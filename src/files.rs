@@ -1,4 +1,4 @@
-//! The small files of a checkpoint, and what is found in the place of a file.
+//! The small files of a checkpoint, and what may be found in place of a file.
 #![forbid(unsafe_code)]
 
 use crate::{Error, Result};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// Larger JSON files are refused before they are read, in bytes. The index of a checkpoint with 10 000 tensors has 1 MB.
 pub const MAX_FILE: u64 = 100_000_000;
 
-/// How the text begins that Git keeps instead of a large file.
+/// The beginning of the text that Git keeps instead of a large file.
 const POINTER: &[u8] = b"version https://git-lfs";
 
 /// How files of other formats begin, and what they are called.
@@ -26,7 +26,7 @@ const FOREIGN: [(&[u8], &str); 14] = [
     (b"\x1f\x8b", "a gzip archive"),
     (b"<!", "a page for a browser"),
     (b"<html", "a page for a browser"),
-    (b"Entry not", "a message of the hub that there is no such file"),
+    (b"Entry not", "a message from the hub that the file does not exist"),
 ];
 
 /// What is read instead of files of other formats.
@@ -36,14 +36,14 @@ pub(crate) const INSTEAD: &str =
 /// The bytes of a JSON file or another small text of a checkpoint.
 ///
 /// # Errors
-/// [`Error::Io`] if it cannot be read, [`Error::Format`] if it is no regular file, larger than [`MAX_FILE`], or a Git LFS pointer.
+/// [`Error::Io`] if it cannot be read, [`Error::Format`] if it is not a regular file, larger than [`MAX_FILE`], or a Git LFS pointer.
 pub(crate) fn read_text(path: &Path) -> Result<Vec<u8>> {
     let metadata = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
     if !metadata.is_file() {
-        return Err(Error::format(path.display(), "not a regular file, expected a text"));
+        return Err(Error::format(path.display(), "not a regular file, expected a text file"));
     }
     if metadata.len() > MAX_FILE {
-        let what = format!("{} bytes, expected a text of at most {MAX_FILE}", metadata.len());
+        let what = format!("{} bytes, expected at most {MAX_FILE}", metadata.len());
         return Err(Error::format(path.display(), what));
     }
     let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
@@ -54,7 +54,7 @@ pub(crate) fn read_text(path: &Path) -> Result<Vec<u8>> {
 /// The file `name` of a checkpoint in `directory`, if anything is there by that name.
 ///
 /// # Errors
-/// [`Error::Format`] if it is a link to nothing: taken for absent, it would change what the model is asked without a word.
+/// [`Error::Format`] if it is a dangling link: treated as absent, it would silently change what the model is asked.
 /// [`Error::Io`] if the system does not say.
 pub(crate) fn beside(directory: &Path, name: impl AsRef<Path>) -> Result<Option<PathBuf>> {
     let path = directory.join(name);

@@ -1,8 +1,8 @@
 //! Reads JSON: `config.json`, `model.safetensors.index.json` and the header of a safetensors file.
 //!
 //! Strict RFC 8259: UTF-8, nothing after the value, no control characters in strings, no lone surrogates. Beyond the
-//! RFC, and because these texts may be hostile: a key may stand only once in an object (two readers would disagree on
-//! which one counts), nesting is limited to [`MAX_DEPTH`] levels, a text has at most [`MAX_VALUES`] values, and numbers must
+//! RFC, and because these files may be hostile: a key may occur only once in an object (two readers would disagree on
+//! which one counts), nesting is limited to [`MAX_DEPTH`] levels, a document has at most [`MAX_VALUES`] values, and numbers must
 //! fit an `f64`. Numbers keep their text, so that a 64-bit integer is never rounded on its way through a float.
 //!
 //! Configuration files are written and read by Python, whose `json` module goes beyond the RFC: [`Value::parse_python`] takes
@@ -21,8 +21,8 @@ mod tests;
 /// Arrays and objects may be nested this deep. Real files stay below 10; serde_json's limit is the same.
 pub const MAX_DEPTH: usize = 127;
 
-/// A text may hold this many values and keys. A tokenizer with 256 000 tokens and 512 000 merges has half as many. Each takes up
-/// to 100 bytes, so a text of [`MAX_FILE`] that is nothing but small values would take gigabytes.
+/// A document may hold this many values and keys. A tokenizer with 256 000 tokens and 512 000 merges has half as many. Each takes up
+/// to 100 bytes, so a document of [`MAX_FILE`] that is nothing but small values would take gigabytes.
 pub const MAX_VALUES: usize = 1 << 22;
 
 pub use crate::files::MAX_FILE;
@@ -38,16 +38,16 @@ pub enum Value {
     Number(Number),
     /// A string, unescaped.
     String(String),
-    /// A string with half of a surrogate pair, which is no character: as written between the quotes. Only of
+    /// A string with half of a surrogate pair, which is not a character: as written between the quotes. Only from
     /// [`Self::parse_python`].
     Surrogates(String),
     /// An array.
     Array(Vec<Self>),
-    /// An object, in the order of the text. No key stands twice.
+    /// An object, in the order of the text. No key occurs twice.
     Object(Vec<(String, Self)>),
 }
 
-/// What is taken beyond RFC 8259.
+/// What is accepted beyond RFC 8259.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Dialect {
     /// Nothing.
@@ -71,7 +71,7 @@ impl Value {
 
     /// Parses what Python's `json` module takes: also `NaN`, `Infinity`, `-Infinity`, numbers beyond an `f64` such as `1e400`, and
     /// half of a surrogate pair in a string. None of these is a number or a string to [`Self::as_f64`] or [`Self::as_str`], so
-    /// that they are refused by the key that is read, and harm nobody in one that is not.
+    /// that they are refused by the key that is read, and do no harm in one that is not.
     ///
     /// # Errors
     /// As [`Self::parse`].
@@ -92,7 +92,7 @@ impl Value {
     /// Reads a file and parses it as Python does ([`Self::parse_python`]).
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be read, [`Error::Format`] if it is no regular file, larger than [`MAX_FILE`], or a Git LFS
+    /// [`Error::Io`] if it cannot be read, [`Error::Format`] if it is not a regular file, larger than [`MAX_FILE`], or a Git LFS
     /// pointer, [`Error::Json`] if it is malformed.
     pub fn read(path: &Path) -> Result<Self> {
         Self::parse_python(&path.display().to_string(), &read_text(path)?)

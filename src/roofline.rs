@@ -1,4 +1,4 @@
-//! What this machine can do at most, measured: how fast all threads together read memory, and how fast they multiply.
+//! The most that this machine can do, as measured: how fast all threads together read memory, and how fast they multiply.
 //!
 //! A pass that touches `bytes` and computes `operations` takes at least `max(bytes / bandwidth, operations / peak)`.
 //! Machines share memory and clocks with others, so compare only with what was measured in the same run.
@@ -18,10 +18,10 @@ use std::time::Instant;
 pub const BUFFER_BYTES: usize = 512 << 20;
 /// Numbers that are read from a stream before the next one: a page.
 const PAGE: usize = 4096 / size_of::<u64>();
-/// Numbers of streams of a thread that [`bandwidth`] tries: CPUs differ in how many they read fastest.
+/// Numbers of streams per thread that [`bandwidth`] tries: CPUs differ in which number is fastest.
 const STREAMS: [usize; 4] = [1, 2, 4, 8];
 /// How often everything is measured. The best counts: others may use the machine, too. Peaks are measured in many short runs, since a
-/// long one hardly ever has the cores for itself.
+/// long one hardly ever has the cores to itself.
 const READS: usize = 8;
 const SPINS: usize = 64;
 
@@ -70,7 +70,7 @@ pub fn bandwidth_of(exec: &dyn Executor, bytes: usize) -> f64 {
 }
 
 /// How fast all threads together multiply with the instructions for weights of `format`, in operations per second: a
-/// multiplication and an addition are two. A thread's time is that which the system gave it.
+/// multiplication and an addition are two. A thread's time is the CPU time that it got.
 pub fn peak(kernels: &Kernels, exec: &dyn Executor, format: Format) -> f64 {
     (0..SPINS).map(|_| kernels.spin(exec, format).rate).fold(0.0, f64::max)
 }
@@ -85,7 +85,7 @@ pub fn counted_peak(kernels: &Kernels, exec: &dyn Executor, format: Format, cloc
 const ROUNDS: u32 = 100_000;
 const CYCLES_PER_ROUND: u32 = 6;
 
-/// Cycles per second of this thread: the best of many runs of a chain of shifts and exclusive ors, of which a core does one a cycle
+/// Cycles per second of this thread: the best of many runs of a chain of shifts and exclusive ors, of which a core does one per cycle
 /// (or both at once in two). Loops of wide vectors may run at a lower clock.
 pub fn clock() -> f64 {
     let run = |_| {
@@ -101,7 +101,7 @@ pub fn clock() -> f64 {
     (0..SPINS).map(run).fold(0.0, f64::max)
 }
 
-/// The largest amount of `work` per second in so many runs.
+/// The largest amount of `work` per second in this many runs.
 fn best_rate(repetitions: usize, work: impl Fn() -> f64) -> f64 {
     let rate = |_| {
         let start = Instant::now();

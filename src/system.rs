@@ -1,12 +1,12 @@
-//! What is asked of the system beyond the standard library: large pages, and the time that a thread was given. On Linux;
-//! elsewhere pages stay as they are, and time is that of the clock on the wall.
+//! What is requested from the system beyond the standard library: large pages, and the CPU time of a thread. On Linux;
+//! elsewhere pages stay as they are, and time is wall-clock time.
 
 use std::time::Instant;
 
 /// Bytes of a large page of x86-64, and of aarch64 with small pages of 4 KiB.
 pub(crate) const LARGE_PAGE: usize = 2 << 20;
 
-/// Asks for large pages for `memory`, as far as whole ones fit, where nobody has written yet. With small ones, GEMMs whose
+/// Requests large pages for `memory`, as far as whole ones fit, where nobody has written yet. With small ones, GEMMs whose
 /// weights come from memory wait for translations of addresses: a third of their time in a virtual machine.
 pub(crate) fn prefer_large_pages<T>(memory: &mut [T]) {
     let (bytes, start) = (size_of_val(memory), memory.as_mut_ptr().cast::<u8>());
@@ -17,7 +17,7 @@ pub(crate) fn prefer_large_pages<T>(memory: &mut [T]) {
     }
 }
 
-/// The time that this thread is given from now on. That of other programs on the same core does not count, where the system says so.
+/// The CPU time of this thread from now on. That of other programs on the same core does not count, where the system can tell.
 pub(crate) struct Stopwatch {
     wall: Instant,
     cpu: Option<f64>,

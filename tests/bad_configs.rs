@@ -131,9 +131,9 @@ const CONTRADICTIONS: &[Contradiction] = &[
     ("llada-f32", &[("mlp_hidden_size", "null"), ("mlp_ratio", "0")], "mlp_ratio", &["`0`", "from 1"]),
     ("fastdllm2-f32", &[("num_hidden_layers", "3")], "layer_types", &["2 entries", "num_hidden_layers = 3"]),
     ("dream-f32", &[("model_type", "\"llada\"")], "model_type", &["`\"llada\"`", "expected `Dream`"]),
-    ("dream-f32", &[("model_type", "7")], "model_type", &["`7`", "a text"]),
-    ("dream-f32", &[("architectures", "\"DreamModel\"")], "architectures", &["a list of texts"]),
-    ("dream-f32", &[("architectures", "[]")], "architectures", &["`[]`", "a list of texts"]),
+    ("dream-f32", &[("model_type", "7")], "model_type", &["`7`", "a string"]),
+    ("dream-f32", &[("architectures", "\"DreamModel\"")], "architectures", &["a list of strings"]),
+    ("dream-f32", &[("architectures", "[]")], "architectures", &["`[]`", "a list of strings"]),
     (
         "dream-f32",
         &[("rope_parameters", r#"{"rope_theta": 5e5}"#)],
@@ -167,7 +167,7 @@ const CONTRADICTIONS: &[Contradiction] = &[
     ("dream-f32", &[("eos_token_id", "[-1, 333]")], "eos_token_id", &["`[333]`", "from 0 to 332"]),
     ("dream-f32", &[("eos_token_id", "-2")], "eos_token_id", &["`-2`", "a token id"]),
     ("dream-f32", &[("eos_token_id", "\"x\"")], "eos_token_id", &["`\"x\"`", "a token id"]),
-    // An embedding may be wider than the vocabulary; its last rows are no tokens.
+    // An embedding may be wider than the vocabulary; its last rows are not tokens.
     ("llada-f32", &[("vocab_size", "200"), ("embedding_size", "320")], "mask_token_id", &["from 0 to 199"]),
     (
         "llada-f32",
@@ -175,7 +175,7 @@ const CONTRADICTIONS: &[Contradiction] = &[
         "eos_token_id",
         &["`310`", "from 0 to 309"],
     ),
-    ("dream-f32", &[("layer_types", "{}")], "layer_types", &["`{}`", "a list of texts"]),
+    ("dream-f32", &[("layer_types", "{}")], "layer_types", &["`{}`", "a list of strings"]),
 ];
 
 #[test]
@@ -392,7 +392,7 @@ fn one_family_key_is_enough_and_neutral_values_are_harmless() {
             &[("rope_scaling", r#"{"rope_type": "default"}"#)],
             &[("rope_scaling", r#"{"type": "default"}"#)],
             &[("rope_scaling", "null"), ("rope_parameters", "null")],
-            // Ids that nobody needs.
+            // Ids that are not needed.
             &[("pad_token_id", "-1"), ("bos_token_id", "99999999")],
             &[("pad_token_id", "1.5"), ("bos_token_id", "\"<s>\""), ("sep_token_id", "[]")],
             &[
@@ -539,7 +539,7 @@ fn generation_configs_out_of_range() {
     table.finish(23);
 }
 
-/// What transformers would generate otherwise with is named; what says "off" is not.
+/// Keys that would change what transformers generates are named; values that say "off" are not.
 #[test]
 fn generation_settings_without_effect_are_named() {
     let unused = |text: &str| {
@@ -568,7 +568,7 @@ fn generation_settings_without_effect_are_named() {
     }
 }
 
-/// What Python's json module reads beyond JSON stops nothing in a key that nobody reads, and is refused by its key in one that is.
+/// What Python's json module reads beyond JSON does no harm in a key that is not read, and is refused by its key in one that is.
 #[test]
 fn values_that_only_python_knows() {
     let mut table = Table::default();
@@ -627,13 +627,13 @@ fn config_files_that_cannot_be_read() {
     table.row("pointer", Architecture::from_file(&pointer), "Format", &["c.json: a Git LFS pointer"]);
     table.row("pointer", GenerationConfig::from_file(&pointer), "Format", &["c.json: a Git LFS pointer"]);
     let big = Architecture::from_file(&dir.file("big.json"));
-    table.row("big", big, "Format", &["big.json: 100000001 bytes, expected a text of at most 100000000"]);
+    table.row("big", big, "Format", &["big.json: 100000001 bytes, expected at most 100000000"]);
     table.row("generation", GenerationConfig::from_file(&dir.file("g.json")), "Io", &["g.json: "]);
     table.finish(10);
 }
 
 proptest! {
-    /// Whatever stands under one or two keys: an error, or sizes whose products can be computed.
+    /// Whatever one or two keys hold: an error, or sizes whose products can be computed.
     #[test]
     fn no_value_of_any_key_panics(
         family in proptest::sample::select(&ALL[..]),

@@ -42,9 +42,9 @@ fn bytes_that_are_no_safetensors_file() {
     let f = "t.safetensors: ";
     for (input, bytes, fragments) in [
         ("empty", vec![], &[f, "the file is empty"][..]),
-        ("3 bytes", vec![1, 2, 3], &[f, "file is truncated: 3 bytes, the header asks for 8"]),
-        ("8 bytes", length(100, b""), &[f, "file is truncated: 8 bytes, the header asks for 108"]),
-        ("short header", length(100, b"{\"a\""), &[f, "truncated: 12 bytes, the header asks for 108"]),
+        ("3 bytes", vec![1, 2, 3], &[f, "file is truncated: 3 bytes, the header requires 8"]),
+        ("8 bytes", length(100, b""), &[f, "file is truncated: 8 bytes, the header requires 108"]),
+        ("short header", length(100, b"{\"a\""), &[f, "truncated: 12 bytes, the header requires 108"]),
         ("no header", length(0, b"{}"), &[f, "not a safetensors file", "does not start with `{`"]),
         ("no header, no data", length(0, b""), &[f, "not a safetensors file"]),
         (
@@ -103,8 +103,8 @@ fn headers_that_declare_nonsense() {
     let w = "t.safetensors: tensor `w`";
     for (input, header, fragments) in [
         ("no object", "{\"w\":[]}".into(), &[w, "not an object"][..]),
-        ("no dtype", with("\"dtype\":\"F32\",", ""), &[w, "`dtype` is not a text"]),
-        ("dtype a number", with("\"F32\"", "32"), &[w, "`dtype` is not a text"]),
+        ("no dtype", with("\"dtype\":\"F32\",", ""), &[w, "`dtype` is not a string"]),
+        ("dtype a number", with("\"F32\"", "32"), &[w, "`dtype` is not a string"]),
         ("no shape", with("\"shape\":[2],", ""), &[w, "`shape` is not an array of sizes"]),
         ("shape a number", with("[2]", "2"), &[w, "`shape` is not an array of sizes"]),
         ("negative size", with("[2]", "[-2]"), &[w, "`shape` is not an array of sizes"]),
@@ -119,15 +119,15 @@ fn headers_that_declare_nonsense() {
         ("wrong dtype", with("F32", "F64"), &[w, "has 8 bytes", "shape [2] of F64"]),
         ("overflow", with("[2]", "[4294967296,4294967296,2]"), &[w, "has 8 bytes", "[4294967296, 429"]),
         ("overflow by size", with("[2]", "[9223372036854775807]"), &[w, "has 8 bytes"]),
-        ("out of range", with("[0,8]", "[0,4096]"), &["file is truncated: ", "the header asks for"]),
+        ("out of range", with("[0,8]", "[0,4096]"), &["file is truncated: ", "the header requires"]),
         ("far out of range", with("[0,8]", "[0,18446744073709551615]"), &["file is truncated"]),
         ("begins late", with("[0,8]", "[4,12]"), &[w, "begins at byte 4", "expected 0"]),
         ("begins at the end of memory", with("[0,8]", "[18446744073709551615,18446744073709551615]"), &[w]),
         ("overlap", two("[0,4]", "[2,6]"), &["`b` begins at byte 2", "overlaps `a`, which ends at 4"]),
         ("twice the same bytes", two("[0,4]", "[0,4]"), &["`b` begins at byte 0", "overlaps `a`"]),
         ("gap", two("[0,4]", "[6,10]"), &["`b` begins at byte 6", "expected 4"]),
-        ("bytes behind", two("[0,2]", "[2,4]"), &["4 bytes after the last tensor"]),
-        ("metadata a list", "{\"__metadata__\":[]}".into(), &["`__metadata__` is not an object of texts"]),
+        ("bytes after", two("[0,2]", "[2,4]"), &["4 bytes after the last tensor"]),
+        ("metadata a list", "{\"__metadata__\":[]}".into(), &["`__metadata__` is not an object of strings"]),
         ("metadata a number", "{\"__metadata__\":{\"a\":1}}".into(), &["`__metadata__` is not"]),
     ] {
         table.row(input, read(safetensors(&header, &[0; 8])), "Format", fragments);
@@ -154,7 +154,7 @@ fn directories_and_paths() {
         "Config",
         &["config.json", "`weight_map`"],
     );
-    table.row("a text", load(&dir.write("a.txt", "hello, world")), "Format", &["a.txt", "not a safetensors"]);
+    table.row("text", load(&dir.write("a.txt", "hello, world")), "Format", &["a.txt", "not a safetensors"]);
     table.row("an empty file", load(&dir.write("e", "")), "Format", &["e: the file is empty"]);
     for name in ["b.safetensors", "a.safetensors"] {
         std::fs::copy(dir.file("model.bin"), dir.file(name)).unwrap();
@@ -256,7 +256,7 @@ fn indexes_and_shards() {
         "truncated shard",
         &truncate,
         "Format",
-        &[FIRST, "file is truncated: 280864 bytes", "asks for 281864"],
+        &[FIRST, "file is truncated: 280864 bytes", "requires 281864"],
     );
     let dir = TempDir::with_golden("sdar-hd128-sharded");
     let fragments = [SECOND, "one shard of 2; give ", INDEX];
@@ -264,7 +264,7 @@ fn indexes_and_shards() {
     table.finish(23);
 }
 
-/// As in transformers; that another set of weights is there is known.
+/// As in transformers; it is known that another set of weights is there.
 #[test]
 fn one_file_wins_over_an_index() {
     let dir = TempDir::with_golden("sdar-hd128-sharded");
@@ -279,7 +279,7 @@ fn one_file_wins_over_an_index() {
     let single = || Weights::File(dir.file("model.safetensors"));
     assert_eq!(located(), (single(), Some(path.clone())));
     assert_eq!(Checkpoint::locate(&path).unwrap().weights, index(), "it was named");
-    // Leftovers of a merge are no set of weights.
+    // Leftovers of a merge are not a set of weights.
     std::fs::remove_file(dir.file("model-00001-of-00002.safetensors")).unwrap();
     assert_eq!(located(), (single(), None));
     dir.write("model.safetensors.index.json", "{");
@@ -302,7 +302,7 @@ fn files_of_other_formats_are_named() {
         ("model.ckpt", b"\x80\x05\x95\x10\x00\x00\x00\x00\x00", "a Python pickle"),
         ("model.tar.gz", b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00", "a gzip archive"),
         ("page", b"<!doctype html><html>", "a page for a browser"),
-        ("message", b"Entry not found", "a message of the hub that there is no such file"),
+        ("message", b"Entry not found", "a message from the hub that the file does not exist"),
     ] {
         let dir = TempDir::new();
         let file = dir.write(name, bytes);
@@ -323,7 +323,7 @@ fn files_of_other_formats_are_named() {
     read(safetensors(&header, b"")).unwrap();
 }
 
-/// Names as tools leave them that save a model inside of another, or a part of it.
+/// Names from tools that save a model inside another one, or a part of it.
 #[test]
 fn names_that_begin_otherwise_are_explained() {
     let mut table = Table::default();
@@ -440,7 +440,7 @@ fn tensors_left_over() {
     ] {
         let dir = TempDir::with_golden(family);
         let file = dir.file("model.safetensors");
-        // An empty tensor in front of the first one moves no offset.
+        // An empty tensor before the first one moves no offset.
         let extra = format!("{{\"{name}\":{{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}},");
         edit(&file, "{", &extra);
         if ignored {

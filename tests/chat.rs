@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 fn text(value: &Value) -> &str {
-    value.as_str().expect("a text")
+    value.as_str().expect("a string")
 }
 
 fn messages(value: &Value) -> Vec<Message> {
@@ -49,7 +49,7 @@ fn templates_render_as_jinja2_renders_them() {
     assert!(failures.is_empty(), "{} of {}:\n{}", failures.len(), cases.len(), failures.join("\n"));
 }
 
-/// Every construct by itself: the same bytes, or refused by what is not supported. What Jinja2 refuses is refused.
+/// Every construct by itself: the same bytes, or refused with the name of what is not supported. What Jinja2 refuses is refused.
 #[test]
 fn constructs_print_what_jinja2_prints() {
     let (record, dir) = (record("snippets.json"), specials("chat-snippets"));
@@ -65,7 +65,7 @@ fn constructs_print_what_jinja2_prints() {
     let cases = record.as_array().unwrap();
     for case in cases {
         let source = text(&case[0]);
-        // Files are read where there is something that only they say.
+        // Files are read where only they have something.
         let got = if source.contains("additional_special_tokens") {
             let path = dir.write("case.jinja", source);
             ChatTemplate::open(Some(&path), Some(&dir.0.join("tokenizer_config.json"))).map(Option::unwrap)
@@ -275,7 +275,7 @@ impl TestDir {
         Some(template.render(&[], false).unwrap())
     }
 
-    /// The template as a program finds it: the file that is asked for, else what lies in the directory.
+    /// The template as a program finds it: the requested file, else the one in the directory.
     fn open(&self, explicit: Option<&Path>) -> Result<Option<ChatTemplate>, diffulex::Error> {
         let beside = |name: &str| Some(self.0.join(name)).filter(|path| path.is_file());
         let (template, config) = (beside("chat_template.jinja"), beside("tokenizer_config.json"));

@@ -97,7 +97,7 @@ fn nemotron_is_causal_but_for_the_block_in_work() {
     let yarn = Yarn { factor, original, beta_fast: 32.0, beta_slow: 1.0, attention, queries };
     let rope = Rope { scaling: RopeScaling::Yarn(yarn), ..Rope::new(1e6, 32) };
     assert_eq!(arch.rope, rope);
-    // Queries grow where the positions that the model was first made for end.
+    // Queries grow beyond the positions that the model was first trained for.
     let table = RopeTable::new(&rope, 32, 49);
     for (pos, factor) in [(0, 1.0), (15, 1.0), (16, 1.0 + 0.1 * 2f32.ln()), (48, 1.0 + 0.1 * 4f32.ln())] {
         assert_eq!(table.query_factor(pos), Some(factor), "position {pos}");
@@ -105,7 +105,7 @@ fn nemotron_is_causal_but_for_the_block_in_work() {
     assert_eq!(RopeTable::new(&Rope::new(1e6, 32), 32, 4).query_factor(3), None);
 }
 
-/// Presets that were checked on paper: what the files of these models say otherwise than those of their family.
+/// Presets that were checked on paper: what differs in the files of these models from those of their family.
 #[test]
 fn models_of_a_known_family_are_read_as_one() {
     let read = |name: &str, edits: &[(&str, &str)]| {
@@ -120,7 +120,7 @@ fn models_of_a_known_family_are_read_as_one() {
     assert_eq!((illada.family, illada.tokens.mask), ("LLaDA", Some(5)));
     // TraDo is SDAR, Dream-Coder and DreamOn are Dream.
     assert_eq!(read("sdar-f32", &[("block_size", "4")]).unwrap().family, "SDAR");
-    // Open-dCoder-0.5B: Dream under the class of Qwen2, with its code beside it.
+    // Open-dCoder-0.5B: Dream under the class of Qwen2, with its code next to it.
     let code = r#"{"AutoModelForCausalLM": "modeling_qwen2.Qwen2ForCausalLM"}"#;
     let qwen2 = |code: &str, trusted: &str| {
         let edits = [
@@ -135,7 +135,7 @@ fn models_of_a_known_family_are_read_as_one() {
     let (ours, dream) = (qwen2(code, "true").unwrap(), read("dream-f32", &[]).unwrap());
     assert_eq!((ours.family, ours.policy, ours.tokens.mask), ("Open-dCoder", "dream-entropy", None));
     assert_eq!((ours.dims, ours.qkv_bias, ours.alignment), (dream.dims, true, Alignment::Shifted));
-    // A Qwen2 that is read from left to right is none.
+    // A Qwen2 that is read from left to right is not one.
     let other = r#"{"AutoModelForCausalLM": "modeling_qwen.Qwen2ForCausalLM"}"#;
     for code in ["null", "{}", other] {
         let message = qwen2(code, "true").unwrap_err().to_string();
@@ -227,7 +227,7 @@ fn generation_configs_are_read() {
             r#""do_sample": false, "repetition_penalty": 1.5"#,
             GenerationConfig { repetition_penalty: Some(1.5), ..no },
         ),
-        // No id, and ids of which one is none.
+        // No id, and ids of which one is invalid.
         (r#""eos_token_id": []"#, eos(&[])),
         (r#""eos_token_id": -1"#, eos(&[])),
         (r#""eos_token_id": [3, -1, 5]"#, eos(&[3, 5])),
@@ -262,7 +262,7 @@ fn who_names_the_stop_ids() {
         ("13", r#"{"eos_token_id": -1}"#, (vec![], generation)),
         ("null", none, (vec![], "none")),
         ("-1", none, (vec![], "none")),
-        // Not needed, so not judged.
+        // Not needed, so not checked.
         ("99999", r#"{"eos_token_id": 7}"#, (vec![7], generation)),
         ("\"x\"", r#"{"eos_token_id": 7}"#, (vec![7], generation)),
         // The model cannot produce it.
@@ -359,7 +359,7 @@ fn mapping_reads_only_what_is_touched() {
     assert!(line.contains(" r--"), "the mapping can be written: {line}");
 }
 
-/// A file that is a link to nothing is not absent: a snapshot of a hub cache without its blobs.
+/// A file that is a dangling link is not absent: a snapshot of a hub cache without its blobs.
 #[cfg(unix)]
 #[test]
 fn links_to_nothing_are_refused_by_name() {

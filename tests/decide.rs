@@ -1,4 +1,4 @@
-//! Decisions: what is read is what a plain pass says, whoever else is asked, and what cannot be decided is refused by name.
+//! Decisions: what is read is what a plain pass says, whatever else is asked, and what cannot be decided is refused by name.
 #![cfg(all(feature = "tokenizers", feature = "chat"))]
 
 #[path = "fixture/mod.rs"]
@@ -162,7 +162,7 @@ fn several_tokens_are_the_chain_of_their_probabilities() {
     let first = plain(&model, &Place { prompt: &prompt, rest: &common, tokens: &digits });
     let second = after(lead, &digits[..9]);
     let raw = |label: usize| match label {
-        // 7 is no beginning of 79, which is not asked for.
+        // 7 is not a beginning of 79, which is not among the labels.
         7 => first[7] + (1.0 - second.iter().map(|log| log.exp()).sum::<f64>()).ln(),
         70.. => first[7] + second[label - 70],
         8 | 9 => first[label],
@@ -289,7 +289,7 @@ fn control_tokens_in_states_and_answers_are_text() {
     let control = &model.tokenizer().unwrap().control()[0].0;
     let own = decision(control, vec![question("q", options(&[control, "other"]))]);
     assert!(model.prepare(&own).is_ok());
-    // What stands in a state is not replaced.
+    // What is in a state is not replaced.
     let [plain, tricky] = ["x", "{questions}"].map(|state| {
         let own = decision(state, vec![question("q", Kind::Boolean)]);
         model.prepare(&own).unwrap().prompt().len()

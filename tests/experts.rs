@@ -42,7 +42,7 @@ fn grouped(
     let arch = architecture(experts, per_token, 5, true);
     let router = Router::Sigmoid { groups, kept, scale: 2.5, bias: true };
     let mixture = Mixture { shared, router, ..arch.mixture.clone().unwrap() };
-    // Nobody else in the family has a name for these.
+    // Others in the family have no name for these.
     static NAMES: std::sync::OnceLock<Names> = std::sync::OnceLock::new();
     let names = NAMES.get_or_init(|| Names { router_bias: "mlp.gate.expert_bias", ..*arch.names });
     Architecture { mixture: Some(mixture), names, ..arch }
@@ -137,7 +137,7 @@ fn oracle(source: &MemorySource, mixture: &Mixture, x: &[f32], chosen: &[usize])
     [(0..mixture.experts).map(score).collect(), weights, out]
 }
 
-/// The experts of the largest scores in the groups of the largest two; equals by their number.
+/// The experts of the largest scores in the groups of the largest two; ties by their number.
 fn best(scores: &[f32], mixture: &Mixture) -> Vec<usize> {
     let count = mixture.per_token;
     let mut order: Vec<usize> = (0..scores.len()).collect();
@@ -376,7 +376,7 @@ fn experts_of(weights: &[f32]) -> Vec<usize> {
     (0..weights.len()).filter(|&e| weights[e] != 0.0).collect()
 }
 
-/// A row that is unsure takes the best of what the sure rows of its block took, whatever group they are in; others choose as ever.
+/// A row that is unsure takes the best of what the sure rows of its block took, whatever group they are in; others choose as usual.
 #[test]
 fn a_budget_is_the_plain_loop() {
     for arch in [architecture(12, 3, 5, true), grouped(12, 3, (4, 2), None)] {
@@ -417,7 +417,7 @@ fn a_budget_is_the_plain_loop() {
                 expected.iter().for_each(|&e| all[e] = true);
             }
             assert_eq!(read, all, "seed {seed}: what was read");
-            // The same alone: other segments have no part in it.
+            // The same alone: other segments do not matter.
             let ([_, alone], _) = chosen(&engine, &[(14, Choice::Budget(&budget))]);
             let ([_, first], _) = chosen(&engine, &[(14, Choice::Budget(&budget)), (9, Choice::Router)]);
             assert_eq!(alone, first[..alone.len()]);
@@ -436,7 +436,7 @@ fn rows_take_turns_through_as_many_experts_as_asked_for() {
         assert_eq!(read.iter().filter(|&&read| read).count(), count);
         for row in weights.chunks(12) {
             assert_eq!(experts_of(row).len(), 3, "{count}: {row:?}");
-            assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-6, "weighed as the router does");
+            assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-6, "weighted as the router does");
         }
     }
 }

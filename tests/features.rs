@@ -23,7 +23,7 @@ fn the_core_depends_on_nothing() {
     assert!(lines[0].starts_with(&format!("diffulex v{}", env!("CARGO_PKG_VERSION"))), "{tree}");
 }
 
-/// Cargo.toml says the version. Nothing else does but the image of a deployment, whose name has one, and the heading of the latest changes.
+/// Cargo.toml has the version. The only other places are the name of a deployment's image and the heading of the latest changes.
 #[test]
 fn the_version_is_written_once() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -1,18 +1,18 @@
 //! The floors of ARCHITECTURE.md, section 6: an item may use only lower floors. Every path in `src` that begins at the root of
 //! the crate is looked up there, however it is written: `use crate::a::{b, c}`, `crate::a::b` inside an expression, or enough
-//! `super::` to leave the room.
+//! `super::` to leave the module.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Floor of every room: a module of the root, or `bin`.
+/// The floor of every module of the root, and of `bin`.
 type Floors = BTreeMap<String, u32>;
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Reads the list: a line is a floor and its rooms; what stands in parentheses is a remark.
+/// Reads the list: a line is a floor and its modules; what is in parentheses is a remark.
 fn floors(architecture: &str) -> Floors {
     let section = architecture.split("\n## 6. Floors").nth(1).expect("section 6 lists the floors");
     let list = section.split("```").nth(1).expect("the list is a block").trim_start_matches("text");
@@ -67,7 +67,7 @@ fn tokens(source: &str) -> Vec<String> {
     tokens
 }
 
-/// Length of a quoted text, quotes included.
+/// Length of a quoted string, quotes included.
 fn quoted(chars: &[char], quote: char) -> usize {
     let mut i = 1;
     while i < chars.len() && chars[i] != quote {
@@ -122,7 +122,7 @@ fn paths(tokens: &[String]) -> Vec<(Vec<String>, usize)> {
     found
 }
 
-/// Collects the path that begins at token `i`, after `prefix`. Returns the token behind it.
+/// Collects the path that begins at token `i`, after `prefix`. Returns the token after it.
 fn path(tokens: &[String], mut i: usize, prefix: &[String], found: &mut Vec<Vec<String>>) -> usize {
     let mut path = prefix.to_vec();
     loop {
@@ -176,7 +176,7 @@ impl File<'_> {
                 "super" if !is_program && supers >= depth + inline => supers,
                 _ => continue,
             };
-            used.push(path.get(after).expect("a path goes on after its root").clone());
+            used.push(path.get(after).expect("a path continues after its root").clone());
         }
         used
     }
@@ -201,7 +201,7 @@ impl File<'_> {
     }
 }
 
-/// What `lib.rs` re-exports: name and room.
+/// What `lib.rs` re-exports: name and module.
 fn exports(lib: &str) -> BTreeMap<String, String> {
     let tokens = tokens(lib);
     let mut found = Vec::new();

@@ -11,7 +11,7 @@ use std::sync::Arc;
 #[path = "../crates/verify/src/words.rs"]
 mod words;
 
-/// What reads the texts of a recording, in a build that reads tokenizers.
+/// What reads the strings of a recording, in a build that reads tokenizers.
 const TEXT: Option<OpenText> = {
     #[cfg(feature = "cli")]
     {
@@ -46,7 +46,7 @@ fn check(exec: Arc<dyn Executor + Send + Sync>, level: Level) {
         let outcomes = verify::run(&dir, if name == "llada" { &trained } else { &options })
             .unwrap_or_else(|error| panic!("{name}: {error}"));
         report(&name, level, &outcomes);
-        // The models but one come with forward passes, caches, texts and traces; that one has two traces.
+        // All models but one come with forward passes, caches, strings and traces; that one has two traces.
         let least = match name.as_str() {
             "fastdllm2-stop" => 2,
             "sampler-f32-rounding" => 5,
@@ -60,7 +60,7 @@ fn check(exec: Arc<dyn Executor + Send + Sync>, level: Level) {
                 Verdict::Tied(which) if name != "llada" => {
                     failures.push(format!("{name} {}: {which}", outcome.entry));
                 }
-                // Texts need a build that reads tokenizers.
+                // Strings need a build that reads tokenizers.
                 Verdict::Skipped(_)
                     if cfg!(not(feature = "cli"))
                         && ["chat", "encode", "end_to_end"].contains(&outcome.kind) => {}

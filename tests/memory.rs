@@ -13,7 +13,7 @@ const HEADER: usize = 100_000_000;
 /// What reading it may take beyond its own bytes. Real headers take about three times their size.
 const LIMIT: usize = 512 << 20;
 
-/// A file whose header is `start`, then `unit` as often as there is room for, then `end`.
+/// A file whose header is `start`, then as many `unit`s as there is room for, then `end`.
 fn file(start: &str, unit: &str, end: &str) -> Bytes {
     let times = (HEADER - start.len() - end.len()) / unit.len();
     let mut file = Vec::with_capacity(8 + HEADER);
@@ -49,7 +49,7 @@ fn headers_of_the_largest_size_take_bounded_memory() {
         assert!(taken < LIMIT, "{start}{unit}..: {} MB", taken >> 20);
         let text = &file[8..];
         let taken = peak(|| Value::parse("t.json", text));
-        assert!(taken < LIMIT, "{start}{unit}.. as a JSON text: {} MB", taken >> 20);
+        assert!(taken < LIMIT, "{start}{unit}.. as JSON: {} MB", taken >> 20);
     }
     let claims =
         r#"{"w":{"dtype":"F32","shape":[1152921504606846976],"data_offsets":[0,4611686018427387904]}}"#;

@@ -1,4 +1,4 @@
-//! Text of messages is text: nothing that somebody writes there is control.
+//! The text of messages is only text: nothing written there is control.
 #![cfg(all(feature = "tokenizers", feature = "chat"))]
 
 use diffulex::Model;
@@ -15,7 +15,7 @@ fn open(checkpoint: &str) -> Model {
     Model::open(Path::new("tests/golden").join(checkpoint)).unwrap()
 }
 
-/// The model with this template in place of its own.
+/// The model with this template instead of its own.
 fn with_template(checkpoint: &str, template: &str) -> Model {
     let dir = Path::new("tests/golden").join(checkpoint);
     let specials = vec![("bos_token".into(), "<s>".into())];

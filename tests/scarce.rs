@@ -1,4 +1,4 @@
-//! Passes on a system that has not enough memory for them: who does not fit fails alone, and nobody else notices.
+//! Passes on a system without enough memory for them: a sequence that does not fit fails alone, and no other notices.
 
 #[path = "fixture/counting.rs"]
 mod counting;
@@ -47,7 +47,7 @@ fn a_pass_that_finds_no_memory_fails_only_those_that_do_not_fit() {
     let engine = engine();
     let policy = engine.default_policy();
     let lengths = [20, 24, 300];
-    // What each asks for alone, the long one much more than both others together.
+    // What each requests alone, the long one much more than both others together.
     let alone: Vec<(usize, Vec<Finished>)> =
         lengths.iter().map(|&length| run(&engine, &policy, &[length], usize::MAX)).collect();
     let (short, long) = (alone[0].0.max(alone[1].0), alone[2].0);

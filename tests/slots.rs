@@ -88,7 +88,7 @@ proptest! {
     fn loading_reads_the_tensors_of_the_list_and_counts_are_their_sums(arch in random_architecture()) {
         let slots = arch.tensors();
         let names: BTreeSet<_> = slots.iter().map(|slot| slot.name.clone()).collect();
-        prop_assert_eq!(names.len(), slots.len(), "a name is there twice");
+        prop_assert_eq!(names.len(), slots.len(), "a name occurs twice");
         let source = source_of(&slots);
         let watched = Watched { source: &source, read: Mutex::default() };
         let model = Transformer::load(arch.clone(), &watched).unwrap();

@@ -26,7 +26,7 @@ fn engine(name: &str) -> Arc<Engine> {
     Arc::new(builder.open(fixture::golden(name)).unwrap())
 }
 
-/// The `i`-th of many different requests: its prompt and how many tokens it asks for.
+/// The `i`-th of many different requests: its prompt and how many tokens it requests.
 fn request(i: usize, vocab: usize, mask: TokenId) -> (Vec<TokenId>, usize) {
     let mut draws = Rng::new(i as u64).stream(0, 0);
     let mut below = |limit: usize| (draws.uniform() * limit as f64) as usize;

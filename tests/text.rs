@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 /// All but fastdllm2-stop, which has traces only.
 const WITH_TEXTS: usize = 16;
 
-/// The golden checkpoints that have recorded texts, with their manifests.
+/// The golden checkpoints that have recorded strings, with their manifests.
 fn goldens() -> Vec<(PathBuf, Value)> {
     let mut dirs: Vec<_> = fs::read_dir("tests/golden").unwrap().map(|entry| entry.unwrap().path()).collect();
     dirs.retain(|dir| dir.join("tokenizer.json").is_file());
@@ -27,7 +27,7 @@ fn goldens() -> Vec<(PathBuf, Value)> {
     };
     let mut all: Vec<_> = dirs.into_iter().map(|dir| (dir.clone(), manifest(&dir))).collect();
     all.retain(|(_, manifest)| !list(&manifest["chat"]).is_empty());
-    assert_eq!(all.len(), WITH_TEXTS, "checkpoints with texts");
+    assert_eq!(all.len(), WITH_TEXTS, "checkpoints with recorded strings");
     all
 }
 
@@ -37,7 +37,7 @@ fn chat_template(dir: &Path) -> Option<ChatTemplate> {
 }
 
 fn text(value: &Value) -> &str {
-    value.as_str().expect("a text")
+    value.as_str().expect("a string")
 }
 
 fn ids(value: &Value) -> Vec<TokenId> {
@@ -214,7 +214,7 @@ fn check_stream(tokenizer: &HfTokenizer, ids: &[TokenId], lengths: &[usize], ski
         }
         let (piece, after) = rest.split_at(length.min(rest.len()));
         got.push_str(&decoder.push(piece).unwrap());
-        assert!(whole.starts_with(&got), "{got:?} is no start of {whole:?}");
+        assert!(whole.starts_with(&got), "{got:?} is not a prefix of {whole:?}");
         rest = after;
     }
     got.push_str(&decoder.finish().unwrap());
@@ -263,7 +263,7 @@ proptest! {
     }
 }
 
-/// The tokenizer is read while the weights are opened. Which is said to be wrong does not depend on which of them takes longer.
+/// The tokenizer is read while the weights are opened. Which of them is reported does not depend on which takes longer.
 #[test]
 fn of_several_broken_files_the_same_one_is_named_always() {
     let temp = fixture::TempDir::new();

@@ -201,7 +201,7 @@ fn steps_that_multiply_the_text_end() {
     let added = json!([{"id": 0, "content": "a", "single_word": false, "lstrip": false, "rstrip": false, "normalized": true, "special": false}]);
     let error = with(&[("normalizer", sequence("normalizers")), ("added_tokens", added)]).unwrap_err();
     assert!(error.starts_with("t.json: added tokens: a step makes"), "{error}");
-    // An expression that tries every way to cut a run.
+    // An expression that tries every way to split a run.
     let error =
         with(&[("pre_tokenizer", split("(a+)+$"))]).unwrap().encode(&("a".repeat(3000) + "b")).unwrap_err();
     assert!(error.to_string().contains("`(a+)+$`: it takes more than"), "{error}");
@@ -211,7 +211,7 @@ fn steps_that_multiply_the_text_end() {
 fn runs_of_any_length_are_cut_as_short_ones_are() {
     let tokenizer = with(&[]).unwrap();
     for (run, short) in [(" ", 4), ("\n", 5), ("a", 5), ("é", 6), ("1", 4), ("!", 7)] {
-        // The beginning and the end of both texts are cut alike, and so is what lies between.
+        // The beginning and the end of both strings are cut alike, and so is what lies between.
         let ids = |n: usize| tokenizer.encode(&format!("x{}x", run.repeat(n))).unwrap();
         let (few, many) = (ids(2 * short), ids(400_000));
         let each = (ids(2 * short + 20).len() - few.len()) as f64 / 20.0;
@@ -240,7 +240,7 @@ fn a_run_of_bytes_is_text_when_it_ends() {
         all
     };
     assert_eq!(pieces(&["a", "<0xC3>", "<0xA9>", "b"]), ["a", "", "", "éb", ""]);
-    // One byte that fits in nowhere spoils the run, and nothing but the run. A special token does not end it.
+    // One byte that does not fit spoils the run, and nothing but the run. A special token does not end it.
     assert_eq!(
         pieces(&["<0xC3>", "<0xA9>", "<s>", "<0xFF>", "b", "c"]),
         ["", "", "", "", "\u{fffd}\u{fffd}\u{fffd}b", "c", ""]
@@ -248,7 +248,7 @@ fn a_run_of_bytes_is_text_when_it_ends() {
     assert_eq!(pieces(&["a", "<0xC3>", "<s>"]), ["a", "", "", "\u{fffd}"]);
 }
 
-/// A control token is one where it is said to be, and text everywhere else.
+/// A control token is one where it is marked as such, and text everywhere else.
 #[test]
 fn control_tokens_are_found_only_where_they_are() {
     let tokenizer = HfTokenizer::from_dir(Path::new("tests/golden/sdar-f32")).unwrap();
@@ -264,7 +264,7 @@ fn control_tokens_are_found_only_where_they_are() {
     assert_eq!(ids.iter().filter(|id| tokens.contains(id)).count(), 2);
     assert_eq!((ids.first(), ids.last()), (tokenizer.id_of(start).as_ref(), tokenizer.id_of(end).as_ref()));
     assert_eq!(tokenizer.decode(&ids, false).unwrap(), text);
-    // Where all of them are said to be control, nothing changes.
+    // Where all of them are marked as control, nothing changes.
     let all = [
         control[0].clone(),
         (start.len() + 1..start.len() + 1 + end.len(), control[1].1),

@@ -93,7 +93,7 @@ fn weights_are_not_overwritten() {
 }
 
 #[test]
-#[should_panic(expected = "tensor `a` stands twice")]
+#[should_panic(expected = "tensor `a` is in the list twice")]
 fn duplicate_names_are_a_wrong_call() {
     let dir = TempDir::new();
     let twice = [specs()[1].clone(), specs()[1].clone()];

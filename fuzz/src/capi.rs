@@ -1,6 +1,6 @@
 //! Sequences of calls of the C interface: engines and sessions opened, used and freed in any order, callbacks that call back.
 //!
-//! The target keeps what the header asks of a caller (live handles, lengths that are true) and nothing else. It holds a small
+//! The target does what the header requires of a caller (live handles, true lengths) and nothing else. It holds a small
 //! model of every session: what is committed, and the arrays that its last generation handed out, which must stay as they are
 //! until the next one.
 
@@ -45,7 +45,7 @@ struct Slot {
 fn told(error: Option<&ErrorText>, status: Status) -> Status {
     assert!(!matches!(status, Status::Panic | Status::Poisoned), "a defect");
     if let Some(error) = error {
-        // SAFETY: a message ends with NUL inside of its array.
+        // SAFETY: a message ends with NUL inside its array.
         let message = unsafe { CStr::from_ptr(error.message.as_ptr()) }.to_str().expect("UTF-8");
         assert_eq!((error.status, message.is_empty()), (status, status == Status::Ok), "{message}");
     }
@@ -112,7 +112,7 @@ impl Caller {
         if status == Status::Ok && info.is_whole() {
             let info = info.value();
             for text in [info.family, info.policy, info.level, info.activations, info.kv, info.weights] {
-                // SAFETY: texts of a live engine end with NUL.
+                // SAFETY: strings of a live engine end with NUL.
                 assert!(!unsafe { CStr::from_ptr(text) }.is_empty());
             }
             assert!(info.vocab > 0 && info.context > 0 && info.threads > 0 && info.mask < info.vocab as i64);
@@ -335,6 +335,6 @@ fn list<T: Copy>(pointer: *const T, len: usize) -> Vec<T> {
     if len == 0 {
         return Vec::new();
     }
-    // SAFETY: the library says that so many elements are there; the address sanitizer finds out if they are not.
+    // SAFETY: the library says that this many elements are there; the address sanitizer finds out if they are not.
     unsafe { std::slice::from_raw_parts(pointer, len) }.to_vec()
 }

@@ -1,4 +1,4 @@
-//! Arguments of the C interface: structs of every size that a program of another version might hand over, texts, ids.
+//! Arguments of the C interface: structs of every size that a program of another version might hand over, strings, ids.
 
 use arbitrary::{Result, Unstructured};
 use diffulex::Policy;
@@ -100,7 +100,7 @@ pub(crate) fn generation_config(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     Ok(json)
 }
 
-/// What the texts and ids of options point to.
+/// What the strings and ids of options point to.
 pub(crate) struct Texts {
     texts: [Option<&'static CStr>; 4],
     ids: Vec<u32>,
@@ -134,7 +134,7 @@ pub(crate) fn options(u: &mut Unstructured<'_>, texts: &Texts) -> Result<AnyVers
         activations,
         kv,
         quantize,
-        // More would only make and end threads.
+        // More would only start and end threads.
         threads: if u.ratio(1, 16)? { 1025 } else { u.int_in_range(1..=2)? },
         context: if u.ratio(1, 8)? { u.arbitrary()? } else { u.int_in_range(0..=64)? },
         mask: if u.ratio(1, 8)? { texts.ids.as_slice().first().map_or(null(), |id| id) } else { null() },
@@ -167,14 +167,14 @@ pub(crate) fn request(
     Ok(request)
 }
 
-/// Up to twelve ids, seldom one outside of the vocabulary.
+/// Up to twelve ids, rarely one outside the vocabulary.
 pub(crate) fn ids(u: &mut Unstructured<'_>, vocab: usize) -> Result<Vec<u32>> {
     let len = u.int_in_range(0..=12)?;
     let limit = vocab as u32 + u32::from(u.ratio(1, 8)?);
     Ok(crate::bytes(u, len)?.into_iter().map(|byte| u32::from(byte) % limit).collect())
 }
 
-/// Names, keys and values of policies, and words that are none.
+/// Names, keys and values of policies, and words that are not.
 pub(crate) fn policy(u: &mut Unstructured<'_>) -> Result<Option<CString>> {
     let keys: Vec<_> = OPTIONS.iter().map(|option| option.name).chain(["unknown"]).collect();
     const VALUES: [&str; 18] = [

@@ -1,4 +1,4 @@
-//! Chat templates from anywhere with messages from anyone: a text of bounded length, or an error.
+//! Chat templates from anywhere with messages from anyone: a string of bounded length, or an error.
 
 use diffulex::Error;
 use diffulex::text::chat::{ChatTemplate, Message};

@@ -1,4 +1,4 @@
-//! Whatever stands in config.json and generation_config.json: an error, or a model whose sizes can be computed with.
+//! Whatever is in config.json and generation_config.json: an error, or a model whose sizes can be used in computations.
 
 use diffulex::cache::KvDtype;
 use diffulex::engine::ModelFiles;

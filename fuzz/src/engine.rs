@@ -142,7 +142,7 @@ fn run(u: &mut Unstructured<'_>, engine: &Engine, policy: &Policy) -> Result<()>
     Ok(())
 }
 
-/// Generates and checks what came of it against what was told on the way.
+/// Generates and checks the result against the events on the way.
 fn generate(engine: &Engine, request: &Request<'_>, cancel_after: usize) -> diffulex::Result<Generation> {
     let (mask, vocab) = (engine.mask()?, engine.arch().dims.vocab);
     let (mut passes, mut prefill, mut revealed, mut events) = (0, 0, 0, 0);

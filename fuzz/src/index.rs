@@ -1,4 +1,4 @@
-//! model.safetensors.index.json with any names: only files beside the index are opened, and what is opened is what the
+//! model.safetensors.index.json with any names: only files next to the index are opened, and what is opened is what the
 //! index says.
 
 use arbitrary::Unstructured;

@@ -1,4 +1,4 @@
-//! Our JSON reader against serde_json: the same texts are accepted and mean the same. What ours refuses on purpose is
+//! Our JSON reader against serde_json: the same inputs are accepted and mean the same. What ours refuses on purpose is
 //! listed in [`deliberate`].
 
 #[path = "../../src/json/tests/same.rs"]
@@ -40,7 +40,7 @@ fn beyond(value: &Value) -> bool {
     }
 }
 
-/// A key that stands twice, which serde_json resolves silently.
+/// A key that occurs twice, which serde_json resolves silently.
 fn deliberate(error: &Error) -> bool {
     matches!(error, Error::Json { what, .. } if what.starts_with("duplicate key"))
 }

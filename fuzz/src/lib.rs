@@ -1,4 +1,4 @@
-//! What the fuzz targets check: a property of every module, asserted on whatever the fuzzer thinks of. README.md lists them.
+//! What the fuzz targets check: a property of every module, asserted on whatever the fuzzer comes up with. README.md lists them.
 //!
 //! A `check` returns quietly where the input is refused as it should be, and panics where a promise is broken.
 

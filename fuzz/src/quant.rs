@@ -25,7 +25,7 @@ pub fn check(data: &[u8]) {
     });
 }
 
-/// Numbers of few bits around `2^exponent`, or, where `exponent` is at its end, of any bits.
+/// Numbers of few bits around `2^exponent`, or, where `exponent` is at its limit, of any bits.
 fn numbers(u: &mut Unstructured<'_>, len: usize, exponent: i32) -> Result<Vec<f32>> {
     let bytes = crate::bytes(u, len)?;
     let number = |(i, byte): (usize, &u8)| match exponent {
@@ -45,7 +45,7 @@ fn check_panels(u: &mut Unstructured<'_>, n: usize, k: usize, exponent: i32, see
         state = state.wrapping_mul(5).wrapping_add(seed);
         *byte = state;
     }
-    let w = Matrix::from_panels(n, k, quant, Bytes::copy_aligned(&data)).expect("the length was asked for");
+    let w = Matrix::from_panels(n, k, quant, Bytes::copy_aligned(&data)).expect("a buffer of the right length");
     let panels = Panels::new(n, k, quant, &data).expect("the same length");
     let mut row = vec![0.0; k];
     for i in 0..n {

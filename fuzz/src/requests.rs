@@ -22,7 +22,7 @@ pub fn check(data: &[u8]) {
     let path = PATHS[usize::from(first) % PATHS.len()];
     let json = serde_json::from_slice::<Value>(body);
     match diffulex_server::check_body(path, body).expect("a path that takes a body") {
-        Ok(()) => assert!(json.is_ok_and(|json| json.is_object()), "{path}: what is no object was read"),
+        Ok(()) => assert!(json.is_ok_and(|json| json.is_object()), "{path}: what is not an object was read"),
         Err(error) => {
             let error: Value = serde_json::from_str(&error).expect("a refusal is JSON");
             let message = error["error"]["message"].as_str().expect("a refusal says why");

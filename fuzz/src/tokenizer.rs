@@ -5,7 +5,7 @@ use diffulex::text::Tokenizer;
 use diffulex::text::hf::HfTokenizer;
 use std::sync::Once;
 
-/// Texts that reach most of what a tokenizer can do.
+/// Strings that reach most of what a tokenizer can do.
 const TEXTS: [&str; 4] =
     ["", "a b", "Hello, <|mask|> w\u{f6}rld!\n\n 12 it's", "\u{1f600}\u{0}\u{feff}e\u{301}"];
 
@@ -23,7 +23,7 @@ pub fn check(data: &[u8]) {
         let Ok(ids) = tokenizer.encode(text) else { continue };
         for &id in &ids {
             assert!((id as usize) < tokenizer.size(), "id {id} of {} ids", tokenizer.size());
-            assert!(holes.binary_search(&id).is_err(), "id {id} is no token");
+            assert!(holes.binary_search(&id).is_err(), "id {id} is not a token");
         }
         let _ = tokenizer.decode(&ids, false);
     }

@@ -5,14 +5,14 @@
 //! page of the positions `0..96` lie all pages of `96..192` that were computed after it, and so on. Ids are compared, not
 //! hashed, so a page that is found is the right one.
 //!
-//! A page that no slot holds stays in its tree until the memory is needed; then the one that was not used for longest goes
+//! A page that no slot holds stays in its tree until the memory is needed; then the least recently used one goes
 //! first, leaves before the pages that they continue.
 
 use super::store::{PAGE, PageId};
 use super::visible::Blocks;
 use crate::tensor::TokenId;
 
-/// What decides the keys and values of a position apart from the ids.
+/// What else, in addition to the ids, decides the keys and values of a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Rule {
     /// The blocks, of which a position sees its own and those before it.
@@ -51,7 +51,7 @@ struct Page {
     node: Option<Node>,
 }
 
-/// A page that begins as somebody's ids do.
+/// A page whose ids begin with the given ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) page: PageId,
@@ -86,7 +86,7 @@ impl Pages {
         self.pages.iter().filter(|page| page.holders == 0 && page.node.is_some()).count()
     }
 
-    /// Hands out `count` pages, held once each, or none if there are fewer.
+    /// Hands out `count` pages, each held once, or none if there are fewer.
     pub(super) fn take(&mut self, count: usize) -> Option<Vec<PageId>> {
         if count > self.available() {
             return None;
@@ -100,7 +100,7 @@ impl Pages {
         Some(taken.collect())
     }
 
-    /// A page with nothing in it, else the leaf of a tree that was not used for longest.
+    /// A page with nothing in it, else the least recently used leaf of a tree.
     fn next_free(&self) -> Option<PageId> {
         let free = self.pages.iter().enumerate().filter(|(_, page)| page.holders == 0);
         let rank = |page: &Page| match &page.node {
@@ -148,7 +148,7 @@ impl Pages {
     pub(super) fn find(&self, parent: Parent, ids: &[TokenId]) -> Option<Found> {
         let agree = |node: &Node| {
             let alike = node.ids.iter().zip(ids).take_while(|(a, b)| a == b).count();
-            // A block that goes on in the next page counts only if it agrees as a whole.
+            // A block that continues in the next page counts only if it agrees as a whole.
             if alike == node.ids.len() { node.rows } else { alike.min(node.rows.min(PAGE - 1)) }
         };
         let found = self.children(parent).map(|(page, node)| Found { page, rows: agree(node) });
@@ -160,7 +160,7 @@ impl Pages {
     pub(super) fn publish(&mut self, page: PageId, parent: Parent, ids: &[TokenId], rows: usize) -> PageId {
         let same = self.children(parent).find(|(_, node)| node.rows >= rows && node.ids.starts_with(ids));
         if let Some((other, node)) = same {
-            // A longer one says as much; only whole pages may take each other's place in a table.
+            // A longer one holds the same; only whole pages may take each other's place in a table.
             if rows == PAGE && node.ids.len() == ids.len() {
                 self.hold(other);
                 self.release(page);

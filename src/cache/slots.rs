@@ -36,7 +36,7 @@ impl KvPool {
     /// Memory for `positions` positions, in whole pages. It is reserved now and touched when it is used.
     ///
     /// # Errors
-    /// [`Error::Capacity`] if the size in bytes overflows, [`Error::Memory`] if there is not so much.
+    /// [`Error::Capacity`] if the size in bytes overflows, [`Error::Memory`] if there is not that much.
     pub fn new(shape: KvShape, dtype: KvDtype, positions: usize) -> Result<Self> {
         let pages = positions.div_ceil(PAGE);
         Ok(Self { store: Store::new(shape, dtype, pages)?, pages: Pages::new(pages), slots: Vec::new() })
@@ -253,7 +253,7 @@ impl KvPool {
     ///
     /// # Errors
     /// [`Error::Option`] for a number that the element type does not hold, [`Error::NotFinite`] for an infinite one: a key of minus
-    /// infinity would hide its position, and nobody would notice. A NaN is stored, and found in what it makes NaN. Nothing is
+    /// infinity would hide its position unnoticed. A NaN is stored, and found in the results that it makes NaN. Nothing is
     /// written then.
     ///
     /// # Panics
@@ -322,7 +322,7 @@ impl KvPool {
         self.store.values(layer)
     }
 
-    /// Key and value of one position of a slot, for a look: `[n_kv_heads * head_dim]` each.
+    /// Key and value of one position of a slot, for inspection: `[n_kv_heads * head_dim]` each.
     ///
     /// # Panics
     /// If the position holds nothing.

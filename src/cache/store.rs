@@ -27,7 +27,7 @@ impl KvDtype {
     /// The element type with this name.
     ///
     /// # Errors
-    /// [`Error::Option`] if there is none.
+    /// [`Error::Option`] if there is no such type.
     pub fn from_name(name: &str) -> Result<Self> {
         [Self::F32, Self::F16]
             .into_iter()
@@ -49,7 +49,7 @@ impl KvDtype {
             Self::F32 => f32::INFINITY,
             Self::F16 => F16_END,
         };
-        // Without a way out of the loop it is vectorized.
+        // The loop has no early exit, so that it is vectorized.
         if !numbers.iter().fold(false, |beyond, x| beyond | (x.abs() >= end)) {
             return Ok(());
         }
@@ -100,7 +100,7 @@ struct Layer {
     values: AlignedBuf,
 }
 
-/// The pages of all layers, without a notion of who holds them.
+/// The pages of all layers, regardless of who holds them.
 pub(super) struct Store {
     shape: KvShape,
     dtype: KvDtype,
@@ -112,7 +112,7 @@ impl Store {
     /// Reserves memory, which is touched when it is used.
     ///
     /// # Errors
-    /// [`Error::Capacity`] if the size in bytes overflows, [`Error::Memory`] if there is not so much.
+    /// [`Error::Capacity`] if the size in bytes overflows, [`Error::Memory`] if there is not that much.
     pub(super) fn new(shape: KvShape, dtype: KvDtype, pages: usize) -> Result<Self> {
         let per_page = shape.n_kv_heads * PAGE * shape.head_dim * dtype.size();
         let layer_bytes = per_page

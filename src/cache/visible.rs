@@ -1,4 +1,4 @@
-//! Which keys a query row sees: the attention rule of a model, and the spans that it means for a forward pass.
+//! Which keys a query row sees: the attention rule of a model, and the spans that follow from it for a forward pass.
 //!
 //! Every rule of the supported families lets a row see one contiguous run of keys, so visibility is a list of
 //! (rows, keys) pairs and never an `[n, n]` mask.

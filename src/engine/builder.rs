@@ -113,7 +113,7 @@ impl EngineBuilder {
         self
     }
 
-    /// Ids from `limit` on, and those in `banned`, are no tokens and are never produced.
+    /// Ids from `limit` on, and those in `banned`, are not tokens and are never produced.
     #[must_use]
     pub fn tokens(mut self, limit: usize, banned: Vec<TokenId>) -> Self {
         self.token_limit = Some(limit);
@@ -121,7 +121,7 @@ impl EngineBuilder {
         self
     }
 
-    /// Ids that end a text. Default: those of generation_config.json, else those of config.json.
+    /// Ids that end the text. Default: those of generation_config.json, else those of config.json.
     #[must_use]
     pub fn stop(mut self, ids: Vec<TokenId>) -> Self {
         self.stop = Some(ids);
@@ -183,7 +183,7 @@ impl EngineBuilder {
         self.open_checkpoint(&Checkpoint::locate(path.as_ref())?)
     }
 
-    /// Opens a checkpoint whose files were located before.
+    /// Opens a checkpoint whose files were already located.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -264,7 +264,7 @@ impl EngineBuilder {
     }
 }
 
-/// Asks once for all memory that grows with the context: more than the system has is a wrong option, not a crash later.
+/// Requests all memory that grows with the context at once, so that too large a context is a wrong option now and not a crash later.
 fn check_memory(model: &Transformer, kv: KvDtype, context: usize) -> Result<()> {
     // Cosines and sines of half a head each.
     let rope = model.arch().dims.head_dim * size_of::<f32>();
@@ -287,7 +287,7 @@ impl ModelFiles {
             let (Weights::File(weights) | Weights::Index(weights)) = &checkpoint.weights;
             return Err(Error::format(
                 weights.display(),
-                "no config.json beside the weights, and none was given",
+                "no config.json next to the weights, and none was given",
             ));
         };
         let generation = match &checkpoint.generation_config {
@@ -296,12 +296,12 @@ impl ModelFiles {
         };
         let files = Self::from_json(&config.display().to_string(), Value::read(config)?, generation)?;
         let directory = checkpoint.directory();
-        // A relative path names less than there is to know.
+        // A relative path alone may lack the directory name that tells more.
         let directory = directory.canonicalize().unwrap_or_else(|_| directory.to_path_buf());
         Ok(Self { arch: files.arch.named_by(&directory), ..files })
     }
 
-    /// Takes a parsed config.json, which `file` names in errors. Where `generation` names the ids that end a text, those of the config
+    /// Takes a parsed config.json, which `file` names in errors. Where `generation` names the ids that end the text, those of the config
     /// are not read.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use crate::sampler::{self, Drawn};
 /// Rows of logits that are held at a time. A vocabulary of 150 000 makes that 40 MB.
 pub const LOGIT_ROWS: usize = 64;
 
-/// The buffers of forward passes, as large as the largest so far.
+/// The buffers of forward passes, sized for the largest so far.
 #[derive(Default)]
 pub(super) struct Driver {
     pub(super) scratch: Scratch,
@@ -50,11 +50,11 @@ impl Driver {
         Ok(driver)
     }
 
-    /// Makes the passes that all of `batch` and `readings` ask for as one, and lets them go on. `done` is told of the outcome of each
+    /// Makes the passes that all of `batch` and `readings` need as one, and lets them continue. `done` is told the outcome of each
     /// sequence.
     ///
     /// # Errors
-    /// [`Error::Memory`], and those of [`KvPool::stage`]; then nobody has gone on, and all may be asked again.
+    /// [`Error::Memory`], and those of [`KvPool::stage`]; then none has advanced, and all may be asked again.
     pub(super) fn run(
         &mut self,
         engine: &Engine,
@@ -132,7 +132,7 @@ impl Driver {
         Ok(each.collect())
     }
 
-    /// The probabilities that a reading wants, whose rows begin at `first`.
+    /// The probabilities that a reading needs, whose rows begin at `first`.
     fn read(&mut self, engine: &Engine, reading: &Reading, first: usize) -> Result<Probabilities> {
         let (wanted, vocab): (Vec<_>, _) = (reading.wanted().collect(), engine.arch().dims.vocab);
         let mut read = Vec::with_capacity(wanted.len());
@@ -209,7 +209,7 @@ impl Driver {
         first + count
     }
 
-    /// Finds the first place where the pass that a sequence asks for computes something that is not finite.
+    /// Finds the first place where the pass that a sequence needs computes something that is not finite.
     fn locate_not_finite(&mut self, engine: &Engine, cache: &mut KvPool, sequence: &Sequence<'_>) -> Error {
         let mut found = None;
         let mut watch = |place: crate::model::Place, rows: crate::tensor::Rows<'_>| {

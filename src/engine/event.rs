@@ -34,7 +34,7 @@ pub enum Event<'a> {
         /// The sequence.
         canvas: &'a Canvas,
     },
-    /// Masks became tokens, and tokens other ones.
+    /// Masks became tokens, and tokens changed.
     Revealed {
         /// Which, with their scores.
         tokens: &'a [Candidate],
@@ -62,7 +62,7 @@ pub enum Event<'a> {
 /// What the caller wants next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Control {
-    /// Go on.
+    /// Continue.
     Continue,
     /// End the generation with what there is.
     Stop,

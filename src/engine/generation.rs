@@ -21,7 +21,7 @@ pub struct Request<'a> {
     pub seed: u64,
     /// Positions at the start of the prompt that nobody may attend to.
     pub padding: usize,
-    /// What the caller decides otherwise than this engine: [`super::Choose`] for a rule of its own instead of [`Policy::unmask`].
+    /// What the caller decides differently from this engine: [`super::Choose`] for a rule of its own instead of [`Policy::unmask`].
     pub rules: &'a dyn Rules,
     /// What the answer has to be. It ends with a stop id when it is complete.
     pub grammar: Option<&'a dyn Grammar>,
@@ -49,15 +49,15 @@ impl<'a> Request<'a> {
 /// Why a generation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopReason {
-    /// Everything asked for was generated.
+    /// Everything requested was generated.
     Length,
     /// A stop id was generated.
     Stop(TokenId),
-    /// The caller asked for it.
+    /// The caller requested it.
     Cancelled,
 }
 
-/// Where the time went. What the caller does when it is told of events is not counted.
+/// Where the time went. What the caller does with events is not counted.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Timings {
     /// Passes over the prompt.

@@ -72,9 +72,9 @@ pub struct Engine {
     stop_origin: &'static str,
     /// What generation_config.json says.
     defaults: GenerationConfig,
-    /// Ids from here on are no tokens of the tokenizer.
+    /// Ids from here on are not tokens of the tokenizer.
     token_limit: usize,
-    /// Ids below the limit that are no tokens either, sorted.
+    /// Ids below the limit that are not tokens either, sorted.
     banned: Vec<TokenId>,
     /// Held during a forward pass: those of callers on several threads are made one after the other, each with all threads of the engine.
     /// Two passes at a time would share caches and memory bandwidth, and one of them would be done on one thread.
@@ -151,7 +151,7 @@ impl Engine {
         })
     }
 
-    /// Ids that end a text.
+    /// Ids that end the text.
     pub fn stop(&self) -> &[TokenId] {
         &self.stop
     }
@@ -166,8 +166,8 @@ impl Engine {
         &self.defaults
     }
 
-    /// The policy that a checkpoint is decoded with unless somebody says otherwise: the one that its family was published with, as
-    /// generation_config.json changes it. The same as of [`Overrides::default`].
+    /// The policy that a checkpoint is decoded with unless the caller says otherwise: the one that its family was published with, as
+    /// generation_config.json changes it. The same as that of [`Overrides::default`].
     ///
     /// # Panics
     /// Never: presets name policies that exist, and a test opens each.

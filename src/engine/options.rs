@@ -13,7 +13,7 @@ use std::str::FromStr;
 pub struct DecodeOption {
     /// Its name, in words joined by `-`.
     pub name: &'static str,
-    /// What help calls its value, such as `T`. Empty for a switch.
+    /// The placeholder for its value in the help, such as `T`. Empty for a switch.
     pub value: &'static str,
     /// What values are in range, such as `from 0 to 1`. Whether a value is allowed for a model is known when a policy is made.
     pub range: &'static str,
@@ -39,7 +39,7 @@ pub enum Kind {
     Choice,
 }
 
-/// The field of [`Overrides`] behind an option.
+/// The field of [`Overrides`] that an option sets.
 enum Slot {
     Strategy(fn(&mut Overrides) -> &mut Option<String>),
     Real32(fn(&mut Overrides) -> &mut Option<f32>),
@@ -152,7 +152,7 @@ pub static OPTIONS: [DecodeOption; 23] = [
         name: "edit-threshold",
         value: "P",
         range: "from 0 to 1",
-        help: "Change revealed tokens of the block in work where another one is surer than P (block-causal models)",
+        help: "Change revealed tokens of the active block where another one is surer than P (block-causal models)",
         group: "",
         slot: Slot::Real64(|o| &mut o.edit_threshold),
     },
@@ -224,7 +224,7 @@ pub static OPTIONS: [DecodeOption; 23] = [
         name: "right-shift",
         value: "",
         range: "true or false",
-        help: "The row before a position predicts it, for models that were trained so although their family was not",
+        help: "The row before a position predicts it, for models that were trained this way although their family was not",
         group: "",
         slot: Slot::Switch(|o| &mut o.right_shift),
     },
@@ -278,13 +278,13 @@ impl DecodeOption {
         }
     }
 
-    /// Puts a value, written as text, into `overrides`; `None` takes the option back. Numbers are written as Rust writes them.
+    /// Puts a value, written as text, into `overrides`; `None` removes the option. Numbers are written as Rust writes them.
     ///
     /// # Errors
     /// [`Error::Option`] with what was given and what was expected. `overrides` is unchanged then.
     pub fn set(&self, overrides: &mut Overrides, value: Option<&str>) -> Result<()> {
         match self.slot {
-            // An unknown name is found when the policy is made, in the words of `Policy::named`.
+            // An unknown name is found when the policy is made, with the message of `Policy::named`.
             Slot::Strategy(field) => *field(overrides) = value.map(str::to_string),
             Slot::Real32(field) => *field(overrides) = self.parsed(value)?,
             Slot::Real64(field) => *field(overrides) = self.parsed(value)?,
@@ -323,7 +323,7 @@ impl FromStr for Overrides {
     type Err = Error;
 
     /// # Errors
-    /// [`Error::Option`] for an unknown key, a value that is no value of its key, and a key that is given twice.
+    /// [`Error::Option`] for an unknown key, a value that its key does not have, and a key that is given twice.
     fn from_str(text: &str) -> Result<Self> {
         let mut overrides = Self::default();
         for word in text.split_ascii_whitespace() {
@@ -331,7 +331,7 @@ impl FromStr for Overrides {
             let option =
                 DecodeOption::named(key).filter(|option| option.name != "strategy" || !word.contains('='));
             let option = option.ok_or_else(|| {
-                let reason = format!("`{key}` is no key of a policy; docs/decoding.md lists them");
+                let reason = format!("`{key}` is not a key of a policy; docs/decoding.md lists them");
                 Error::option("policy", reason)
             })?;
             let before = option.get(&overrides);

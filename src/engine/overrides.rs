@@ -1,4 +1,4 @@
-//! [`Overrides`]: what a caller wants otherwise than the model's own policy, and the policy in force that follows from it.
+//! [`Overrides`]: how a caller departs from the model's own policy, and the policy in force that follows from it.
 
 use super::Engine;
 use super::options::OPTIONS;
@@ -25,7 +25,7 @@ pub struct Overrides {
     pub strategy: Option<String>,
     /// 0 takes the most probable token.
     pub temperature: Option<f32>,
-    /// Only so many of the most probable tokens are drawn from; 0 is off.
+    /// Only this many of the most probable tokens are drawn from; 0 is off.
     pub top_k: Option<usize>,
     /// Only the most probable tokens that make up this are drawn from; 1 is off, 0 leaves the most probable one.
     pub top_p: Option<f32>,
@@ -45,7 +45,7 @@ pub struct Overrides {
     pub factor: Option<f64>,
     /// Reveal as many as this entropy budget allows, in nats.
     pub entropy_bound: Option<f64>,
-    /// Change tokens of the block in work if another one is surer than this.
+    /// Change tokens of the active block if another one is surer than this.
     pub edit_threshold: Option<f64>,
     /// Passes over a block without masks, in which its tokens may change.
     pub edit_passes: Option<usize>,
@@ -73,7 +73,7 @@ impl Overrides {
     /// The policy in force: these win over generation_config.json, which wins over the model's own policy.
     ///
     /// # Errors
-    /// [`Error::Option`] for a value out of range, an option that the chosen sampler has no use for, or what the model cannot do;
+    /// [`Error::Option`] for a value out of range, an option that the chosen sampler does not use, or what the model cannot do;
     /// [`Error::Unsupported`] for guidance with a cache.
     pub fn policy(&self, engine: &Engine) -> Result<Policy> {
         exclusive(self)?;
@@ -106,14 +106,14 @@ fn exclusive(overrides: &Overrides) -> Result<()> {
     let given: Vec<_> = OPTIONS.iter().filter(|option| option.get(overrides).is_some()).collect();
     for (i, option) in given.iter().enumerate().filter(|(_, option)| !option.group.is_empty()) {
         if let Some(other) = given[..i].iter().find(|other| other.group == option.group) {
-            let reason = format!("given beside `{}`, only one of them expected", other.name);
+            let reason = format!("given together with `{}`, only one of them expected", other.name);
             return Err(Error::option(option.name, reason));
         }
     }
     Ok(())
 }
 
-/// Refuses a sampler of the other kind of model by the option that the user gave, which is not its cache plan.
+/// Refuses a sampler for the other kind of model, naming the option that the user gave and not its cache plan.
 fn fits(overrides: &Overrides, engine: &Engine, policy: &Policy) -> Result<()> {
     let Some(name) = overrides.strategy.as_deref().filter(|_| overrides.cache.is_none()) else {
         return Ok(());

@@ -1,4 +1,4 @@
-//! What a request means for a model: its block, and which combinations make no sense.
+//! What a request means for a model: its block, and which combinations are invalid.
 
 use super::generation::Request;
 use crate::cache::Attention;
@@ -63,7 +63,7 @@ pub(super) fn block_of(arch: &Architecture, policy: &Policy) -> Result<Option<us
 pub(super) enum Lead {
     /// Nothing.
     None,
-    /// The token there: the most probable one, whatever the policy draws, because models were trained to go on so.
+    /// The token there: the most probable one, whatever the policy draws, because models were trained to continue that way.
     Argmax,
     /// The token there, as the policy draws it.
     Drawn,
@@ -89,7 +89,7 @@ impl Lead {
 /// [`Error::Option`] or [`Error::Unsupported`].
 pub(super) fn check(arch: &Architecture, request: &Request<'_>, canvas: &Canvas) -> Result<()> {
     let prompt = canvas.prompt();
-    // The rest of the last block is no reason to compute it.
+    // The rest of the last block need not be computed for its own sake.
     if request.max_new == 0 && canvas.first_mask(0..prompt) == prompt {
         return Err(Error::option(
             "max-tokens",
@@ -102,7 +102,7 @@ pub(super) fn check(arch: &Architecture, request: &Request<'_>, canvas: &Canvas)
         return Err(Error::option("padding", reason));
     }
     if canvas.first_mask(0..request.padding) < request.padding {
-        return Err(Error::option("padding", "a mask stands in the padding, only known ids expected"));
+        return Err(Error::option("padding", "the padding has a mask token, only known ids expected"));
     }
     let Some(block) = block_of(arch, request.policy)? else { return Ok(()) };
     // Where the prompt holds no mask, this is past its end.

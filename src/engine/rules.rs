@@ -1,7 +1,7 @@
 //! [`Rules`]: what the decoding loop leaves to others.
 //!
 //! The loop itself keeps what always holds: positions are drawn from the logits of one pass, revealed tokens never change, ties
-//! go to the lowest id and position. What a caller may want otherwise is a method here, and the defaults are this engine's own
+//! go to the lowest id and position. What a caller may want to change is a method here, and the defaults are this engine's own
 //! rules. `diffulex-verify` repeats recorded loops of other engines with rules of its own.
 
 use crate::error::{Error, Result};
@@ -57,7 +57,7 @@ pub trait Rules: Send + Sync {
         !(end.stopped || end.last || end.merges)
     }
 
-    /// Whether a bidirectional block makes every pass of its schedule, also when no mask is left.
+    /// Whether a bidirectional block makes every pass of its schedule, even when no mask is left.
     fn every_step(&self) -> bool {
         false
     }

@@ -30,7 +30,7 @@ impl Deref for Held<'_> {
     }
 }
 
-/// A generation that its caller takes a pass at a time; see [`Session::begin`].
+/// A generation that its caller advances one pass at a time; see [`Session::begin`].
 pub struct Generating<'r> {
     sequence: Sequence<'r>,
     /// The pass that it waits for: the time that was spent to prepare it, and whether it reads the prompt.
@@ -53,7 +53,7 @@ pub struct Session<'e> {
     engine: Held<'e>,
     cache: KvPool,
     slot: SlotId,
-    /// For guidance; opened when it is needed first.
+    /// For guidance; opened when it is first needed.
     unconditional: Option<SlotId>,
     driver: Driver,
     /// Tokens of the committed positions, and the blocks and first visible key under which they were computed.
@@ -96,7 +96,7 @@ impl<'e> Session<'e> {
         self.cache.filled(self.slot)
     }
 
-    /// Key and value of one position in one layer, for a look: `[n_kv_heads * head_dim]` each.
+    /// Key and value of one position in one layer, for inspection: `[n_kv_heads * head_dim]` each.
     ///
     /// # Panics
     /// If the position holds nothing, or there is no such layer.
@@ -104,11 +104,11 @@ impl<'e> Session<'e> {
         self.cache.position(self.slot, layer, pos)
     }
 
-    /// Generates. `on_event` is told of every pass and every revealed token and may end the generation; an error of its own ends
+    /// Generates. `on_event` is told of every pass and every revealed token and may end the generation; an error that it returns ends
     /// it too, and comes back.
     ///
     /// # Errors
-    /// [`Option`](crate::Error::Option) or [`Unsupported`](crate::Error::Unsupported) for a request that makes no sense for this
+    /// [`Option`](crate::Error::Option) or [`Unsupported`](crate::Error::Unsupported) for a request that is invalid for this
     /// model, [`TokenId`](crate::Error::TokenId), [`Capacity`](crate::Error::Capacity) if prompt and new tokens do not fit the
     /// context; all of these before any work. [`Memory`](crate::Error::Memory) if there is not enough for a pass.
     /// [`NotFinite`](crate::Error::NotFinite) if the model computes a NaN.
@@ -137,7 +137,7 @@ impl<'e> Session<'e> {
         Ok(Generating { sequence, asked: None, cancelled: false, number: self.begun })
     }
 
-    /// Makes the forward pass that a generation waits for, and tells `on_event` what came of it and which pass is next. The first
+    /// Makes the forward pass that a generation waits for, and tells `on_event` the outcome and which pass is next. The first
     /// call makes none. Returns the generation when it is finished.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fs::read_to_string;
 
-/// What Linux says about the CPUs of the machine.
+/// Where Linux describes the CPUs of the machine.
 const CPUS: &str = "/sys/devices/system/cpu";
 
 /// Physical cores available to this process; at least 1.
@@ -21,8 +21,8 @@ pub fn physical_cores() -> usize {
     allowed.map_or(threads, |allowed| count(&allowed, online.as_ref(), siblings, threads))
 }
 
-/// Cores of the CPUs that are `allowed` and `online`, at most `threads`, which knows quotas, too. A CPU of which the system does not
-/// say who shares its core has a core of its own.
+/// Cores of the CPUs that are `allowed` and `online`, at most `threads`, which knows quotas, too. A CPU for which the system does not
+/// say what shares its core has a core of its own.
 fn count(
     allowed: &HashSet<usize>,
     online: Option<&HashSet<usize>>,
@@ -36,9 +36,9 @@ fn count(
     if cores.is_empty() { threads } else { threads.min(cores.len()) }
 }
 
-/// A list of CPUs as Linux writes it: `0-3,8,10-11`. `None` if it is none.
+/// A list of CPUs as Linux writes it: `0-3,8,10-11`. `None` if it is not one.
 fn list(text: &str) -> Option<HashSet<usize>> {
-    // More CPUs than any kernel is built for would be a file that is no list.
+    // More CPUs than any kernel is built for means that the file is not a list.
     const MOST: usize = 1 << 16;
     let mut cpus = HashSet::new();
     for range in text.trim().split(',').filter(|range| !range.is_empty()) {

@@ -18,7 +18,7 @@ pub(crate) use turns::{OwnTurns, Turns};
 use std::marker::PhantomData;
 use std::ops::Range;
 
-/// Runs independent tasks, on one thread or several. Object safe, so that an embedder brings its own pool.
+/// Runs independent tasks, on one thread or several. Object safe, so that an embedder can bring its own pool.
 pub trait Executor: Sync {
     /// How many threads take part at most; at least 1. Work is cut into a small multiple of this.
     fn width(&self) -> usize;
@@ -44,7 +44,7 @@ impl Executor for Serial {
     }
 }
 
-/// A pointer that tasks may share because each of them touches another part of what it points to.
+/// A pointer that tasks may share because each of them touches a different part of what it points to.
 struct Shared<T>(*mut T);
 
 // SAFETY: the `split` functions below give every task a part of its own, and T: Send.
@@ -116,7 +116,7 @@ impl Columns<'_> {
 /// `task(index, piece of a, piece of b)` for each pair.
 ///
 /// # Panics
-/// If a piece is 0, the slices are not of equally many pieces, or a task panics.
+/// If a piece is 0, the slices do not have equally many pieces, or a task panics.
 pub fn split_pair<A: Send, B: Send>(
     exec: &dyn Executor,
     a: &mut [A],

@@ -32,7 +32,7 @@ struct Job {
     tasks: usize,
 }
 
-// SAFETY: the pointee is Sync, and `run` outlives every use (it closes the gate and waits until nobody is behind it).
+// SAFETY: the pointee is Sync, and `run` outlives every use (it closes the gate and waits until nobody is inside).
 unsafe impl Send for Job {}
 
 /// One cache line each, so that helpers that poll `epoch` do not slow the counters down.
@@ -44,7 +44,7 @@ struct Shared {
     epoch: Line<AtomicUsize>,
     /// Next task index to hand out.
     next: Line<AtomicUsize>,
-    /// [`OPEN`] while the current job may be joined, plus the number of helpers that are at it. The caller waits for those alone:
+    /// [`OPEN`] while the current job may be joined, plus the number of helpers that work on it. The caller waits for those alone:
     /// on a machine with other work, a helper that was not given a core yet must not hold up what the others have done.
     gate: Line<AtomicUsize>,
     job: Mutex<Option<Job>>,
@@ -59,21 +59,21 @@ struct Shared {
 /// In a child of the process, which a fork gives no helpers, tasks run on the calling thread.
 ///
 /// Calls from several threads are allowed: they take turns, in the order in which they came, so each of them has all threads. A task
-/// that forks again does so on its own thread if the pool is at work.
+/// that forks again does so on its own thread if the pool is busy.
 pub struct Threads {
     shared: Arc<Shared>,
     helpers: Vec<JoinHandle<()>>,
     threads: Vec<Thread>,
     /// Held during `run`.
     turns: Turns,
-    /// Where the helpers are: a fork leaves them behind.
+    /// The process that has the helpers: a fork leaves them behind.
     process: u32,
 }
 
 impl Threads {
     /// A pool that runs tasks on `width` threads, the caller included. `width` 0 counts as 1.
     ///
-    /// Fewer threads are used if the system refuses to start so many.
+    /// Fewer threads are used if the system refuses to start that many.
     pub fn new(width: usize) -> Self {
         let helpers = width.max(1) - 1;
         let shared = Arc::new(Shared {
@@ -100,8 +100,8 @@ impl Threads {
         Self::new(super::physical_cores())
     }
 
-    /// Whether this is a child of the process that has the helpers. Nobody would do their part, and one that was at work when the
-    /// process forked would be waited for without an end.
+    /// Whether this is a child of the process that has the helpers. Nobody would do their part, and one that was busy when the
+    /// process forked would be waited for forever.
     fn forked(&self) -> bool {
         self.process != std::process::id()
     }
@@ -133,7 +133,7 @@ impl Executor for Threads {
         // A task must not wait for a pool whose tasks may wait for it.
         let turn = if IN_TASK.get() { self.turns.try_take() } else { Some(self.turns.take()) };
         let Some(turn) = turn else { return (0..tasks).for_each(task) };
-        // SAFETY: only the lifetime changes. `work` and the wait below return after the last use by any helper, also when a task
+        // SAFETY: only the lifetime changes. `work` and the wait below return after the last use by any helper, even when a task
         // panics, so the pointee outlives the job.
         let task = unsafe {
             std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), *const (dyn Fn(usize) + Sync + 'static)>(
@@ -159,7 +159,7 @@ impl Executor for Threads {
 impl Drop for Threads {
     fn drop(&mut self) {
         if self.forked() {
-            // There is nobody to join, and the handles are of no use.
+            // There is nothing to join, and the handles are useless.
             return std::mem::forget(std::mem::take(&mut self.helpers));
         }
         self.shared.stop.store(true, Ordering::SeqCst);
@@ -168,13 +168,13 @@ impl Drop for Threads {
             thread.unpark();
         }
         for helper in self.helpers.drain(..) {
-            // A helper cannot panic (tasks are caught), and a drop has nobody to tell.
+            // A helper cannot panic (tasks are caught), and a drop has nobody to report to.
             let _ = helper.join();
         }
     }
 }
 
-/// A poisoned lock only says that a task panicked, which is reported elsewhere.
+/// A poisoned lock only means that a task panicked, which is reported elsewhere.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,12 +1,12 @@
 //! [`Turns`]: a lock that serves its callers in the order in which they came.
 //!
-//! A caller that comes again and again (a forward pass after the other, a fork after the other) would keep an ordinary mutex
-//! for itself. A turn goes from one thread to the next directly, and wakes no other: the cores are at work.
+//! A caller that comes again and again (one forward pass after another, one fork after another) would keep an ordinary mutex
+//! for itself. A turn goes from one thread to the next directly, and wakes no other: the cores are busy.
 //! A thread that holds the turn takes it again without waiting for itself.
 //!
-//! What is [lent](Turns::run) need not wait for its own thread: who gives up the turn does the work of those that wait. A thread
+//! What is [lent](Turns::run) need not wait for its own thread: whoever gives up the turn does the work of those that wait. A thread
 //! that is woken while every core is busy gets one only when the system says so, which is milliseconds, and the cores that it
-//! shares the work with wait for it. So the cores go on, and the thread that waited wakes meanwhile.
+//! shares the work with wait for it. So the cores keep working, and the thread that waited wakes meanwhile.
 
 use std::cell::UnsafeCell;
 use std::collections::VecDeque;
@@ -18,8 +18,8 @@ use std::thread::Thread;
 #[derive(Default)]
 pub(crate) struct Turns(Mutex<Line>);
 
-/// The turns of a process. A child that a fork makes has others: of the threads that held or waited for a turn when it was born, it
-/// has at most one, and what the others hold they would hold without an end.
+/// The turns of a process. A child that a fork makes has others: of the threads that held or waited for a turn when it was created, it
+/// has at most one, and what the others hold they would hold forever.
 pub(crate) struct OwnTurns {
     turns: Turns,
     process: u32,
@@ -58,7 +58,7 @@ struct Waiting {
     lent: Option<Lent>,
 }
 
-/// A thread that is alive, by the address of something of its own. A [`Thread`] would be an allocation for every caller, also for
+/// A thread that is alive, by the address of something of its own. A [`Thread`] would be an allocation for every caller, even for
 /// those that never wait.
 type Caller = usize;
 
@@ -101,7 +101,7 @@ impl Turns {
         Turn(Some(self))
     }
 
-    /// A turn, if it is nobody's now.
+    /// A turn, if nobody has it now.
     pub(crate) fn try_take(&self) -> Option<Turn<'_>> {
         let mut line = self.lock();
         if line.holder.is_some() {
@@ -160,8 +160,8 @@ impl Turns {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives the turn to the next, after the work of those that wait now, up to the first one that has lent none. One who comes
-    /// later has to wait for a thread, so that this one goes on with its own affairs.
+    /// Gives the turn to the next, after the work of those that wait now, up to the first one that has lent none. Whoever comes
+    /// later has to wait for a thread, so that this one can continue with its own work.
     fn pass_on(&self) {
         let mut line = self.lock();
         let mut left = if std::thread::panicking() { 0 } else { line.waiting.len() };
@@ -187,7 +187,7 @@ impl Turns {
 }
 
 impl Lent {
-    /// Does the work, and says that it is done; then it may be gone.
+    /// Does the work, and marks it as done; after that it may no longer exist.
     ///
     /// # Safety
     /// The work exists, and no other thread has it.

@@ -3,10 +3,10 @@
 use super::{Dialect, MAX_DEPTH, MAX_VALUES, Number, Value};
 use std::collections::HashSet;
 
-/// Up to so many keys, comparing all pairs takes less time than a set.
+/// Up to this many keys, comparing all pairs takes less time than a set.
 const FEW_KEYS: usize = 8;
 
-/// Parses a whole text. On failure: the offset of the offending byte, and what is wrong there.
+/// Parses a whole document. On failure: the offset of the offending byte, and what is wrong there.
 pub(super) fn parse(text: &str, dialect: Dialect) -> Result<Value, (usize, String)> {
     let mut parser = Parser { text, dialect, pos: 0, values: 0 };
     parser.document().map_err(|what| (parser.pos, what))

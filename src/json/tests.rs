@@ -10,7 +10,7 @@ fn parse(text: &str) -> Result<Value> {
     Value::parse("t.json", text.as_bytes())
 }
 
-/// Texts whose bytes are mostly JSON's own characters.
+/// Strings whose bytes are mostly JSON's own characters.
 fn almost_json() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         Just("{".to_string()),

@@ -26,7 +26,7 @@ impl Activations {
     /// The kind with this name.
     ///
     /// # Errors
-    /// [`Error::Option`] if there is none.
+    /// [`Error::Option`] if there is no such kind.
     pub fn from_name(name: &str) -> Result<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
             let names = Self::ALL.map(Self::name).join(", ");

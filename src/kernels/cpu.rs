@@ -10,7 +10,7 @@ pub struct Cpu {
 }
 
 impl Cpu {
-    /// Asks the CPU and the operating system.
+    /// Queries the CPU and the operating system.
     pub fn detect() -> Self {
         Self { features: simd::features() }
     }

@@ -109,7 +109,7 @@ impl Kernels {
         match (format, self.activations) {
             (Format::Quant(_), Activations::Int8) => self.int8,
             (Format::Quant(_) | Format::Bf16, Activations::Bf16) => {
-                Unit::bf16(self.level).expect("the level was asked for it when the activations were chosen")
+                Unit::bf16(self.level).expect("the activations were chosen only because the level has it")
             }
             _ => Unit::Fma(self.level),
         }
@@ -301,7 +301,7 @@ impl Kernels {
         peak::spin(self.unit(format), exec, format)
     }
 
-    /// What a core can do at most by counting, in operations a cycle, if there are vectors: two units that begin a multiplication
+    /// What a core can do at most in theory, in operations per cycle, if there are vectors: two units that begin a multiplication
     /// every cycle, or one matrix unit. Some CPUs have more of them (four of NEON), some fewer (one of AVX-512).
     pub fn operations_per_cycle(&self, format: Format) -> Option<u32> {
         peak::operations_per_cycle(self.unit(format), format)
@@ -320,7 +320,7 @@ impl Kernels {
     }
 }
 
-/// Rows in a task of a row operation: an equal share of each thread, unless that is too little work for a task.
+/// Rows in a task of a row operation: an equal share for each thread, unless that is too little work for a task.
 fn task_rows(exec: &dyn Executor, rows: usize, width: usize) -> usize {
     rows.div_ceil(exec.width()).max(MIN_TASK.div_ceil(width))
 }

@@ -1,7 +1,7 @@
 //! Loops that do nothing but multiply: what the instructions of a unit can do at most.
 //!
-//! As many sums side by side as hide the latency of every CPU (two units of 4 to 5 cycles), and operands that stay in
-//! registers and first-level cache. What is computed means nothing.
+//! There are enough independent sums to hide the latency on every CPU (two units of 4 to 5 cycles), and the operands stay in
+//! registers and first-level cache. The results mean nothing.
 
 use super::gemm::Unit;
 use super::simd::{
@@ -13,7 +13,7 @@ use crate::system::Stopwatch;
 use std::hint::black_box;
 use std::sync::Mutex;
 
-/// Sums side by side.
+/// Independent sums.
 const SUMS: usize = 12;
 /// Rounds of the loop of multiply-adds: fractions of a millisecond, against a microsecond or two that threads take to start.
 const FMA_ROUNDS: usize = 100_000;
@@ -40,7 +40,7 @@ impl TileOp for Fmas {
 /// Rows of x and vectors of codes of the tile of integer dot products.
 const ROWS: usize = 4;
 const VECTORS: usize = SUMS / ROWS;
-/// Tiles in a round. Codes have to be loaded: of constant ones the compiler would compute the sums without a loop.
+/// Tiles in a round. Codes have to be loaded: with constant ones the compiler would compute the sums without a loop.
 const TILES: usize = 8;
 /// As [`FMA_ROUNDS`].
 const DOT_ROUNDS: usize = 10_000;
@@ -143,7 +143,7 @@ struct DotProducts {
 }
 
 impl DotProducts {
-    /// Adds up the products of all codes with every row, again and again; returns the number of operations.
+    /// Adds up the products of all codes with every row, over and over; returns the number of operations.
     #[inline(always)]
     fn rounds<P: Multiply>(self, p: P) -> u64 {
         let x = black_box([1u8; ROWS * VECTOR_BYTES]);
@@ -192,13 +192,13 @@ impl DotOp for DotProducts {
 /// As [`FMA_ROUNDS`].
 const MATRIX_ROUNDS: usize = 10_000;
 
-/// Products of whole tiles, of int8 or of bf16.
+/// Multiplications of whole tiles, of int8 or of bf16.
 struct Matrices<const INT8: bool>;
 
 impl<const INT8: bool> AmxOp for Matrices<INT8> {
     #[inline(always)]
     fn run<A: AmxTiles>(self, amx: A) {
-        // Operands of zeros: the unit takes as long for them as for others.
+        // Operands of zeros: the unit takes as long for them as for any others.
         amx.configure(&TileConfig::blocks([TILE_SIDE; 2], TILE_ROW));
         for _ in 0..MATRIX_ROUNDS {
             if INT8 {
@@ -226,7 +226,7 @@ fn matrix_operations(depth: usize) -> u64 {
 pub struct Spin {
     /// Operations of all threads: a multiplication and an addition are two.
     pub operations: u64,
-    /// Operations per second: the sum over all threads, each by the time that the system gave it.
+    /// Operations per second: the sum over all threads, each by the CPU time that it got.
     pub rate: f64,
 }
 
@@ -269,7 +269,7 @@ pub(super) fn operations_per_cycle(unit: Unit, format: Format) -> Option<u32> {
         (Unit::Fma(level), _) => (level.run_tile(Lanes), 1),
         (Unit::Dot(dots), Format::Quant(quant)) => dots.run(DotCount(quant.code)),
         (Unit::Dot(_), _) => return None,
-        // A product of tiles takes as many cycles as a tile has rows.
+        // A multiplication of tiles takes as many cycles as a tile has rows.
         (Unit::AmxInt8(_), _) => (TILE_SIDE * TILE_ROW / 2, 1),
         (Unit::AmxBf16(_), _) => (TILE_SIDE * TILE_ROW / 4, 1),
     };
@@ -288,7 +288,7 @@ impl TileOp for Lanes {
     }
 }
 
-/// Products of codes of this width that a vector operation adds up, and instructions that multiply in it.
+/// Products of codes of this width that a vector operation adds up, and its instructions that multiply.
 struct DotCount(Code);
 
 impl DotOp for DotCount {

@@ -17,7 +17,7 @@ pub struct Rope {
     pub theta: f64,
     /// How many elements of a head are rotated, from the first; even. The others pass unchanged.
     pub rotated: usize,
-    /// How the frequencies are changed for texts longer than those of the training.
+    /// How the frequencies are changed for sequences longer than those of the training.
     pub scaling: RopeScaling,
 }
 
@@ -28,7 +28,7 @@ pub enum RopeScaling {
     None,
     /// Every frequency is divided by the factor: positions are interpolated.
     Linear {
-        /// How many times as long texts may be.
+        /// How many times as long sequences may be.
         factor: f64,
     },
     /// Slow frequencies are divided by the factor, fast ones stay, and those between are mixed (Peng et al., "YaRN", 2023).
@@ -39,17 +39,17 @@ pub enum RopeScaling {
 /// from `floor(at(beta_fast))` to `ceil(at(beta_slow))`: it says how much of each frequency is interpolated.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Yarn {
-    /// How many times as long texts may be.
+    /// How many times as long sequences may be.
     pub factor: f64,
-    /// L, the positions that the model was first made for.
+    /// L, the number of positions that the model was first trained for.
     pub original: usize,
     /// Rotations over L from which on a frequency stays.
     pub beta_fast: f64,
     /// Rotations over L up to which a frequency is interpolated in full.
     pub beta_slow: f64,
-    /// What cosines and sines are multiplied with.
+    /// What cosines and sines are multiplied by.
     pub attention: f64,
-    /// Queries at the position `p` are multiplied with `1 + queries * ln(1 + floor(p / L))` after RoPE. 0: with nothing. Source:
+    /// Queries at position `p` are multiplied by `1 + queries * ln(1 + floor(p / L))` after RoPE. 0: by nothing. Source:
     /// Ministral 3.
     pub queries: f64,
 }
@@ -118,7 +118,7 @@ pub struct RopeTable {
     half: usize,
     cos: Box<[f32]>,
     sin: Box<[f32]>,
-    /// What queries are multiplied with, for every position; empty: with nothing.
+    /// What queries are multiplied by, for every position; empty: by nothing.
     queries: Box<[f32]>,
 }
 
@@ -130,7 +130,7 @@ impl RopeTable {
     pub fn new(rope: &Rope, head_dim: usize, capacity: usize) -> Self {
         let rotated = rope.rotated;
         let halves = rotated > 0 && rotated.is_multiple_of(2) && rotated <= head_dim;
-        assert!(halves, "{rotated} of {head_dim} elements of a head have no two halves");
+        assert!(halves, "{rotated} of {head_dim} elements of a head cannot be halved");
         let half = rotated / 2;
         let frequencies = rope.frequencies();
         let scale = match rope.scaling {
@@ -148,7 +148,7 @@ impl RopeTable {
         Self { head_dim, half, cos: cos.into(), sin: sin.into(), queries: rope.query_factors(capacity) }
     }
 
-    /// What the queries at a position are multiplied with after RoPE, if with anything.
+    /// What the queries at a position are multiplied by after RoPE, if by anything.
     ///
     /// # Panics
     /// If the position is beyond the capacity.

@@ -1,4 +1,4 @@
-//! Row kernels without a home of their own: element by element operations, embedding rows, K/V narrowing, the logits scan.
+//! Row kernels without a file of their own: element by element operations, embedding rows, K/V narrowing, the logits scan.
 
 use super::gemm::{Decode, WeightRow};
 use super::simd::{F32s, Op, Tile, TileOp};

@@ -45,7 +45,7 @@ impl Dims {
 pub enum Alignment {
     /// Row `i` predicts position `i`.
     Own,
-    /// Row `i - 1` predicts position `i`. The first row of a forward pass has no row before it, and takes that place itself.
+    /// Row `i - 1` predicts position `i`. The first row of a forward pass has no row before it, and takes its place itself.
     Shifted,
     /// Row `i` predicts position `i`, but for the first position of a block: the last row of the pass that stores what is before
     /// it predicts that one.
@@ -58,7 +58,7 @@ pub enum Alignment {
 pub enum CommitRule {
     /// What they see while they are denoised.
     AsDenoised,
-    /// Themselves and the positions before them, while a block in work sees all of itself.
+    /// Themselves and the positions before them, while the active block sees all of itself.
     Causal,
 }
 
@@ -67,7 +67,7 @@ pub enum CommitRule {
 pub struct Special {
     /// The mask token, if the config names it (else the tokenizer does).
     pub mask: Option<TokenId>,
-    /// Ids that end a text.
+    /// Ids that end the text.
     pub eos: Vec<TokenId>,
 }
 
@@ -80,29 +80,29 @@ pub struct Mixture {
     pub per_token: usize,
     /// Inner width of an expert.
     pub ffn: usize,
-    /// Inner width of the expert that every row goes through besides those chosen, unweighted, if there is one.
+    /// Inner width of the expert that every row goes through in addition to those chosen, unweighted, if there is one.
     pub shared: Option<usize>,
-    /// How the choice is made and weighed.
+    /// How the choice is made and weighted.
     pub router: Router,
     /// Whether each block has experts; else its feed-forward part is dense.
     pub sparse: Box<[bool]>,
 }
 
-/// How experts are chosen and weighed. Equals are chosen by their number.
+/// How experts are chosen and weighted. On a tie the lower number is chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Router {
-    /// The most probable ones under a softmax over all, weighed with their probabilities.
+    /// The most probable ones under a softmax over all, weighted with their probabilities.
     Softmax {
         /// Whether the weights of the chosen ones are divided by their sum.
         normalized: bool,
     },
-    /// The largest sigmoids, weighed with their share of the sum of the chosen ones. Source: LLaDA2.
+    /// The largest sigmoids, weighted with their share of the sum of the chosen ones. Source: LLaDA2.
     Sigmoid {
         /// Groups of equal size that the experts form, in order of their numbers; at least two experts in each of several.
         groups: usize,
         /// Groups that a row chooses from: those whose two largest scores have the largest sums.
         kept: usize,
-        /// What the weights are multiplied with.
+        /// What the weights are multiplied by.
         scale: f32,
         /// Whether a number for each expert is added to its score for the choice, but not for the weight.
         bias: bool,
@@ -217,7 +217,7 @@ impl Architecture {
         self.mixture.as_ref().filter(|mixture| mixture.sparse[layer])
     }
 
-    /// The block of its block-causal rule: its own, or that of models of the family that were trained so.
+    /// The block of its block-causal rule: its own, or that of models of the family that were trained that way.
     pub fn block(&self) -> Option<usize> {
         match self.attention {
             Attention::BlockCausal { block } => Some(block),

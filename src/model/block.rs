@@ -112,7 +112,7 @@ impl<M, V> Mlp<M, V> {
     }
 }
 
-/// What a block needs to know besides its weights and the stream.
+/// What a block needs to know in addition to its weights and the stream.
 pub(super) struct At<'a> {
     pub(super) layer: usize,
     pub(super) arch: &'a Architecture,

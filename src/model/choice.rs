@@ -12,7 +12,7 @@ pub enum Choice<'a> {
     Router,
     /// The router, which has fewer experts to choose from for some rows.
     Budget(&'a Budget),
-    /// Nobody: the rows take turns through so many experts, which are spread evenly over all of a block, and weigh them as the router does.
+    /// Nobody: the rows take turns through this many experts, which are spread evenly over all of a block, and weigh them as the router does.
     /// What comes out means nothing. For measurements: how long a pass takes depends on how many experts it reads.
     ///
     /// The number is at least that of a row, and at most that of a block.
@@ -20,7 +20,7 @@ pub enum Choice<'a> {
 }
 
 /// An expert budget: the rows of a block that are unsure choose among the experts that its other rows have chosen, so that a pass reads
-/// fewer. Groups of experts have no part in their choice. Where all rows of a block are unsure, they choose as ever.
+/// fewer. Groups of experts do not matter for their choice. Where all rows of a block are unsure, they choose as usual.
 ///
 /// Rows see nothing of other blocks and other segments in this, so a segment has the same bits in every batch.
 ///
@@ -29,13 +29,13 @@ pub enum Choice<'a> {
 pub struct Budget {
     /// Rows of the segment that belong together: blocks.
     pub blocks: Vec<Range<usize>>,
-    /// Whether each row of the segment is unsure; a row outside of all blocks chooses as ever.
+    /// Whether each row of the segment is unsure; a row outside of all blocks chooses as usual.
     pub unsure: Vec<bool>,
 }
 
 impl Choice<'_> {
     /// # Panics
-    /// If a model with these experts cannot choose so for `rows` rows.
+    /// If a model with these experts cannot choose this way for `rows` rows.
     pub(super) fn check(self, mixture: Option<&Mixture>, rows: usize) {
         match (self, mixture) {
             (Self::Among(count), Some(mixture)) => {

@@ -36,7 +36,7 @@ impl<'a> Config<'a> {
         Error::config(self.file, key, format!("found {found}, expected {expected}"))
     }
 
-    /// The value of `key` asks for something that this engine does not do.
+    /// The value of `key` requires something that this engine does not do.
     pub(super) fn unsupported(&self, key: &str, known: &str) -> Error {
         let found = self.get(key).map_or("absent".to_string(), shown);
         Error::unsupported(format!("{}: key `{key}` is {found}, only {known} is known", self.file))
@@ -88,10 +88,10 @@ impl<'a> Config<'a> {
         Ok(self.optional_flag(key)?.unwrap_or(default))
     }
 
-    /// A text, if there is one.
+    /// A string, if there is one.
     pub(super) fn text(&self, key: &str) -> Result<Option<&'a str>> {
         let Some(value) = self.get(key) else { return Ok(None) };
-        value.as_str().map(Some).ok_or_else(|| self.bad(key, "a text"))
+        value.as_str().map(Some).ok_or_else(|| self.bad(key, "a string"))
     }
 
     /// A list of numbers below `limit`; empty if there is none.
@@ -116,7 +116,7 @@ impl<'a> Config<'a> {
         })
     }
 
-    /// Ids below `vocab` that end a text, if the key is there: one, or a list. -1, which no token has, is a way to say "none".
+    /// Ids below `vocab` that end the text, if the key is there: one, or a list. -1, which no token has, is a way to say "none".
     pub(super) fn stop_ids(&self, key: &str, vocab: usize) -> Result<Option<Vec<TokenId>>> {
         let Some(value) = self.get(key) else { return Ok(None) };
         let ids = value.as_array().unwrap_or(std::slice::from_ref(value));
@@ -142,7 +142,7 @@ fn span(range: &RangeInclusive<f64>) -> String {
     format!("a number from {:e} to {:e}", range.start(), range.end())
 }
 
-/// The value for a message: not longer than a line, whatever the file holds.
+/// The value as messages show it: not longer than a line, whatever the file holds.
 pub(super) fn shown(value: &Value) -> String {
     const LONGEST: usize = 60;
     let text = value.to_string();

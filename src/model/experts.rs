@@ -73,7 +73,7 @@ pub(super) struct Routes {
     touched: Vec<bool>,
     /// Where the gathered rows of every expert begin, and one more for the end.
     starts: Vec<usize>,
-    /// The gathered row of every pick of the piece in work.
+    /// The gathered row of every pick of the current piece.
     places: Vec<usize>,
     /// Rows by expert, then what the experts make of them, `[picks, hidden]`.
     gathered: Mat,
@@ -86,7 +86,7 @@ impl Routes {
     pub(super) fn floats(mixture: &Mixture, rows: usize, hidden: usize) -> usize {
         let picks = rows.min(FFN_ROWS) * mixture.per_token;
         let shared = mixture.shared.map_or(0, |ffn| rows * hidden + 2 * rows.min(FFN_ROWS) * ffn);
-        // The gathered rows and their prepared forms, twice where a matrix unit wants one of its own.
+        // The gathered rows and their prepared forms, twice where a matrix unit needs a form of its own.
         2 * rows * mixture.experts + shared + picks * (3 * hidden + 2 * mixture.ffn)
     }
 }
@@ -173,7 +173,7 @@ impl Experts<Matrix, Vector> {
 }
 
 impl Routes {
-    /// Forgets the pass before.
+    /// Forgets the previous pass.
     pub(super) fn begin(&mut self, arch: &Architecture) {
         self.touched.clear();
         let experts = arch.mixture.as_ref().map_or(0, |mixture| mixture.experts);
@@ -202,7 +202,7 @@ impl Routes {
         }
     }
 
-    /// Adds what the choice is biased by, if there is something; says whether.
+    /// Adds the bias of the choice, if there is one; returns whether.
     fn add_bias(&mut self, bias: Option<&[f32]>) -> bool {
         let Some(bias) = bias else { return false };
         self.biased.copy_from(&self.scores);

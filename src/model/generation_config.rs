@@ -8,7 +8,7 @@ use crate::tensor::TokenId;
 use std::path::Path;
 
 /// Keys that change what transformers generates and have no effect here, with the number that means "off", as do null, 0 and
-/// nothing. Those of drawing come first.
+/// an absent key. Those of drawing come first.
 ///
 /// Source: transformers, `GenerationConfig`; Dream, `DreamGenerationConfig`.
 const UNUSED: [(&str, f64); 24] = [
@@ -37,20 +37,20 @@ const UNUSED: [(&str, f64); 24] = [
     ("alg", 0.0),
     ("alg_temp", 0.0),
 ];
-/// How many of them matter only where tokens are drawn.
+/// How many of these keys matter only where tokens are drawn.
 const OF_DRAWING: usize = 5;
 
-/// Values of `generation_config.json`. What the file does not say is `None`, and so is what it says about drawing (temperature,
+/// Values of `generation_config.json`. Whatever is not in the file is `None`, and so is what it says about drawing (temperature,
 /// top-k, top-p) where `do_sample` is false: nothing of that is used then.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GenerationConfig {
-    /// Ids that end a text. Those of config.json are not used where this is given, even if it is empty.
+    /// Ids that end the text. Those of config.json are not used where this is given, even if it is empty.
     pub eos: Option<Vec<TokenId>>,
     /// Whether tokens are drawn at random; if not, the likeliest is taken. Drawn at temperature 1 if there is none.
     pub do_sample: Option<bool>,
     /// Divides the logits; 0 means the likeliest token.
     pub temperature: Option<f32>,
-    /// Only so many of the likeliest tokens are drawn from; 0 means all.
+    /// Only this many of the likeliest tokens are drawn from; 0 means all.
     pub top_k: Option<usize>,
     /// Only the likeliest tokens that together reach this probability are drawn from; 0 means the likeliest.
     pub top_p: Option<f32>,
@@ -71,7 +71,7 @@ impl GenerationConfig {
     ///
     /// # Errors
     /// [`Error::Config`](crate::Error::Config) for a value out of range, by key;
-    /// [`Error::Format`](crate::Error::Format) if `json` is no object.
+    /// [`Error::Format`](crate::Error::Format) if `json` is not an object.
     pub fn from_json(file: &str, json: &Value) -> Result<Self> {
         let config = Config::new(file, json)?;
         let real = |key, range| Ok(config.optional_real(key, range)?.map(|x| x as f32));
@@ -105,7 +105,7 @@ impl GenerationConfig {
     /// The keys of a parsed file that change what transformers generates and have no effect here; `file` names it in errors.
     ///
     /// # Errors
-    /// [`Error::Format`](crate::Error::Format) if `json` is no object.
+    /// [`Error::Format`](crate::Error::Format) if `json` is not an object.
     pub fn without_effect(file: &str, json: &Value) -> Result<Vec<&'static str>> {
         let config = Config::new(file, json)?;
         let draws = config.get("do_sample").and_then(Value::as_bool) == Some(true);

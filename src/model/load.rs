@@ -14,7 +14,7 @@ use crate::weights::TensorSource;
 use std::collections::HashMap;
 use std::ops::Range;
 
-/// Takes weights that were checked out of a source.
+/// Takes checked weights out of a source.
 struct Loader<'a> {
     source: &'a dyn TensorSource,
     /// Absent where matrices stay as they are.
@@ -23,7 +23,7 @@ struct Loader<'a> {
     matrices: Vec<(Slot, Matrix)>,
 }
 
-/// What becomes of every tensor that changes, who computes it, and who is told how far it is.
+/// What becomes of every tensor that changes, the executor, and the callback for the progress.
 struct Encode<'a> {
     formats: HashMap<String, Format>,
     exec: &'a dyn Executor,

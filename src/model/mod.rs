@@ -5,7 +5,7 @@
 //! ```
 //!
 //! [`Architecture`] says what differs between families, [`Transformer`] holds the weights, [`Transformer::forward`] runs a
-//! batch of [`Segment`]s, and [`Transformer::logits`] computes logits of the rows that somebody asks for.
+//! batch of [`Segment`]s, and [`Transformer::logits`] computes the logits of the requested rows.
 #![forbid(unsafe_code)]
 
 mod arch;

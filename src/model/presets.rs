@@ -1,6 +1,6 @@
 //! The families: what a `config.json` means as an [`Architecture`].
 //!
-//! The only room that knows families by name. A key that asks for other maths than the engine's is refused by name, a
+//! The only module that knows families by name. A key that requires other maths than the engine's is refused by name, a
 //! size that is impossible is an error; nothing is guessed.
 //!
 //! # Source
@@ -20,12 +20,12 @@ use std::path::Path;
 
 /// How a family is recognised and read.
 struct Family {
-    /// Its entry in `architectures`, which decides where it is given.
+    /// Its entry in `architectures`, which decides if there is one.
     class: &'static str,
     /// What `model_type` may say. Other families may have the same.
     model_types: &'static [&'static str],
     /// A key of its files that tells it from the others of its model type where no class is given. Empty: its model type says
-    /// nothing, a class must be given.
+    /// nothing, so a class must be given.
     sign: &'static str,
     /// Keys that other families do not have maths for ([`refused`]), and that `read` reads.
     keys: &'static [&'static str],
@@ -162,7 +162,7 @@ impl Architecture {
     ///
     /// # Errors
     /// [`Error::Unsupported`] for an unknown family and for maths that the engine does not do, [`Error::Config`] for a
-    /// value that is missing, impossible, or contradicts another, [`Error::Format`] if `json` is no object.
+    /// value that is missing, impossible, or contradicts another, [`Error::Format`] if `json` is not an object.
     pub fn from_config(file: &str, json: &Value) -> Result<Self> {
         let config = Config::new(file, json)?;
         let family = recognise(&config)?;
@@ -193,7 +193,7 @@ fn recognise(config: &Config<'_>) -> Result<&'static Family> {
         None => None,
         Some(classes) => {
             let first = classes.as_array().and_then(|classes| classes.first()).and_then(Value::as_str);
-            Some(first.ok_or_else(|| config.bad("architectures", "a list of texts"))?)
+            Some(first.ok_or_else(|| config.bad("architectures", "a list of strings"))?)
         }
     };
     let model_type = config.text("model_type")?;

@@ -42,7 +42,7 @@ pub enum Stage {
     Mlp,
     /// Residual stream after the block, `[rows, hidden]`.
     Block,
-    /// Final norm of the rows asked for, `[rows, hidden]`.
+    /// Final norm of the requested rows, `[rows, hidden]`.
     FinalNorm,
 }
 
@@ -92,7 +92,7 @@ pub type Watcher<'a> = dyn FnMut(Place, Rows<'_>) + 'a;
 pub struct Probe<'a>(Option<&'a mut Watcher<'a>>);
 
 impl<'a> Probe<'a> {
-    /// Nobody looks.
+    /// Without a watcher.
     pub fn none() -> Self {
         Self(None)
     }
@@ -102,7 +102,7 @@ impl<'a> Probe<'a> {
         Self(Some(watcher))
     }
 
-    /// Shows a stage inside of a block.
+    /// Shows a stage inside a block.
     pub(super) fn see(&mut self, layer: usize, stage: Stage, rows: &Mat) {
         self.see_at(Place { layer: Some(layer), stage }, rows);
     }

@@ -14,7 +14,7 @@ pub struct Recipe {
     pub format: Format,
     /// For the output matrix.
     pub lm_head: Format,
-    /// For the embedding; `None` is that of the output matrix. A tied model has one matrix for both.
+    /// For the embedding; `None` means that of the output matrix. A tied model has one matrix for both.
     pub embed: Option<Format>,
     /// Patterns of tensor names that keep the format of the source: `*` is any text, `?` any character.
     pub exclude: Vec<String>,

@@ -81,7 +81,7 @@ pub(super) fn check(config: &Config<'_>, read: &[&str]) -> Result<()> {
     check_layer_types(config)
 }
 
-/// Refuses any other text than `known` under `key`.
+/// Refuses any other string than `known` under `key`.
 pub(super) fn one_of(config: &Config<'_>, key: &str, known: &str) -> Result<()> {
     match config.text(key)? {
         Some(found) if found != known => Err(config.unsupported(key, &format!("\"{known}\""))),
@@ -89,7 +89,7 @@ pub(super) fn one_of(config: &Config<'_>, key: &str, known: &str) -> Result<()> 
     }
 }
 
-/// Refuses another value than `known` under `key`.
+/// Refuses any other value than `known` under `key`.
 pub(super) fn unless(config: &Config<'_>, key: &str, known: bool) -> Result<()> {
     match config.optional_flag(key)? {
         Some(found) if found != known => Err(config.unsupported(key, &format!("{known} or null"))),
@@ -97,7 +97,7 @@ pub(super) fn unless(config: &Config<'_>, key: &str, known: bool) -> Result<()> 
     }
 }
 
-/// Refuses another number than `known` under `key`.
+/// Refuses any other number than `known` under `key`.
 pub(super) fn unless_number(config: &Config<'_>, key: &str, known: f64) -> Result<()> {
     match config.get(key) {
         Some(found) if found.as_f64() != Some(known) => {
@@ -123,7 +123,7 @@ pub(super) fn is_off(value: &Value) -> bool {
 fn check_layer_types(config: &Config<'_>) -> Result<()> {
     const KEY: &str = "layer_types";
     let Some(types) = config.get(KEY) else { return Ok(()) };
-    let types = types.as_array().ok_or_else(|| config.bad(KEY, "a list of texts"))?;
+    let types = types.as_array().ok_or_else(|| config.bad(KEY, "a list of strings"))?;
     match types.iter().find(|kind| kind.as_str() != Some("full_attention")) {
         None => Ok(()),
         Some(kind) => {

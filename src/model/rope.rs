@@ -1,6 +1,6 @@
 //! What a configuration says about RoPE.
 //!
-//! Older files have `rope_theta` and `rope_scaling`, newer ones both inside of `rope_parameters`. Scaled frequencies are those
+//! Older files have `rope_theta` and `rope_scaling`, newer ones have both inside `rope_parameters`. Scaled frequencies are those
 //! of Hugging Face transformers (`modeling_rope_utils.py`), which the families with its key names share.
 
 use super::arch::Dims;
@@ -11,7 +11,7 @@ use crate::kernels::{Rope, RopeScaling, Yarn};
 use std::ops::RangeInclusive;
 
 const THETA: RangeInclusive<f64> = 1.0..=1e12;
-/// What texts may grow by, and other factors.
+/// By how much sequences may become longer, and other factors.
 const FACTOR: RangeInclusive<f64> = 1.0..=1e6;
 
 const SCALABLE: &[&str] = &["default", "linear", "yarn"];
@@ -48,7 +48,7 @@ enum Extra {
     Queries,
 }
 
-/// The types `known` may be asked for.
+/// The scaling types in `known` are allowed.
 fn read(config: &Config<'_>, dims: &Dims, known: &[&str], extra: Extra) -> Result<Rope> {
     let (mut scaling, mut theta, mut factor) = (RopeScaling::None, None, None);
     for key in ["rope_scaling", "rope_parameters"] {
@@ -162,7 +162,7 @@ impl Parameters<'_> {
     }
 }
 
-/// How fast queries grow beyond the positions that the model was first made for.
+/// How fast queries grow beyond the positions that the model was first trained for.
 const QUERIES: &str = "llama_4_scaling_beta";
 
 /// The keys of YaRN.

@@ -1,4 +1,4 @@
-//! Buffers of one forward pass, sized by the largest pass so far. What is allocated in every pass are lists of tasks, not rows.
+//! Buffers of one forward pass, sized for the largest pass so far. Only lists of tasks are allocated in every pass, not rows.
 
 use super::Segment;
 use super::arch::{Architecture, Mixture};
@@ -11,7 +11,7 @@ use crate::tensor::{Rows, RowsMut};
 use std::ops::Range;
 
 /// Rows that go through the feed-forward part at a time. Its buffers are the widest of all; a canvas of thousands of rows
-/// is worked off in pieces of this many (each piece streams the weights once, and is bound by arithmetic anyway).
+/// is processed in pieces of this many (each piece streams the weights once, and is compute-bound anyway).
 pub(super) const FFN_ROWS: usize = 512;
 
 /// A row-major matrix of activations with memory of its own.
@@ -34,7 +34,7 @@ impl Mat {
         self.data.copy_from_slice(&other.data);
     }
 
-    /// All rows. Of a matrix that was never resized there are none.
+    /// All rows; none if the matrix was never resized.
     pub(super) fn rows(&self) -> Rows<'_> {
         Rows::new(&self.data, self.width.max(1))
     }
@@ -109,7 +109,7 @@ impl Scratch {
         let dims = &arch.dims;
         let ffn_rows = rows.min(FFN_ROWS);
         if rows * dims.hidden > self.x.data.capacity() {
-            // The prepared input of the widest GEMM comes on top, twice where a matrix unit wants a form of its own.
+            // The prepared input of the widest GEMM comes on top, twice where a matrix unit needs a form of its own.
             let prepared = 2 * (rows * dims.hidden.max(dims.q_width())).max(ffn_rows * dims.ffn);
             let buffers =
                 rows * 2 * (dims.hidden + dims.q_width() + dims.kv_width()) + 2 * ffn_rows * dims.ffn;

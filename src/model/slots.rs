@@ -113,12 +113,12 @@ impl<'a, F: Make> Part<'a, F> {
         Self { make, layer, expert: None, prefix: format!("{}{layer}.", arch.names.block) }
     }
 
-    /// The weights whose names go on with `prefix`.
+    /// The weights whose names continue with `prefix`.
     pub(super) fn part(&mut self, prefix: &str) -> Part<'_, F> {
         Part { prefix: format!("{}{prefix}", self.prefix), make: self.make, ..*self }
     }
 
-    /// Expert `i` of those whose names go on with `prefix`.
+    /// Expert `i` of those whose names continue with `prefix`.
     pub(super) fn expert(&mut self, prefix: &str, i: usize) -> Part<'_, F> {
         Part { expert: Some(i), ..self.part(&format!("{prefix}{i}.")) }
     }
@@ -246,7 +246,7 @@ impl Architecture {
 fn instead_of(missing: &str, slots: &[Slot], names: &[String]) -> Option<String> {
     let has = |name: &str| names.iter().any(|other| other == name);
     let missing_slot = slots.iter().find(|slot| slot.name == missing)?;
-    // The name with something in front of it, such as what a wrapper of training puts there.
+    // The name with something in front of it, such as what a training wrapper puts there.
     let longer = names.iter().filter_map(|name| name.strip_suffix(missing)).find(|prefix| !prefix.is_empty());
     if let Some(prefix) = longer {
         let all = names.iter().all(|name| name.starts_with(prefix));

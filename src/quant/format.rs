@@ -50,7 +50,7 @@ impl Code {
 /// Elements of a row that share a scale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Group {
-    /// So many consecutive elements, one of [`Group::SIZES`].
+    /// This many consecutive elements, one of [`Group::SIZES`].
     Of(u16),
     /// The whole row.
     Row,

@@ -45,7 +45,7 @@ pub enum Elements<'a> {
 impl Matrix {
     /// A matrix over a tensor of shape `[n, k]`, without a copy unless its bytes are misaligned for the element type.
     ///
-    /// `None` if the tensor is not two-dimensional or its element type is no weight format.
+    /// `None` if the tensor is not two-dimensional or its element type is not a weight format.
     pub fn from_tensor(view: &TensorView) -> Option<Self> {
         let &[n, k] = view.shape() else { return None };
         let format = Format::from_dtype(view.dtype())?;
@@ -67,7 +67,7 @@ impl Matrix {
 
     /// Some of its rows as a matrix, sharing the bytes.
     ///
-    /// `None` if there are not so many rows, or if it is quantized and the range does not consist of whole panels: it begins at
+    /// `None` if there are not that many rows, or if it is quantized and the range does not consist of whole panels: it begins at
     /// a multiple of [`PANEL_ROWS`] and ends at one or with the last row.
     pub fn rows(&self, rows: Range<usize>) -> Option<Self> {
         if rows.start > rows.end || rows.end > self.n {

@@ -1,4 +1,4 @@
-//! Formats as options name them.
+//! Format names as options have them.
 
 use super::{Code, Format, Group, Quant};
 use crate::error::{Error, Result};
@@ -11,9 +11,9 @@ pub const DEFAULT_GROUP: Group = Group::Of(64);
 /// A format as an option names it: `int4`, `int8:row`, `bf16`, or a name such as `q4g64z`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum FormatName {
-    /// Everything is said.
+    /// Everything is given.
     Exact(Format),
-    /// Integers, and the group if it is said.
+    /// Integers, and the group if it is given.
     Integers(Code, Option<Group>),
 }
 

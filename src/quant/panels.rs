@@ -30,7 +30,7 @@ pub struct Panels<'a> {
 }
 
 impl<'a> Panels<'a> {
-    /// `None` if `data` is not as long as the shape asks for.
+    /// `None` if `data` is not as long as the shape requires.
     pub fn new(n: usize, k: usize, quant: Quant, data: &'a [u8]) -> Option<Self> {
         (quant.bytes(n, k) == Some(data.len())).then_some(Self { n, k, quant, data })
     }
@@ -95,7 +95,7 @@ impl<'a> Panels<'a> {
         })
     }
 
-    /// The code of element `k` of row `row`, zeros behind the end of the row included.
+    /// The code of element `k` of row `row`, zeros after the end of the row included.
     ///
     /// # Panics
     /// If there is no such element.
@@ -147,7 +147,7 @@ pub struct PanelsMut<'a> {
 }
 
 impl<'a> PanelsMut<'a> {
-    /// Takes zeroed bytes. `None` if they are not as many as the shape asks for.
+    /// Takes zeroed bytes. `None` if there are not as many as the shape requires.
     pub fn new(n: usize, k: usize, quant: Quant, data: &'a mut [u8]) -> Option<Self> {
         (quant.bytes(n, k) == Some(data.len())).then_some(Self { k, quant, data })
     }

@@ -85,10 +85,10 @@ impl Canvas {
         self.fixed = until.min(self.len());
     }
 
-    /// Puts another token in the place of a revealed one.
+    /// Replaces a revealed token by another one.
     ///
     /// # Panics
-    /// If the position holds another token than the edit says, or one that never changes: it is given, or before
+    /// If the position holds a different token than the edit says, or one that never changes: it is given, or before
     /// [`Self::fixed`].
     pub fn edit(&mut self, edit: &Edit) {
         let Edit { pos, before, token, .. } = *edit;
@@ -112,8 +112,8 @@ impl Canvas {
         (self.prompt..end).find(|&pos| stop.contains(&self.ids[pos]))
     }
 
-    /// Where the text after the prompt ends: at [`Self::text_stop`], else after `max_new` positions or with the canvas. Whoever asks
-    /// where a text ends asks here; only a stop string, which ids know nothing of, ends it earlier.
+    /// Where the text after the prompt ends: at [`Self::text_stop`], else after `max_new` positions or with the canvas. The end of
+    /// the text is decided here alone; only a stop string, which ids know nothing of, ends it earlier.
     pub fn text_end(&self, max_new: usize, stop: &[TokenId]) -> usize {
         let end = self.len().min(self.prompt.saturating_add(max_new));
         self.text_stop(max_new, stop).unwrap_or(end)

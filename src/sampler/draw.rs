@@ -11,7 +11,7 @@ use crate::tensor::TokenId;
 pub enum DrawKind {
     /// By its probability.
     Multinomial,
-    /// The largest of `exp(logit) / (-ln u)^T` with one uniform `u` per token. The filters have no part in it. Source: LLaDA.
+    /// The largest of `exp(logit) / (-ln u)^T` with one uniform `u` per token. The filters do not apply. Source: LLaDA.
     Gumbel,
 }
 
@@ -133,7 +133,7 @@ impl Draw {
 
     /// What logits are multiplied by before the filters; 1 at temperature 0, and always finite.
     pub fn inverse_temperature(&self) -> f32 {
-        // The inverse of a subnormal temperature is infinite, and infinity times the best logit's distance of 0 is no number.
+        // The inverse of a subnormal temperature is infinite, and infinity times the best logit's distance of 0 is not a number.
         if self.temperature == 0.0 { 1.0 } else { (1.0 / self.temperature).min(f32::MAX) }
     }
 
@@ -220,7 +220,7 @@ pub fn log_probabilities(kernels: &Kernels, row: &[f32], tokens: &[TokenId]) -> 
 
 /// The ids of the `count` largest entries of a row, largest first (ties: lowest id), none of them negative infinity.
 fn largest(row: &[f32], count: usize) -> Vec<TokenId> {
-    // Few entries get past the last one that is kept, so insertion is fast.
+    // Few entries are larger than the last one that is kept, so insertion is fast.
     let mut best: Vec<TokenId> = Vec::with_capacity(count + 1);
     let mut least = f32::NEG_INFINITY;
     for (token, &logit) in (0..).zip(row) {
@@ -234,7 +234,7 @@ fn largest(row: &[f32], count: usize) -> Vec<TokenId> {
     best
 }
 
-/// Tokens whose exponentials are added up at a time when a multinomial draw looks for its place.
+/// Tokens whose exponentials are added up at a time when a multinomial draw searches for its token.
 const CHUNK: usize = 1024;
 
 impl Distribution<'_> {

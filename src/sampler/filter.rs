@@ -41,7 +41,7 @@ impl Filters {
         self.top_k == 0 && self.top_p >= 1.0
     }
 
-    /// The tokens that stay of a row of logits, most probable first (ties: lowest id), with their probabilities at the inverse
+    /// The tokens of a row of logits that stay, most probable first (ties: lowest id), with their probabilities at the inverse
     /// temperature `inv_t`, a finite number ([`super::Draw::inverse_temperature`]). Banned tokens (negative infinity) never stay.
     ///
     /// The row is sorted only as far as the filters reach.
@@ -74,7 +74,7 @@ fn weight(logit: f32, max: f32, inv_t: f32) -> f64 {
     f64::from((logit - max) * inv_t).exp()
 }
 
-/// Token ids of a row in descending order of logit, sorted from the front as far as somebody asks.
+/// Token ids of a row in descending order of logit, sorted from the front as far as needed.
 struct Descending<'a> {
     row: &'a [f32],
     ids: Vec<TokenId>,
@@ -94,7 +94,7 @@ impl<'a> Descending<'a> {
             return;
         }
         let row = self.row;
-        // Adding 0 makes one zero of the two: they are a tie.
+        // Adding 0 turns both zeros into the same one: they are a tie.
         let key = |id: &TokenId| row[*id as usize] + 0.0;
         let order = |a: &TokenId, b: &TokenId| key(b).total_cmp(&key(a)).then(a.cmp(b));
         let rest = &mut self.ids[self.sorted..];
@@ -113,7 +113,7 @@ impl<'a> Descending<'a> {
         }
         self.sort(k);
         let kth = self.row[self.ids[k - 1] as usize];
-        // One sweep gathers the ties behind the k-th. What is sorted already has them there in order, so nothing moves in it.
+        // One sweep gathers the ties after the k-th. In the sorted part they already follow it in order, so nothing moves there.
         let mut end = k;
         for i in k..len {
             if self.row[self.ids[i] as usize] == kth {

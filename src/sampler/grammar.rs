@@ -1,7 +1,7 @@
-//! [`Grammar`]: which answers there are, for answers that have to be valid.
+//! [`Grammar`]: which answers are valid, for answers that have to be.
 //!
 //! The engine asks what may come next at the first position that has no token, and takes tokens to the right of it only as long as
-//! the answer so far can still be completed. `text::grammar` makes grammars of JSON schemas, regular expressions and Lark
+//! the answer so far can still be completed. `text::grammar` makes grammars from JSON schemas, regular expressions and Lark
 //! grammars.
 
 use crate::error::Result;
@@ -16,7 +16,7 @@ pub trait Grammar: Send + Sync {
     fn begin(&self, stop: &[TokenId]) -> Result<Box<dyn Walk>>;
 }
 
-/// An answer as far as it goes. It can always be completed.
+/// An answer so far. It can always be completed.
 pub trait Walk: Send {
     /// The tokens that may come next: token `i` is bit `i % 32` of word `i / 32`, and what is beyond the words may not. A stop id may if
     /// the answer is complete.
@@ -31,7 +31,7 @@ pub trait Walk: Send {
     /// If that would take too much work.
     fn accept(&mut self, token: TokenId) -> Result<bool>;
 
-    /// Takes the tokens that alone can come next, and returns them.
+    /// Takes the forced tokens, each the only one that can come next, and returns them.
     ///
     /// # Errors
     /// If that would take too much work.

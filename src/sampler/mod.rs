@@ -52,10 +52,10 @@ impl Steps {
     }
 }
 
-/// Where the blocks of a text lie. Those of a bidirectional model begin at the first mask, unless they are [`Self::Cut`].
+/// Where the blocks of the text lie. Those of a bidirectional model begin at the first mask, unless they are [`Self::Cut`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grid {
-    /// On multiples of the block from position 0 on. The last one is generated as a whole, and what was not asked for cut off.
+    /// On multiples of the block from position 0 on. The last one is generated as a whole, and what was not requested is cut off.
     Whole,
     /// On multiples of the block from position 0 on. The last one ends with the text. Source: Stable-DiffCoder.
     Cut,
@@ -77,7 +77,7 @@ pub enum Commit {
     Verified,
 }
 
-/// How the sequence is worked off.
+/// How the sequence is decoded, block by block.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Schedule {
     /// Positions in a block. `None`: the model's own block, or the whole canvas for a model that has none.
@@ -93,7 +93,7 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Where blocks of `block` positions lie in a text whose first mask is at `open`, of `len` positions in all.
+    /// Where blocks of `block` positions lie in text whose first mask is at `open`, of `len` positions in all.
     pub fn blocks(&self, block: usize, open: usize, len: usize) -> Blocks {
         // A block that is longer than the text is the text.
         let block = block.min(len.max(1));
@@ -117,13 +117,13 @@ impl Schedule {
 pub enum CachePlan {
     /// Nothing: every step is a full pass. Exact for bidirectional models.
     None,
-    /// What stands before the block, as of the block's first step. Approximate for bidirectional models.
+    /// What precedes the block, as of the block's first step. Approximate for bidirectional models.
     Prefix,
     /// Everything outside the block, as of the block's first step. Approximate for bidirectional models.
     Dual,
-    /// Finished blocks. Exact for block-causal models, and their only plan beside [`Self::SubBlock`].
+    /// Finished blocks. Exact for block-causal models, and their only plan apart from [`Self::SubBlock`].
     Block,
-    /// Finished blocks, and inside a block what stands outside the sub-block as of the latest pass over the whole block.
+    /// Finished blocks, and inside a block what is outside the sub-block, as of the latest pass over the whole block.
     /// Approximate.
     SubBlock,
 }
@@ -163,7 +163,7 @@ impl CachePlan {
     pub fn help(self) -> &'static str {
         match self {
             Self::None => "Nothing: every pass computes the whole canvas (bidirectional models)",
-            Self::Prefix => "What stands before the block (bidirectional models)",
+            Self::Prefix => "What precedes the block (bidirectional models)",
             Self::Dual => "Everything but the block (bidirectional models)",
             Self::Block => "Finished blocks (block-causal models)",
             Self::SubBlock => "Finished blocks, and the rest of the block (Fast-dLLM v2)",
@@ -187,7 +187,7 @@ pub enum EarlyStop {
     Revealed,
 }
 
-/// Tokens of the block in work may change after they were revealed: one that is not part of the prompt gives way to the most
+/// Tokens of the active block may change after they were revealed: one that is not part of the prompt gives way to the most
 /// probable token of its position. A block is left after a pass over it that finds no mask and changes nothing. Source: LLaDA2.1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Editing {
@@ -204,7 +204,7 @@ pub const OPENS_AT: f64 = 0.5;
 /// A way to decode.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
-    /// How the sequence is worked off.
+    /// How the sequence is decoded, block by block.
     pub schedule: Schedule,
     /// How a logits row becomes a token.
     pub draw: Draw,
@@ -222,15 +222,15 @@ pub struct Policy {
     pub editing: Option<Editing>,
     /// What becomes of a denoised block.
     pub commit: Commit,
-    /// An expert budget for models with experts: a mask of the block in work that the pass before was less sure of than this chooses among
-    /// the experts that the other positions of its block have chosen ([`crate::model::Budget`]). In the first pass over a block nobody is
-    /// unsure. Another decode than any published with a model; `None` is off.
+    /// An expert budget for models with experts: a mask of the active block that the pass before was less sure of than this chooses among
+    /// the experts that the other positions of its block have chosen ([`crate::model::Budget`]). In the first pass over a block no mask is
+    /// unsure. No published model is decoded this way; `None` is off.
     pub expert_budget: Option<f64>,
     /// Blocks that may be in work ahead of the first one that holds masks. The next one is opened when the last one in work has revealed
     /// [`OPENS_AT`] of its masks. A block sees what is before it as it is then. In one whose predecessor holds masks a pass reveals what passes
-    /// the threshold and nothing else, and its steps are not counted. Another decode than any published with a model; 0 is off.
+    /// the threshold and nothing else, and its steps are not counted. No published model is decoded this way; 0 is off.
     pub blocks_ahead: usize,
-    /// Whether the row before a position predicts it although the model was not made so, also the first position of a block,
+    /// Whether the row before a position predicts it although the model was not made that way, also the first position of a block,
     /// for which the last row before the block is kept. Source: `right_shift_logits` of the dLLM framework.
     pub right_shift: bool,
     /// Whether the commit of a finished block and the first step of the next are one forward pass where that is exact.
@@ -296,7 +296,7 @@ impl Policy {
         self.draw.validate()
     }
 
-    /// Blocks ahead of the first one have a threshold alone to say what they reveal.
+    /// For blocks ahead of the first one only a threshold can say what they reveal.
     fn goes_ahead(&self) -> Result<()> {
         let own = matches!(self.unmask, Unmask::Threshold { capped: false, .. });
         let reasons = [
@@ -318,7 +318,7 @@ impl Policy {
         }
     }
 
-    /// In what way this is another decode than any published one, for reports: words for each.
+    /// How this decodes differently from anything published, for reports: a few words for each difference.
     pub fn departures(&self) -> Vec<String> {
         let budget = self.expert_budget.map(|sure| format!("expert budget {sure}"));
         let ahead = (self.blocks_ahead > 0).then(|| format!("blocks ahead {}", self.blocks_ahead));

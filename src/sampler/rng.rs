@@ -1,4 +1,4 @@
-//! Random numbers that depend only on (seed, denoise step, position), never on the order in which threads ask for them.
+//! Random numbers that depend only on (seed, denoise step, position), never on the order in which threads draw them.
 
 /// A source of streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,7 +21,7 @@ pub enum Pace {
     Carry,
 }
 
-/// Most steps of [`Pace::Rounded`]. Of so many nearly all free nothing, and f32 does not tell more of them apart.
+/// Most steps of [`Pace::Rounded`]. With this many, nearly all free nothing, and f32 cannot distinguish more.
 const MOST_ROUNDED: usize = 1 << 16;
 
 /// What a denoise step should free.
@@ -109,7 +109,7 @@ impl Quota {
         Want { count: masks, fraction: 1.0, last: true }
     }
 
-    /// Tells a carrying pace how many of the positions that it wanted were kept back.
+    /// Tells a carrying pace how many of the requested positions were kept back.
     pub fn rejected(&mut self, positions: usize) {
         if self.pace != Pace::Carry {
             return;

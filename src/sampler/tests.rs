@@ -1,4 +1,4 @@
-//! Tests of the parts of a policy against definitions that are written without any cleverness.
+//! Tests of the parts of a policy against definitions that are written in the most straightforward way.
 
 mod draw;
 mod filter;
@@ -235,7 +235,7 @@ fn a_canvas_knows_its_masks_and_its_settled_stops() {
     assert_eq!(canvas.masks(0..6).collect::<Vec<_>>(), [1, 3, 4, 5]);
     assert_eq!((canvas.first_mask(2..6), canvas.first_mask(2..3), canvas.first_mask(0..0)), (3, 3, 0));
     canvas.reveal(&Candidate { pos: 4, token: 8, score: 0.0 });
-    assert_eq!(canvas.settled_stop(3..6, &[8]), None, "a mask stands before the stop id");
+    assert_eq!(canvas.settled_stop(3..6, &[8]), None, "a mask comes before the stop id");
     canvas.reveal(&Candidate { pos: 3, token: 1, score: 0.0 });
     assert_eq!(canvas.settled_stop(3..6, &[8, 1]), Some(3));
     assert_eq!(canvas.settled_stop(3..6, &[8]), Some(4));

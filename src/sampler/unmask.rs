@@ -15,7 +15,7 @@ pub struct Candidate {
     pub score: f64,
 }
 
-/// A token that gives way to another one.
+/// A token that is replaced by another one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Edit {
     /// Absolute position.
@@ -31,7 +31,7 @@ pub struct Edit {
 /// What a threshold reveals when too few candidates pass it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Floor {
-    /// So many, the best ones.
+    /// This many, the best ones.
     Count(usize),
     /// As many as the schedule wants, the best ones, unless at least as many pass.
     Quota,
@@ -150,7 +150,7 @@ fn reaches(score: f64, tau: f64, strict: bool) -> bool {
     if strict { score > tau } else { score >= tau }
 }
 
-/// Uniform numbers of a stream, as [`Unmask::choose`] wants them.
+/// Uniform numbers of a stream, in the form that [`Unmask::choose`] takes.
 pub(crate) fn from_stream(mut stream: Stream) -> impl FnMut() -> f64 {
     move || stream.uniform()
 }

@@ -32,7 +32,7 @@ impl ChatTemplate {
     /// Parses a template. `origin` names it in errors; `specials` are pairs such as `("bos_token", "<|startoftext|>")`.
     ///
     /// # Errors
-    /// [`Error::Text`] with the line, if the template is malformed, or none at all: a text without a tag makes the same prompt of
+    /// [`Error::Text`] with the line, if the template is malformed, or not a template at all: text without a tag makes the same prompt of
     /// every conversation.
     pub fn from_source(origin: &str, template: &str, specials: Vec<(String, String)>) -> Result<Self> {
         Self::new(origin, template, Specials { tokens: specials, ..Specials::default() })
@@ -84,7 +84,7 @@ impl ChatTemplate {
         self.run(messages, tools, add_generation_prompt).map(|printed| printed.text)
     }
 
-    /// As [`Self::render`], with the byte ranges of the text that are words of a message's `content`: whatever the template did to
+    /// As [`Self::render`], with the byte ranges of the text that come from a message's `content`: whatever the template did to
     /// them, each character knows where it came from.
     ///
     /// # Errors

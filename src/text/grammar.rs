@@ -49,7 +49,7 @@ impl Form {
     }
 }
 
-/// How JSON is written: as Python's `json.dumps` does, on one line. One way of writing leaves more tokens that need no pass.
+/// How JSON is written: as Python's `json.dumps` does, on one line. A single way of writing forces more tokens, which need no pass.
 fn writing() -> Value {
     json!({ "item_separator": ", ", "key_separator": ": ", "whitespace_flexible": false })
 }
@@ -140,11 +140,11 @@ impl Grammars {
     }
 }
 
-/// The tokens, as llguidance asks for them.
+/// The tokens, in the form that llguidance needs.
 struct Environment {
     trie: TokTrie,
     tokenizer: Arc<dyn Tokenizer>,
-    /// What is text in an answer, whatever is written.
+    /// The control tokens, whose spelling is plain text in an answer.
     control: Vec<TokenId>,
 }
 
@@ -153,7 +153,7 @@ impl TokenizerEnv for Environment {
         &self.trie
     }
 
-    /// The tokens that the tokenizer makes of it, as far as they spell it.
+    /// The tokens that the tokenizer makes of the bytes, as far as they spell them.
     fn tokenize_bytes(&self, bytes: &[u8]) -> Vec<TokenId> {
         self.trie.tokenize_with_greedy_fallback(bytes, |text| {
             let ids = self.tokenizer.encode_apart(text, &[], &self.control).unwrap_or_default();
@@ -165,7 +165,7 @@ impl TokenizerEnv for Environment {
 
 /// A grammar, ready to bind answers.
 pub struct Compiled {
-    /// At its beginning. Answers have copies of their own; nobody waits for the lock longer than one takes.
+    /// At its beginning. Answers have copies of their own; nobody waits for the lock longer than a copy takes.
     matcher: Mutex<Matcher>,
     end: TokenId,
 }

@@ -1,6 +1,6 @@
 //! [`HfTokenizer`]: the tokenizer of a checkpoint, from `tokenizer.json` or from the older pair `vocab.json` and `merges.txt`.
 //!
-//! Published Dream checkpoints have only the pair, and code for another language that puts it together; what that code builds
+//! Published Dream checkpoints have only the pair, and code in another language that puts it together; what that code builds
 //! is Qwen2's byte-level BPE, written here in `byte_level_bpe`.
 
 use super::{Control, Tokenizer, special_token};
@@ -24,7 +24,7 @@ mod regex;
 mod steps;
 mod vocabulary;
 
-/// How Qwen2 cuts a text into words before BPE: contractions, words with one character before them, single digits,
+/// How Qwen2 splits a string into words before BPE: contractions, words with one character before them, single digits,
 /// punctuation, line ends, spaces.
 pub const QWEN2_WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
@@ -51,7 +51,7 @@ impl HfTokenizer {
     /// Reads a `tokenizer.json`.
     ///
     /// # Errors
-    /// [`Error::Io`] or [`Error::Format`] if it cannot be read, [`Error::Text`] if it is no tokenizer.
+    /// [`Error::Io`] or [`Error::Format`] if it cannot be read, [`Error::Text`] if it is not a tokenizer.
     pub fn from_file(path: &Path) -> Result<Self> {
         Self::from_bytes(&path.display().to_string(), &read_text(path)?)
     }
@@ -59,7 +59,7 @@ impl HfTokenizer {
     /// Takes the contents of a `tokenizer.json`; `file` names it in errors.
     ///
     /// # Errors
-    /// [`Error::Text`] if it is no tokenizer.
+    /// [`Error::Text`] if it is not a tokenizer.
     pub fn from_bytes(file: &str, bytes: &[u8]) -> Result<Self> {
         file::read(file, bytes)?.finish(file)
     }
@@ -96,7 +96,7 @@ impl HfTokenizer {
         special_tokens_map: Option<&Value>,
     ) -> Result<Option<TokenId>> {
         for config in [special_tokens_map, tokenizer_config].into_iter().flatten() {
-            // A name that this tokenizer does not know says nothing; the next source may still do.
+            // A name that this tokenizer does not know says nothing; the next source may still name it.
             if let Some(id) = special_token(config, "mask_token").and_then(|token| self.id_of(token)) {
                 return Ok(Some(id));
             }
@@ -118,7 +118,7 @@ impl HfTokenizer {
         }
     }
 
-    /// The ids of a text whose added tokens `added` finds.
+    /// The ids of a string whose added tokens `added` finds.
     fn ids(&self, added: &AddedVocabulary, text: &str) -> std::result::Result<Vec<TokenId>, Failure> {
         let normalizer = self.steps.normalizer(text.len());
         let mut pieces: PreTokenizedString = added.extract_and_normalize(Some(&normalizer), text);
@@ -128,7 +128,7 @@ impl HfTokenizer {
         Ok(pieces.into_encoding(None, 0, OffsetType::None)?.get_ids().to_vec())
     }
 
-    /// What a token is written as, if there is one with this id.
+    /// The spelling of the token with this id, if there is one.
     fn token(&self, id: TokenId) -> Option<String> {
         let added = self.vocabulary.plain.get_added_tokens_decoder().get(&id);
         added.map(|token| token.content.clone()).or_else(|| self.model.id_to_token(id))
@@ -191,7 +191,7 @@ fn text_error(file: &str, what: impl ToString) -> Error {
     Error::Text { file: file.to_owned(), what: what.to_string() }
 }
 
-/// Whether a token stands between markers and has "mask" as a word of its own.
+/// Whether a token is enclosed in markers and has "mask" as a word of its own.
 fn is_mask(token: &str) -> bool {
     let inner = token.trim_matches(['<', '>', '|', '[', ']']);
     inner.len() + 2 <= token.len() && inner.split(['_', '▁']).any(|word| word.eq_ignore_ascii_case("mask"))

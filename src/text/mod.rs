@@ -22,17 +22,17 @@ use crate::json::Value;
 use crate::tensor::TokenId;
 use std::ops::Range;
 
-/// A control token in a text: the bytes that it is written as, and its id.
+/// A control token in a string: the bytes that it is written as, and its id.
 pub type Control = (Range<usize>, TokenId);
 
 /// One turn of a conversation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Message {
-    /// Who speaks: `system`, `user` or `assistant`. Templates make control tokens of it, so it must not come from strangers.
+    /// Who speaks: `system`, `user` or `assistant`. Templates make control tokens of it, so it must not come from untrusted sources.
     pub role: String,
-    /// What is said.
+    /// The text of the message.
     pub content: String,
-    /// What templates may know besides: `tool_calls`, `tool_call_id`, `name`. Its strings are text, as those of the content are.
+    /// What else templates may know: `tool_calls`, `tool_call_id`, `name`. Its strings are text, as those of the content are.
     pub more: Vec<(String, Value)>,
 }
 
@@ -42,7 +42,7 @@ impl Message {
         Self { role: role.into(), content: content.into(), more: Vec::new() }
     }
 
-    /// The same with what a template may know besides.
+    /// The same with what else a template may know.
     #[must_use]
     pub fn with(mut self, key: &str, value: Value) -> Self {
         self.more.push((key.to_owned(), value));
@@ -85,7 +85,7 @@ pub trait Tokenizer: Send + Sync {
     fn encode(&self, text: &str) -> Result<Vec<TokenId>>;
 
     /// The text of `ids`. Bytes that are not UTF-8 become U+FFFD. `skip_special` leaves out the tokens that are marked as
-    /// special; ids that are no token are left out always.
+    /// special; ids that are not tokens are always left out.
     ///
     /// # Errors
     /// If the tokenizer's decoder refuses the tokens.
@@ -94,18 +94,18 @@ pub trait Tokenizer: Send + Sync {
     /// Every id is below this number.
     fn size(&self) -> usize;
 
-    /// The ids below [`Self::size`] that are no token, ascending. They must never be generated.
+    /// The ids below [`Self::size`] that are not tokens, ascending. They must never be generated.
     fn holes(&self) -> &[TokenId];
 
     /// The id of the token that is written exactly so, special tokens included.
     fn id_of(&self, token: &str) -> Option<TokenId>;
 
-    /// The control tokens: what they are written as, and their ids. Inside of messages their text is text.
+    /// The control tokens: what they are written as, and their ids. Inside messages their spelling is plain text.
     fn control(&self) -> Vec<(String, TokenId)> {
         Vec::new()
     }
 
-    /// The ids of a text in which, of `tokens`, only those in `control` are tokens: other places that are written alike are text.
+    /// The ids of a string in which, of `tokens`, only those in `control` are tokens: other places that are spelled the same are text.
     /// The ranges of `control` ascend and do not overlap. Here the parts between them are encoded one by one.
     ///
     /// # Errors
@@ -129,14 +129,14 @@ pub trait Tokenizer: Send + Sync {
         false
     }
 
-    /// The bytes that each id below [`Self::size`] adds to a text that goes on with it; none for control tokens and holes. `None`
-    /// if tokens are no bytes that could be told one by one. Grammars need this.
+    /// The bytes that each id below [`Self::size`] adds to the text that it continues; none for control tokens and holes. `None`
+    /// if tokens do not map to bytes one by one. Grammars need this.
     fn bytes(&self) -> Option<Vec<Vec<u8>>> {
         None
     }
 }
 
-/// A character for private use that `used` does not know.
+/// A private-use character that is not in `used`.
 pub(crate) fn unused(used: impl Fn(char) -> bool) -> Option<char> {
     ('\u{f0000}'..='\u{ffffd}').find(|&c| !used(c))
 }

@@ -4,7 +4,7 @@
 //! become a stop string is held back. The stop string that is complete first decides; of two that end together, the longer
 //! one. How the text is cut into pieces makes no difference.
 
-/// Watches a text for strings that end it.
+/// Watches text for strings that end it.
 #[derive(Clone, Debug, Default)]
 pub struct StopStrings {
     stops: Vec<String>,
@@ -40,7 +40,7 @@ impl StopStrings {
         self.held.drain(..sure).collect()
     }
 
-    /// The text that was held back, now that no more comes. Ready for another text.
+    /// The text that was held back, now that no more comes. Then it is ready for new text.
     pub fn finish(&mut self) -> String {
         self.stopped = false;
         std::mem::take(&mut self.held)
@@ -101,7 +101,7 @@ mod tests {
 
     proptest! {
         /// The rule of the header, said again over the whole text: the shortest prefix of the text that ends in a stop string,
-        /// less the longest stop string at its end.
+        /// minus the longest stop string at its end.
         #[test]
         fn pieces_make_no_difference(
             text in "[ab語]{0,24}",
@@ -118,7 +118,7 @@ mod tests {
             for cut in cuts {
                 let at = rest.char_indices().nth(cut).map_or(rest.len(), |(i, _)| i);
                 got.push_str(&watch.push(&rest[..at]));
-                prop_assert!(text.starts_with(&got), "{got:?} is no start of {text:?}");
+                prop_assert!(text.starts_with(&got), "{got:?} is not a prefix of {text:?}");
                 rest = &rest[at..];
             }
             let stopped = watch.stopped();

@@ -25,14 +25,14 @@ pub struct StreamDecoder<'a> {
     skip_special: bool,
     /// The last ids.
     window: Vec<TokenId>,
-    /// How many ids at the window's end are a run of byte tokens that may go on.
+    /// How many ids at the window's end are a run of byte tokens that may continue.
     run: usize,
     /// What the caller has of the window's text.
     printed: String,
 }
 
 impl<'a> StreamDecoder<'a> {
-    /// A decoder at the start of a text. `skip_special` leaves out special tokens.
+    /// A decoder at the start of the text. `skip_special` leaves out special tokens.
     pub fn new(tokenizer: &'a dyn Tokenizer, skip_special: bool) -> Self {
         Self { tokenizer, skip_special, window: Vec::new(), run: 0, printed: String::new() }
     }
@@ -52,7 +52,7 @@ impl<'a> StreamDecoder<'a> {
         let text = self.decode_sure()?;
         if text == self.printed && !text.is_empty() && self.run == 0 && self.textless(ids)? {
             // Nothing was open and nothing came: the new ids must not push context out of the window. (Before the first text they
-            // stay: a first space without text still is the first token.)
+            // stay: a first space without text is still the first token.)
             self.window.truncate(before);
             return Ok(String::new());
         }
@@ -82,12 +82,12 @@ impl<'a> StreamDecoder<'a> {
         Ok(true)
     }
 
-    /// The text of the window up to a run of bytes that may go on.
+    /// The text of the window up to a run of bytes that may continue.
     fn decode_sure(&self) -> Result<String> {
         self.tokenizer.decode(&self.window[..self.window.len() - self.run], self.skip_special)
     }
 
-    /// The text that was held back, and the end of this text: the decoder starts anew.
+    /// The text that was held back, and the end of this text: the decoder starts over.
     ///
     /// # Errors
     /// As [`Tokenizer::decode`].
@@ -135,7 +135,7 @@ mod tests {
     use std::cell::Cell;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    /// One token a byte; 256 is a special token, and `space` drops the first space of a text.
+    /// One token for each byte; 256 is a special token, and `space` drops the first space of the text.
     #[derive(Default)]
     struct ByteTokens {
         space: bool,
@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn the_window_is_bounded_and_the_first_space_is_dropped_once() {
         let tokenizer = ByteTokens { space: true, ..Default::default() };
-        // Runs of special tokens longer than the window stand between the words.
+        // Runs of special tokens longer than the window are between the words.
         let mut ids = tokenizer.encode(" one two").unwrap();
         for _ in 0..40 {
             ids.extend([256; 3 * CONTEXT]);

@@ -1,4 +1,4 @@
-//! [`Model::answer`]: a prompt goes through the decoding loop, its text to whoever listens.
+//! [`Model::answer`]: a prompt goes through the decoding loop, its text to a callback.
 
 use super::{Model, Prompt, TextStream};
 use crate::engine::{Control, Event, Generating, Generation, Request, Session, Standard, StopReason};
@@ -21,7 +21,7 @@ pub struct Setup {
     pub stop: Vec<String>,
     /// Seed of every random number.
     pub seed: u64,
-    /// What the answer has to be, whole.
+    /// The grammar that the whole answer has to match.
     pub grammar: Option<Bound>,
     /// How many of the most probable tokens of every position events tell.
     pub alternatives: usize,
@@ -40,7 +40,7 @@ impl std::fmt::Debug for Bound {
 }
 
 impl PartialEq for Bound {
-    /// Whether it is the same grammar, not an equal one.
+    /// Whether it is the same grammar, not merely an equal one.
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
@@ -59,7 +59,7 @@ impl Setup {
 pub struct Answer {
     /// Its text; with the prompt around it if `<mask:N>` was filled in, and only what fills the gap before a suffix.
     pub text: String,
-    /// The end of `text` that no event brought.
+    /// The end of `text` that came with no event.
     pub rest: String,
     /// What was decoded.
     pub generation: Generation,
@@ -94,7 +94,7 @@ impl Answer {
 }
 
 impl Model {
-    /// How the checkpoint is decoded unless somebody says otherwise.
+    /// How the checkpoint is decoded unless the caller says otherwise.
     pub fn setup(&self) -> Setup {
         let (policy, stop_ids) = (self.engine.default_policy(), self.engine.stop().to_vec());
         Setup {
@@ -148,7 +148,7 @@ impl Model {
         Ok(Answering { prompt, setup, reply, generating })
     }
 
-    /// Makes the forward pass that an answer waits for, and tells `on_event` what came of it, as [`Session::step`] does. Returns the
+    /// Makes the forward pass that an answer waits for, and tells `on_event` the outcome, as [`Session::step`] does. Returns the
     /// answer when it is finished.
     ///
     /// # Errors
@@ -172,7 +172,7 @@ impl Model {
     }
 }
 
-/// An answer that its caller takes a pass at a time; see [`Model::begin`].
+/// An answer that its caller advances one pass at a time; see [`Model::begin`].
 pub struct Answering<'m> {
     prompt: Prompt,
     setup: Setup,
@@ -187,7 +187,7 @@ impl Answering<'_> {
     }
 }
 
-/// An answer in the making: what of it does not depend on who runs the decoding loop.
+/// An answer in progress: the parts that do not depend on who runs the decoding loop.
 pub(super) struct Reply<'m> {
     stream: TextStream<'m>,
     fills_gaps: bool,

@@ -14,7 +14,7 @@ pub struct Answered {
     pub result: Result<Answer>,
 }
 
-/// An answer in the making.
+/// An answer in progress.
 struct Open<'m> {
     id: SequenceId,
     prompt: Prompt,
@@ -64,7 +64,7 @@ impl<'m> Batch<'m> {
         self.scheduler.cancel(id);
     }
 
-    /// What decides the sequences, for a look.
+    /// The scheduler of the sequences, for inspection.
     pub fn scheduler(&self) -> &Scheduler<'m, 'static> {
         &self.scheduler
     }

@@ -5,10 +5,10 @@
 //! answer: mood: ___                                             | a line of its own for every question, with a gap at its end
 //! ```
 //!
-//! The probability of an answer is that of a text which begins with it, decoded from the left: the product of the probabilities of
-//! its tokens, each given those before it, and, where a longer answer begins with it, of not going on to that one. What that
-//! needs are the probabilities after every beginning that several answers share, and all beginnings of all questions are read in
-//! one pass ([`Reader`]). A gap is at the end of its text: one between known words would tell how long the answer is.
+//! The probability of an answer is that of text which begins with it, decoded from the left: the product of the probabilities of
+//! its tokens, each given those before it, and, where a longer answer begins with it, of not continuing to that one. What that
+//! requires are the probabilities after every beginning that several answers share, and all beginnings of all questions are read in
+//! one pass ([`Reader`]). A gap is at the end of its text: one between known words would reveal how long the answer is.
 
 mod batch;
 mod tree;
@@ -30,7 +30,7 @@ pub const MAX_LABELS: usize = 1000;
 pub const MAX_ANSWERS: usize = 10 * MAX_LABELS;
 /// Questions of a decision, at most.
 pub const MAX_QUESTIONS: usize = 256;
-/// What the words of a prompt are replaced by: the state, and the list of questions.
+/// The placeholders in a prompt that are replaced: the state, and the list of questions.
 pub const PLACES: [&str; 2] = ["{state}", "{questions}"];
 /// The prompt of a decision that brings none.
 pub const PROMPT: &str = "{state}\n\nAnswer these questions about the text above, each on a line of its own, with nothing else:\n{questions}";
@@ -56,9 +56,9 @@ pub enum Kind {
 /// A question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
-    /// What it is called; nothing else in its decision is.
+    /// Its name, unique in its decision.
     pub name: String,
-    /// What is asked. `None`: the name says it.
+    /// The wording of the question. `None`: the name is enough.
     pub ask: Option<String>,
     /// What the answer may be.
     pub kind: Kind,
@@ -191,7 +191,7 @@ impl Decision {
             return wrong(format!("{answers} answers in all, at most {MAX_ANSWERS} expected"));
         }
         if self.state.is_empty() {
-            return Err(Error::option("state", "it is empty, a text expected"));
+            return Err(Error::option("state", "it is empty, text expected"));
         }
         match &self.prompt {
             Some(prompt) if !prompt.contains(PLACES[0]) => Err(Error::option(
@@ -222,7 +222,7 @@ impl Decision {
 }
 
 impl Model {
-    /// Checks a decision, and makes ids of it.
+    /// Checks a decision, and converts it to ids.
     ///
     /// # Errors
     /// [`Error::Option`] for questions without a name or with that of another one, for fewer than two answers, empty and equal ones, a
@@ -334,7 +334,7 @@ impl Verdict {
         })
     }
 
-    /// The mean of the scores, each as probable as it is. `None` for other kinds.
+    /// The mean of the scores, weighted by their probabilities. `None` for other kinds.
     pub fn mean(&self) -> Option<f64> {
         let Kind::Score { min, .. } = self.kind else { return None };
         // From the lowest one on, so that large numbers keep their digits.

@@ -1,11 +1,11 @@
-//! Gaps in a prompt: `<mask:N>` stands for N masks that the model fills in.
+//! Gaps in a prompt: `<mask:N>` means N masks that the model fills in.
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::tensor::TokenId;
 use crate::text::Tokenizer;
 
-/// The ids of a text, with the model's mask wherever `<mask:N>` stands in it.
+/// The ids of a string, with N of the model's masks for every `<mask:N>` in it.
 ///
 /// # Errors
 /// [`Error::Option`] for a gap without a number or longer than the context, [`Error::Text`] from the tokenizer, or no mask id.
@@ -20,7 +20,7 @@ pub(super) fn encode(text: &str, tokenizer: &dyn Tokenizer, engine: &Engine) -> 
     Ok(ids)
 }
 
-/// Whether a text has gaps.
+/// Whether a string has gaps.
 ///
 /// # Errors
 /// As [`encode`].
@@ -35,7 +35,7 @@ enum Piece<'a> {
     Masks(usize),
 }
 
-/// Splits a text at every `<mask:N>`.
+/// Splits a string at every `<mask:N>`.
 fn pieces(text: &str, limit: usize) -> Result<Vec<Piece<'_>>> {
     const OPEN: &str = "<mask:";
     let (mut pieces, mut rest) = (Vec::new(), text);

@@ -1,9 +1,9 @@
-//! Conversations as ids, in which text is text.
+//! Conversations as ids, in which text is only text.
 //!
 //! What a template prints itself is control, what came in through a message is not, whatever it says: messages may come from
-//! strangers. Where a control token in the rendered text comes from is found out by rendering once more, with other characters, which
+//! strangers. Where a control token in the rendered text comes from is determined by rendering once more, with other characters, which
 //! occur nowhere else, in the messages. First they take the places of all characters that begin or end a control token; if the
-//! template prints the same text otherwise, every control token that is still whole is the template's. If it does not (a template
+//! template otherwise prints the same text, every control token that is still whole is the template's. If it does not (a template
 //! may look for words such as `</think>` in a message), only the control tokens that a message has from their first to their last
 //! character are changed, and the template has to print the same control tokens as for the first change. If that fails, too, the
 //! conversation is refused.
@@ -14,7 +14,7 @@ use crate::json::Value;
 use crate::tensor::TokenId;
 use crate::text::{Control, Message, unused};
 
-/// What a template makes a prompt of.
+/// What a template makes a prompt from.
 #[derive(Clone, Copy)]
 pub(super) struct Talk<'a> {
     pub(super) messages: &'a [Message],
@@ -23,7 +23,7 @@ pub(super) struct Talk<'a> {
 }
 
 impl Talk<'_> {
-    /// Everything that is written in it.
+    /// All the strings in it.
     fn parts(&self) -> Vec<&str> {
         let mut parts = Vec::new();
         for message in self.messages {
@@ -34,7 +34,7 @@ impl Talk<'_> {
         parts
     }
 
-    /// The same with other texts in it.
+    /// The same with other strings in it.
     fn map(&self, into: &dyn Fn(&str) -> String) -> (Vec<Message>, Vec<Value>) {
         let message = |message: &Message| Message {
             role: into(&message.role),
@@ -46,7 +46,7 @@ impl Talk<'_> {
     }
 }
 
-/// The texts of a value, keys included.
+/// The strings of a value, keys included.
 fn strings<'v>(value: &'v Value, parts: &mut Vec<&'v str>) {
     match value {
         Value::String(text) => parts.push(text),
@@ -79,12 +79,12 @@ impl Model {
     /// # Errors
     /// As [`Self::conversation`].
     pub(super) fn encode_talk(&self, talk: Talk<'_>) -> Result<Vec<TokenId>> {
-        // Without a tokenizer a template is of no use: that comes first.
+        // Without a tokenizer a template is useless: that is checked first.
         let tokenizer = self.tokenizer()?;
         let tokens = self.control_tokens()?;
         let mut text = self.render_with(talk.messages, talk.tools)?;
         let mut control = self.control_of_template(talk, &text, &tokens);
-        // A template may print the time, and another one for the marked messages.
+        // A template may print the time, which may differ for the marked messages.
         for _ in 0..3 {
             if control.is_ok() {
                 break;
@@ -114,7 +114,7 @@ impl Model {
     /// The ids of words in which nothing is control, whatever they look like.
     ///
     /// # Errors
-    /// No tokenizer, or one that cannot encode them so.
+    /// No tokenizer, or one that cannot encode them that way.
     pub(super) fn encode_words(&self, words: &str) -> Result<Vec<TokenId>> {
         let tokenizer = self.tokenizer()?;
         let list: Vec<_> = self.control_tokens()?.0.into_iter().map(|(_, id)| id).collect();
@@ -125,7 +125,7 @@ impl Model {
         }
         let ids = tokenizer.encode_apart(words, &[], &list)?;
         if has_control(&ids) {
-            return Err(self.undecided("the tokenizer makes a control token of a text"));
+            return Err(self.undecided("the tokenizer makes a control token of plain text"));
         }
         Ok(ids)
     }
@@ -145,7 +145,7 @@ impl Model {
         Ok(Tokens(tokens))
     }
 
-    /// The control tokens in a rendered text that the template printed.
+    /// The control tokens in the rendered text that the template printed.
     fn control_of_template(&self, talk: Talk<'_>, text: &str, tokens: &Tokens) -> Result<Vec<Control>> {
         let parts = talk.parts();
         let edges = tokens.edges();
@@ -190,7 +190,7 @@ impl Tokens {
         edges
     }
 
-    /// The tokens in a text, from the left, the longest of those that begin at a place.
+    /// The tokens in a string, from the left, the longest of those that begin at a place.
     fn find(&self, text: &str) -> Vec<Control> {
         let edges = self.edges();
         let (mut found, mut end) = (Vec::new(), 0);
@@ -206,11 +206,11 @@ impl Tokens {
     }
 }
 
-/// Characters, and others that take their places in messages.
+/// Characters, and those that replace them in messages.
 struct Marks(Vec<(char, char)>);
 
 impl Marks {
-    /// Marks that `used` does not know. `None` if there are too few.
+    /// Marks that are not in `used`. `None` if there are too few.
     fn new(edges: &[char], used: impl Fn(char) -> bool) -> Option<Self> {
         let mut marks: Vec<(char, char)> = Vec::new();
         for &edge in edges {
@@ -247,7 +247,7 @@ impl Marks {
         marked
     }
 
-    /// Places in a text with marks as places in the text without them.
+    /// Positions in text with marks as positions in the text without them.
     fn places(&self, found: Vec<Control>, text: &str) -> Vec<Control> {
         let (mut here, mut from) = (0, 0);
         let place = |(range, id): Control| {

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! [`TextStream`] is a value that is fed with the state of a canvas, so that it serves one session and many sequences of a
-//! scheduler alike. Together with [`Canvas::text_end`](crate::sampler::Canvas::text_end) it decides where a text ends.
+//! scheduler alike. Together with [`Canvas::text_end`](crate::sampler::Canvas::text_end) it decides where the text ends.
 #![forbid(unsafe_code)]
 
 mod answer;
@@ -46,7 +46,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// A model of the caller's own parts. The engine has to know what the tokenizer knows: see
+    /// A model made of the caller's own parts. The engine has to know what the tokenizer knows: see
     /// [`EngineBuilder::tokens`](crate::engine::EngineBuilder::tokens) and
     /// [`EngineBuilder::tokenizer_mask`](crate::engine::EngineBuilder::tokenizer_mask).
     pub fn new(
@@ -71,7 +71,7 @@ impl Model {
     pub fn tokenizer(&self) -> Result<&Arc<dyn Tokenizer>> {
         self.tokenizer.as_ref().ok_or_else(|| {
             let what =
-                "no tokenizer.json beside the weights, and none was given; ids work without: --ids 1,2,3";
+                "no tokenizer.json next to the weights, and none was given; ids work without: --ids 1,2,3";
             Error::format(&self.origin, what)
         })
     }

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 #[doc = include_str!("../../docs/embedding.md")]
 struct Documents;
 
-/// The files of a checkpoint beside its weights, read.
+/// The files of a checkpoint next to its weights, read.
 pub struct Parts {
     /// config.json and generation_config.json.
     pub files: ModelFiles,
@@ -72,7 +72,7 @@ impl Parts {
             let done = thread.map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
             (tokenizer, done.ok().flatten())
         });
-        // What is wrong with the tokenizer is said first, whatever took longer.
+        // An error of the tokenizer is reported first, whatever took longer.
         let tokenizer = tokenizer?;
         // Where the system had no thread they have not run yet.
         let done = done.or_else(run_others).expect("run in the thread or here");
@@ -114,7 +114,7 @@ impl Parts {
     }
 }
 
-/// The tokenizer that was put in place of the one beside the weights, or what lies there: tokenizer.json, or vocab.json with
+/// The tokenizer that was given instead of the one next to the weights, or the one there: tokenizer.json, or vocab.json with
 /// merges.txt.
 fn tokenizer(checkpoint: &Checkpoint) -> Result<Option<HfTokenizer>> {
     let dir = checkpoint.directory();
@@ -128,7 +128,7 @@ fn tokenizer(checkpoint: &Checkpoint) -> Result<Option<HfTokenizer>> {
 
 impl Model {
     /// Opens a checkpoint with default settings: a directory, a `.safetensors` file or an index file, with everything that lies
-    /// beside it. It decodes as `diffulex-run` does.
+    /// next to it. It decodes as `diffulex-run` does.
     ///
     /// A question, with what the checkpoint says about decoding:
     ///

@@ -1,4 +1,4 @@
-//! [`Prompt`]: what ids a text, a conversation or a text with a gap becomes.
+//! [`Prompt`]: the ids of text, of a conversation, or of text with a gap.
 
 use super::messages::Talk;
 use super::{Model, gaps};
@@ -41,16 +41,16 @@ fn empty() -> Error {
 }
 
 impl Model {
-    /// A question, through the chat template if there is one. A text with `<mask:N>` in it is no question: it is taken as it is, and
+    /// A question, through the chat template if there is one. Text with `<mask:N>` in it is not a question: it is taken as it is, and
     /// each of these is a gap of N tokens to fill in.
     ///
     /// # Errors
-    /// An empty text, a gap that makes no sense, no tokenizer, a template that refuses the question.
+    /// Empty text, an invalid gap, no tokenizer, a template that refuses the question.
     pub fn prompt(&self, text: &str) -> Result<Prompt> {
         self.prompt_with(text, None, false)
     }
 
-    /// As [`Self::prompt`], with the words of the system before it; `raw` leaves the template out.
+    /// As [`Self::prompt`], with a system message before it; `raw` leaves the template out.
     ///
     /// # Errors
     /// As [`Self::prompt`], and `system` where no template puts it into the prompt.
@@ -75,7 +75,7 @@ impl Model {
         Prompt::new(self.encode_with_gaps(text)?)
     }
 
-    /// A conversation, through the chat template, for an answer to follow. The text of messages is text: control tokens, the mask and
+    /// A conversation, through the chat template, for an answer to follow. The text of messages is only text: control tokens, the mask and
     /// `<mask:N>` that are written in it have no effect. Only what the template prints itself is control.
     ///
     /// # Errors
@@ -147,7 +147,7 @@ impl Model {
         template.render_with(messages, tools, true)
     }
 
-    /// The ids of a text, with the model's mask wherever `<mask:N>` stands in it.
+    /// The ids of a string, with N of the model's masks for every `<mask:N>` in it.
     ///
     /// # Errors
     /// [`Error::Option`] for a gap without a number or longer than the context, [`Error::Text`] from the tokenizer, or no mask id.

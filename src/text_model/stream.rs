@@ -10,7 +10,7 @@ use crate::sampler::Canvas;
 use crate::tensor::TokenId;
 use crate::text::{StopStrings, StreamDecoder, Tokenizer};
 
-/// What an answer says so far. Fed with the canvas after every step, it returns the text that became final; pieces together are
+/// The text of an answer so far. Fed with the canvas after every step, it returns the text that became final; pieces together are
 /// the text.
 pub struct TextStream<'a> {
     tokenizer: Option<&'a dyn Tokenizer>,
@@ -25,7 +25,7 @@ pub struct TextStream<'a> {
 }
 
 impl<'a> TextStream<'a> {
-    /// Of an answer of at most `max_new` tokens; without a tokenizer, ids are written as numbers with commas between them.
+    /// For an answer of at most `max_new` tokens; without a tokenizer, ids are written as numbers with commas between them.
     pub fn new(tokenizer: Option<&'a dyn Tokenizer>, setup: &Setup, max_new: usize) -> Self {
         Self {
             tokenizer,
@@ -115,7 +115,7 @@ impl<'a> TextStream<'a> {
         let end = (known + kept).min(generation.canvas.len());
         let mut text = self.decode(&generation.canvas[prompt.gap.clone().unwrap_or(0..end)])?;
         if self.stopped {
-            // What the last token has beyond the start of the stop string.
+            // The part of the last token after the start of the stop string.
             let beyond = self.decode(&new[..kept])?.len().saturating_sub(self.text.len());
             text.truncate(text.floor_char_boundary(text.len().saturating_sub(beyond)));
         }

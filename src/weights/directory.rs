@@ -78,8 +78,8 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Error::Io`] if `path` does not exist; [`Error::Format`] if a directory has no weights, or several files that
-    /// could be them, if `path` is one shard of several, if there is a file of another format instead, or if a file is a link to
-    /// nothing.
+    /// could be them, if `path` is one shard of several, if there is a file of another format instead, or if a file is a dangling
+    /// link.
     pub fn locate(path: &Path) -> Result<Self> {
         let metadata = std::fs::metadata(path).map_err(|e| Error::io(path, e))?;
         let weights = if metadata.is_dir() {
@@ -179,7 +179,7 @@ fn weights_in(directory: &Path) -> Result<Weights> {
     if index.is_file() {
         return Ok(Weights::Index(index));
     }
-    // A link to nothing matters where nothing else is to be read.
+    // A dangling link matters where there is nothing else to read.
     for name in [SINGLE, INDEX] {
         beside(directory, name)?;
     }
@@ -212,7 +212,7 @@ fn weights_in(directory: &Path) -> Result<Weights> {
     Err(Error::format(directory.display(), what))
 }
 
-/// Half of a checkpoint would only be noticed by the first tensor that is missing; its index says it better.
+/// Half of a checkpoint would only be noticed by the first missing tensor; its index gives a better message.
 fn refuse_lone_shard(path: &Path) -> Result<()> {
     let index = parent(path).join(INDEX);
     let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
@@ -248,7 +248,7 @@ fn open_shards(path: &Path, storage: Storage) -> Result<SafeTensors> {
     }
     for (name, shard) in &index.map {
         let expected = shard_path(shard).display().to_string();
-        // Also when it is in another shard than the index says.
+        // Also when it is in a different shard than the index says.
         if source.origin(name) != expected {
             return Err(Error::missing_tensor(expected, name));
         }

@@ -23,14 +23,14 @@ pub struct InUse {
     files: Vec<Held>,
 }
 
-/// A file that stays open: a new file that takes over its name is no change, the mapping keeps the old one. It is locked for
-/// reading where the system can, so that a program that asks for the lock before it writes waits.
+/// A file that stays open: a new file that takes over its name does not matter, the mapping keeps the old one. It is locked for
+/// reading where the system can, so that a program that takes the lock before it writes has to wait.
 #[derive(Debug)]
 struct Held {
     path: PathBuf,
     file: File,
     bytes: u64,
-    /// Of the contents; absent if they could not be read.
+    /// Hash of the contents; absent if they could not be read.
     digest: Option<u64>,
     time: Mutex<Time>,
 }
@@ -68,7 +68,7 @@ fn digest(mut file: &File, bytes: u64) -> std::io::Result<u64> {
 }
 
 impl Held {
-    /// A file as it is now. What is not a file, or cannot be opened, is left out: opening the weights says it better.
+    /// A file as it is now. What is not a file, or cannot be opened, is left out: opening the weights gives a better message.
     fn new(path: PathBuf) -> Option<Self> {
         // Opening a pipe would wait for its writer.
         let file = std::fs::metadata(&path).ok().filter(Metadata::is_file).and(File::open(&path).ok())?;
@@ -102,14 +102,14 @@ impl Held {
 }
 
 impl InUse {
-    /// Notes how the weight files of `checkpoint` are now. What cannot be opened is left out: opening the weights says it better.
+    /// Notes how the weight files of `checkpoint` are now. What cannot be opened is left out: opening the weights gives a better message.
     ///
     /// # Errors
     /// [`Error::Format`] for a file that another program has locked for writing; as [`Checkpoint::weight_files`].
     pub fn hold(checkpoint: &Checkpoint) -> Result<Self> {
         let mut files: Vec<_> = checkpoint.weight_files()?.into_iter().filter_map(Held::new).collect();
         for held in &mut files {
-            // Any other refusal is of a file system without locks.
+            // Any other refusal comes from a file system without locks.
             if let Err(TryLockError::WouldBlock) = held.file.try_lock_shared() {
                 let what = "another program has locked the file for writing; wait until it has finished";
                 return Err(Error::format(held.path.display(), what));
@@ -119,7 +119,7 @@ impl InUse {
         Ok(Self { files })
     }
 
-    /// Checks that nobody has written to the files since. A file whose time moved and whose bytes did not is as it was; of one larger
+    /// Checks that nobody has written to the files since. A file whose time moved but whose bytes did not counts as unchanged; of one larger
     /// than 16 MiB, 256 pieces of 4096 bytes are compared.
     ///
     /// # Errors
@@ -128,7 +128,7 @@ impl InUse {
         self.files.iter().try_for_each(Held::check)
     }
 
-    /// What somebody should know about files that [`Self::check`] found to be as they were although their time moved.
+    /// A note about files that [`Self::check`] found unchanged although their time moved.
     pub fn note(&self) -> Option<String> {
         let moved = |held: &&Held| held.time.lock().unwrap_or_else(PoisonError::into_inner).moved;
         self.files.iter().find(moved).map(|held| {
@@ -153,7 +153,7 @@ mod tests {
         held
     }
 
-    /// Writes a byte, and sets the time as if a clock had gone on.
+    /// Writes a byte, and sets the time as if the clock had advanced.
     fn change(held: &Held, at: u64, byte: &[u8]) {
         let mut file = File::options().write(true).open(&held.path).unwrap();
         file.seek(SeekFrom::Start(at)).unwrap();

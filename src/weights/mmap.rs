@@ -18,15 +18,15 @@ pub(super) fn map(path: &Path) -> Result<Option<Bytes>> {
     let before = file.metadata().map_err(io)?.len();
     // SAFETY: the mapping is read-only, and its size is compared with the file's size before and after. What no check can
     // rule out is another process that shrinks or rewrites the file later: touching a page that is gone ends this
-    // process with SIGBUS, and rewritten bytes change weights under way. Both are the meaning of mapping a file;
-    // `Storage::Read` (`--no-mmap`) avoids them. Writers that rename a finished file into place, as ours does, are no
+    // process with SIGBUS, and rewritten bytes change weights under way. Both are inherent in mapping a file;
+    // `Storage::Read` (`--no-mmap`) avoids them. Writers that rename a finished file into place, as ours does, are not a
     // danger: the mapping keeps the old file. No typed view depends on the values, every bit pattern is a number.
     let map = match unsafe { Mmap::map(&file) } {
         Ok(map) => map,
         Err(error) if error.kind() == ErrorKind::OutOfMemory => return Err(io(error)),
         Err(_) => return Ok(None),
     };
-    // As for buffers that weights are read into; a file system without large pages refuses, which changes nothing.
+    // As for buffers that weights are read into; a file system without large pages refuses, which does no harm.
     #[cfg(target_os = "linux")]
     let _ = map.advise(memmap2::Advice::HugePage);
     let after = file.metadata().map_err(io)?.len();

@@ -34,7 +34,7 @@ impl StoredQuant {
         Some([self.n.div_ceil(PANEL_ROWS), self.quant.panel_bytes(self.k)])
     }
 
-    /// Its tensor over `bytes`; `None` if they are not as many.
+    /// Its tensor over `bytes`; `None` if their number is wrong.
     pub(super) fn tensor(&self, bytes: Bytes) -> Option<TensorView> {
         TensorView::new(DType::U8, self.tensor_shape()?.to_vec(), bytes)
     }
@@ -70,9 +70,7 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Vec<(String, StoredQuant)>
         .map(|(name, value)| {
             let format = value.get("format").and_then(Value::as_str).unwrap_or_default();
             let Some(&(_, quant)) = known.iter().find(|(name, _)| name == format) else {
-                return Err(wrong(format!(
-                    "`{format}` of tensor `{name}` is no quantized format that is known"
-                )));
+                return Err(wrong(format!("`{format}` of tensor `{name}` is not a known quantized format")));
             };
             let sizes = value.get("shape").and_then(Value::as_array).unwrap_or_default();
             let sizes: Option<Vec<usize>> =

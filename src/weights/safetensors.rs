@@ -6,7 +6,7 @@
 //! ```
 //!
 //! `begin` and `end` count bytes from the start of the data. The tensors must cover the data exactly: no gap, no overlap,
-//! nothing behind the last one. So every byte of a file has one meaning, and a truncated download is noticed on opening.
+//! nothing after the last one. So every byte of a file has one meaning, and a truncated download is noticed on opening.
 //!
 //! # Source
 //! The "Format" section of the safetensors project. This reader accepts fewer files than the project's own crate: a
@@ -26,7 +26,7 @@ use std::ops::Range;
 /// Longer headers are refused, in bytes. The same limit as in the format's own crate.
 const MAX_HEADER: u64 = 100_000_000;
 
-/// Bytes of the length in front of the header.
+/// Bytes of the length before the header.
 const LENGTH: usize = 8;
 
 /// The tensors of one safetensors file, or of the shards of one checkpoint.
@@ -69,7 +69,7 @@ impl SafeTensors {
         }
     }
 
-    /// Adds the tensors of another file, of which is known whether it is mapped. No tensor may be in two files.
+    /// Adds the tensors of another file; `mapped` says whether it is mapped. No tensor may be in two files.
     pub(super) fn add(&mut self, file: &str, (bytes, mapped): &(Bytes, bool)) -> Result<()> {
         self.mapped |= mapped;
         let header = Header::parse(file, bytes)?;
@@ -198,7 +198,7 @@ impl Header {
     }
 }
 
-/// Checks everything in front of the JSON; returns the offset of the data.
+/// Checks everything before the JSON; returns the offset of the data.
 fn header_end(file: &str, bytes: &Bytes) -> Result<usize> {
     if bytes.is_empty() {
         return Err(Error::format(file, "the file is empty"));
@@ -229,7 +229,7 @@ fn header_end(file: &str, bytes: &Bytes) -> Result<usize> {
 }
 
 fn truncated(file: &str, found: usize, asked: usize) -> Error {
-    Error::format(file, format!("file is truncated: {found} bytes, the header asks for {asked}"))
+    Error::format(file, format!("file is truncated: {found} bytes, the header requires {asked}"))
 }
 
 /// Moves the offset of a JSON error from the header to the file.
@@ -241,7 +241,7 @@ fn in_file(error: Error, by: usize) -> Error {
 }
 
 fn read_metadata(file: &str, value: &Value) -> Result<Vec<(String, String)>> {
-    let malformed = || Error::format(file, "`__metadata__` is not an object of texts");
+    let malformed = || Error::format(file, "`__metadata__` is not an object of strings");
     let entries = value.entries().ok_or_else(malformed)?;
     let text = |(key, value): &(String, Value)| Some((key.clone(), value.as_str()?.to_string()));
     entries.iter().map(text).collect::<Option<_>>().ok_or_else(malformed)
@@ -257,7 +257,7 @@ impl<'a> Declared<'a> {
             return Err(malformed(&format!("unknown field `{key}`")));
         }
         let dtype =
-            value.get("dtype").and_then(Value::as_str).ok_or_else(|| malformed("`dtype` is not a text"))?;
+            value.get("dtype").and_then(Value::as_str).ok_or_else(|| malformed("`dtype` is not a string"))?;
         let sizes = |key| value.get(key)?.as_array()?.iter().map(size).collect::<Option<Vec<usize>>>();
         let shape = sizes("shape").ok_or_else(|| malformed("`shape` is not an array of sizes"))?;
         let offsets =
@@ -278,7 +278,7 @@ impl<'a> Declared<'a> {
     }
 }
 
-/// A number written as an unsigned integer, as every writer does; `2.0` is no size.
+/// A number written as an unsigned integer, as every writer does; `2.0` is not a size.
 fn size(value: &Value) -> Option<usize> {
     value.as_number()?.text().parse().ok()
 }
@@ -310,7 +310,7 @@ fn check_coverage(file: &str, declared: &[Declared<'_>], found: usize, data_star
     }
     if found > asked {
         let what = format!(
-            "{} bytes after the last tensor: {found} bytes, the header asks for {asked}",
+            "{} bytes after the last tensor: {found} bytes, the header requires {asked}",
             found - asked
         );
         return Err(Error::format(file, what));

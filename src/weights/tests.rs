@@ -13,7 +13,7 @@ use proptest::sample::{Index, select};
 /// A valid file as the crate writes it: up to 5 tensors of up to 3 dimensions, metadata half of the time.
 fn file() -> impl Strategy<Value = Vec<u8>> {
     let tensor = (select(&PAIRS), vec(0..4usize, 0..=3), any::<u8>());
-    // Not an empty map: without tensors the crate then writes a header that is no JSON.
+    // Not an empty map: without tensors the crate then writes a header that is not JSON.
     let metadata = proptest::option::of(proptest::collection::hash_map("[a-z]{1,4}", any::<String>(), 1..3));
     (btree_map("[a-z.é\"]{1,6}", tensor, 0..=5), metadata).prop_map(|(tensors, metadata)| {
         let stored: Vec<_> = tensors

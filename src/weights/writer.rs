@@ -1,6 +1,6 @@
 //! Writes checkpoints in the Hugging Face layout: `model.safetensors`, or shards and their index.
 //!
-//! Tensors are asked for one at a time, so the memory needed is that of the largest one. Everything is written under
+//! Tensors are requested one at a time, so the memory needed is that of the largest one. Everything is written under
 //! temporary names in the same directory and renamed at the end: no reader ever sees half a checkpoint.
 
 use super::{Error, Result};
@@ -57,7 +57,7 @@ pub fn write_checkpoint(
 ) -> Result<Vec<PathBuf>> {
     let mut names = HashSet::new();
     for TensorSpec { name, .. } in tensors {
-        assert!(names.insert(name), "tensor `{name}` stands twice in the list");
+        assert!(names.insert(name), "tensor `{name}` is in the list twice");
     }
     let shards = split(tensors, max_shard_bytes);
     let names: Vec<String> = (1..=shards.len())
@@ -84,8 +84,8 @@ pub fn write_checkpoint(
     staged.publish()
 }
 
-/// Spaces to append to a text in the metadata, so that the first tensor of bytes begins at a multiple of 64 in the file of all
-/// `tensors`: the panels of quantized weights are read in cache lines. The text must be one that spaces do not change, such as
+/// Spaces to append to a string in the metadata, so that the first tensor of bytes begins at a multiple of 64 in the file of all
+/// `tensors`: the panels of quantized weights are read in cache lines. The string must be one whose meaning spaces do not change, such as
 /// JSON. 0 if other tensors before it make that impossible.
 pub fn padding(tensors: &[TensorSpec], metadata: &[(String, String)]) -> usize {
     const LINE: usize = 64;
@@ -194,7 +194,7 @@ struct Filling<'f> {
     failed: Option<Error>,
 }
 
-/// A tensor whose bytes are made when the writer asks for them.
+/// A tensor whose bytes are made when the writer requests them.
 struct Lazy<'a, 'f> {
     spec: &'a TensorSpec,
     filling: &'a RefCell<Filling<'f>>,

@@ -19,10 +19,10 @@ fn weights() {
     let truncated = whole[..whole.len() - 1].to_vec();
     for (input, bytes, fragments) in [
         ("empty", vec![], &["the file is empty"][..]),
-        ("truncated", truncated, &["file is truncated: 46", "the header asks for 46"]),
+        ("truncated", truncated, &["file is truncated: 46", "the header requires 46"]),
         ("cut in the header", whole[..100].to_vec(), &["file is truncated: 100 bytes"]),
         ("a pickle", b"PK\x03\x04\x00\x00\x08\x08\x00\x00archive/data".to_vec(), &["not a safetensors file"]),
-        ("a text", b"hello, this is not a model".to_vec(), &["not a safetensors file"]),
+        ("text", b"hello, this is not a model".to_vec(), &["not a safetensors file"]),
         ("header larger than the file", [&9999u64.to_le_bytes()[..], b"{}"].concat(), &["10 bytes", "10007"]),
         ("header of 2^64 bytes", [&u64::MAX.to_le_bytes()[..], b"{}"].concat(), &["limit is 100000000"]),
         ("header cut", safetensors("{\"a\":", b""), &["malformed JSON at byte 13"]),
@@ -53,7 +53,7 @@ fn weights() {
     table.finish(27);
 }
 
-/// A clone without Git LFS leaves a pointer in the place of any file.
+/// A clone without Git LFS leaves a pointer in place of any file.
 #[test]
 fn pointers() {
     const POINTER: &str = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 7\n";
@@ -92,7 +92,7 @@ fn pointers() {
     table.finish(11);
 }
 
-/// What files are called, and what stands in them, is shown, and not obeyed by the terminal.
+/// The names and contents of files are shown, but not interpreted by the terminal.
 #[test]
 fn control_characters() {
     let mut table = Refusals::default();
@@ -214,7 +214,7 @@ fn configurations() {
     }
     let dir = TempDir::with_golden("sdar-f32");
     std::fs::remove_file(dir.file("config.json")).unwrap();
-    table.damaged("no config", &dir, IDS, &[WEIGHTS, "no config.json beside the weights"]);
+    table.damaged("no config", &dir, IDS, &[WEIGHTS, "no config.json next to the weights"]);
     table.row(
         "no config file",
         &["--config", "no.json", "-w", &dir.argument(), "--ids", "1"],

@@ -25,7 +25,7 @@ fn edited(family: &str, file: &str, edit: impl Fn(String) -> String) -> TempDir 
     dir
 }
 
-/// A copy with a key of a JSON file set to `value`, a JSON text, or removed if that is empty.
+/// A copy with a key of a JSON file set to `value`, as JSON, or removed if that is empty.
 fn with_key(family: &str, file: &str, key: &str, value: &str) -> TempDir {
     edited(family, file, |text| {
         let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();

@@ -121,7 +121,7 @@ fn decoding_options_out_of_range() {
     ] {
         row(sdar, &[option, value], &[&format!("invalid value '{value}'"), option]);
     }
-    // In words of people, not of the programming language.
+    // In terms for people, not those of the programming language.
     for (option, value, words) in [
         ("--top-k", "-1", "invalid value '-1' for '--top-k <K>': a whole number from 0 on expected"),
         ("--top-k", "1e3", "a whole number from 0 on expected"),

@@ -1,4 +1,4 @@
-//! Blocks in work ahead of the first one with masks (`Policy::blocks_ahead`): against a plain loop over whole passes, and what callers
+//! Blocks that are denoised ahead of the first one with masks (`Policy::blocks_ahead`): against a plain loop over whole passes, and what callers
 //! see of it.
 
 use super::*;
@@ -39,7 +39,7 @@ fn predictions(
     masked.iter().enumerate().map(predict).collect()
 }
 
-/// The loop as docs/decoding.md says it, in the plainest way.
+/// The loop as docs/decoding.md describes it, written in the plainest way.
 fn plain(engine: &Engine, request: &Request<'_>, block: usize, tau: f64) -> Vec<Pass> {
     let mask = engine.mask().unwrap();
     let mut session = engine.session().unwrap();
@@ -68,7 +68,7 @@ fn plain(engine: &Engine, request: &Request<'_>, block: usize, tau: f64) -> Vec<
             }
             opened += 1;
         }
-        // Nothing beyond a stop id is of use.
+        // Nothing beyond a stop id is needed.
         let last = stop.map_or(opened, |at| opened.min(at / block));
         let all = predictions(&mut session, &canvas, (last + 1) * block, block);
         let mut revealed = Vec::new();

@@ -1,4 +1,4 @@
-//! Sequences of one [`Scheduler`] are those that they would be alone, bit for bit, whoever else is there.
+//! Sequences of one [`Scheduler`] are those that they would be alone, bit for bit, whatever else is there.
 
 use super::*;
 use diffulex::Error;
@@ -16,7 +16,7 @@ enum End {
     Stopped(usize),
     /// The caller's display fails at this revealing step.
     Broken(usize),
-    /// A rule of the caller's own makes no sense.
+    /// A rule of the caller's own is invalid.
     Nonsense,
 }
 
@@ -33,7 +33,7 @@ struct Job {
     joins: usize,
 }
 
-/// What came of a job: the canvas and every decision, or an error.
+/// The outcome of a job: the canvas and every decision, or an error.
 #[derive(Debug, PartialEq)]
 struct Outcome {
     result: std::result::Result<(Vec<TokenId>, Vec<TokenId>, usize), String>,
@@ -112,7 +112,7 @@ fn together(engine: &Engine, jobs: &[Job], limits: Limits) -> Vec<Outcome> {
     outcomes
 }
 
-/// Policies of a family that differ in everything that a sequence keeps to itself.
+/// Policies of a family that differ in everything that is private to a sequence.
 fn policies(name: &str) -> Vec<Policy> {
     let plain = policy_of(name);
     let random = Policy { draw: diffulex::sampler::Draw { temperature: 0.8, ..plain.draw }, ..plain.clone() };

@@ -1,4 +1,4 @@
-//! The expert budget (`Policy::expert_budget`): against a plain loop that says itself who is unsure, and alone as in a batch.
+//! The expert budget (`Policy::expert_budget`): against a plain loop that decides itself which masks are unsure, and alone as in a batch.
 
 use super::*;
 use diffulex::cache::{Attention, KvPool, Visible};

@@ -52,7 +52,7 @@ fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
-/// Blocks against the cache, and everything in one pass: the same bits, because rows of a product do not see each other and
+/// Blocks against the cache, and everything in one pass: the same bits, because rows of a GEMM do not see each other and
 /// a query's sum runs over its keys in one order. 1e-4 would be enough for the promise.
 #[test]
 fn cached_logits_of_block_causal_models_are_those_of_one_pass() {

@@ -29,7 +29,7 @@ fn a_conversation_goes_on_without_computing_it_again() {
                     let case = format!("{name}, temperature {temperature}, turn {turn}");
                     let reused = same_as_fresh(&engine, &mut session, &request, &case);
                     // All but the last block of the turn before is committed: 21 + 19 positions end with a block, and 5
-                    // more (the question) leave a rest. What was said is in the cache but for that block.
+                    // more (the question) leave a rest. What was said is in the cache except for that block.
                     let said = if turn == 0 { 0 } else { ids.len() - 5 };
                     let least = (said / 8 * 8).saturating_sub(8);
                     assert!(reused >= least && (turn == 0) == (reused == 0), "{case}: {reused} of {said}");
@@ -111,7 +111,7 @@ fn plans_of_bidirectional_models_follow_each_other_in_one_session() {
     }
 }
 
-/// A stop at any event leaves a part of what the whole run decides, and a session that goes on as if it were new.
+/// A stop at any event leaves a part of what the whole run decides, and a session that continues as if it were new.
 #[test]
 fn a_cancelled_generation_is_the_beginning_of_the_whole_one() {
     for name in FAMILIES {
@@ -148,7 +148,7 @@ fn a_cancelled_generation_is_the_beginning_of_the_whole_one() {
     }
 }
 
-/// A generation that is left, or cancelled, between two passes leaves a session that goes on as if it were new.
+/// A generation that is left, or cancelled, between two passes leaves a session that continues as if it were new.
 #[test]
 fn a_generation_may_be_taken_a_pass_at_a_time() {
     for name in FAMILIES {

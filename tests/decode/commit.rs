@@ -1,4 +1,4 @@
-//! What rows see when their keys and values become final: a model that denoises inside of a block and commits causally, against
+//! What rows see when their keys and values become final: a model that denoises inside a block and commits causally, against
 //! a plain loop of forward passes.
 
 use super::*;

@@ -63,7 +63,7 @@ fn only_tokens_of_the_block_in_work_change() {
         assert!(range.start >= last);
         last = range.end;
     }
-    // Gaps of the prompt are generated, so they may change; what stands around them may not.
+    // Gaps of the prompt are generated, so they may change; what surrounds them may not.
     let mut gaps = PROMPT[..8].to_vec();
     let mask = engine.mask().unwrap();
     gaps[4..7].fill(mask);

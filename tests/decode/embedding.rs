@@ -67,7 +67,7 @@ fn sessions_outlive_the_scope_of_their_engine_and_share_it_between_threads() {
             fresh(&engine, &Request::new(&ids, 20, &policy)).decisions()
         })
         .into();
-    // All families at once, two sessions each, and the engines are gone but for what the sessions hold.
+    // All families at once, two sessions each, and the engines are gone except for what the sessions hold.
     let sessions: Vec<_> = FAMILIES
         .iter()
         .enumerate()

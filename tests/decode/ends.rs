@@ -1,10 +1,10 @@
-//! Where a text ends: stop ids inside a block, at its beginning, in the prompt; infilling.
+//! Where the text ends: stop ids inside a block, at its beginning, in the prompt; infilling.
 
 use super::*;
 use diffulex::Error;
 use diffulex::engine::StopReason;
 
-/// Every id of a text as the stop id.
+/// Every id of the text as the stop id.
 #[test]
 fn the_first_stop_id_cuts_the_text_wherever_it_stands() {
     for name in FAMILIES {
@@ -130,7 +130,7 @@ fn block_causal_models_refuse_what_they_cannot_see() {
     for name in BLOCK_CAUSAL {
         let engine = engine(name);
         let (mask, policy) = (engine.mask().unwrap(), policy_of(name));
-        // Prompts in blocks of 8, `m` for a mask; whether known text stands in a later block than the first mask.
+        // Prompts in blocks of 8, `m` for a mask; whether there is known text in a later block than the first mask.
         for (picture, refused) in [
             ("..mm....", false),
             ("..mm.... .", true),

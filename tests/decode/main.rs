@@ -1,7 +1,7 @@
 //! Decoding through [`Engine`] and [`Session`], on the recorded models of every family: the rules that every mode keeps
 //! (`rules`), what is the same bit for bit (`bits`, `batch`), what the cache may and may not change (`cache`), how blocks become
-//! final (`commit`), tokens that change before that (`editing`), chats (`chat`), other probable tokens (`alternatives`), what requests mean and which are refused (`requests`), where a text ends (`ends`), values that
-//! are not finite (`not_finite`), what callers bring or share (`embedding`), where blocks lie and what becomes of them in later families (`grids`), and what they want otherwise than the model
+//! final (`commit`), tokens that change before that (`editing`), chats (`chat`), other probable tokens (`alternatives`), what requests mean and which are refused (`requests`), where the text ends (`ends`), values that
+//! are not finite (`not_finite`), what callers bring or share (`embedding`), where blocks lie and what becomes of them in later families (`grids`), and how they depart from the model's defaults
 //! (`overrides`); what no model was published with: an expert budget (`budget`), blocks ahead (`ahead`).
 
 #[path = "../fixture/mod.rs"]
@@ -151,7 +151,7 @@ struct SeenPass {
     revealed: Vec<Candidate>,
 }
 
-/// A generation and how it came about.
+/// A generation and how it was made.
 #[derive(Clone, Debug)]
 struct Run {
     generation: Generation,

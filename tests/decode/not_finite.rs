@@ -64,7 +64,7 @@ fn what_f16_cannot_hold_is_refused_and_f32_holds_it() {
         let values = keys.replace("k_norm", "v_proj").replace("k_proj", "v_proj");
         for (tensor, what) in [(keys, "a key of layer 1"), (&values, "a value of layer 1")] {
             for &cache in plans {
-                // A prompt that is a whole block, one that is none, and several blocks.
+                // A prompt that is a whole block, one that is not, and several blocks.
                 for (len, guidance) in [(0, 0.0), (8, 0.0), (19, 0.0), (8, 1.0)] {
                     let mut policy = Policy { cache, guidance, ..policy_of(name) };
                     policy.unmask = Unmask::LeftToRight;
@@ -157,7 +157,7 @@ fn failure(engine: &Engine, name: &str, prompt: &[TokenId], temperature: f32) ->
         }
     });
     let (first, second) = (messages.next().unwrap(), messages.next().unwrap());
-    assert_eq!(first, second, "{name}: the session fails otherwise the second time");
+    assert_eq!(first, second, "{name}: the session fails differently the second time");
     first
 }
 
@@ -203,7 +203,7 @@ fn the_output_matrix_the_final_norm_and_the_embedding_are_named() {
             let message = failure(&engine, name, &[9, 10, 11], temperature);
             assert!(message.ends_with("logits (output matrix or final norm)"), "{name}: {message}");
         }
-        // Rows that no token of the text asks for are never read, and a logit that is banned is never looked at.
+        // Rows that no token of the text needs are never read, and a logit that is banned is never looked at.
         let sound = fresh(&engine(name), &Request::new(&[9, 10, 11], 12, &policy_of(name)));
         let mask = engine(name).mask().unwrap() as usize;
         for engine in

@@ -1,4 +1,4 @@
-//! What a caller wants otherwise than the model: [`Overrides`] win over `generation_config.json`, which wins over the model's
+//! How a caller departs from the model's defaults: [`Overrides`] win over `generation_config.json`, which wins over the model's
 //! own policy, and what is not named stays.
 
 use super::*;
@@ -39,12 +39,12 @@ fn each_wish_changes_its_part_and_nothing_else() {
         ("llada-f32", Overrides { cfg: Some(1.5), ..wish() }, |p| p.guidance = 1.5),
         ("sdar-f32", Overrides { no_merge: Some(true), ..wish() }, |p| p.merge_commit = false),
         ("llada-f32", Overrides { confidence: Some(Score::Margin), ..wish() }, |p| p.score = Score::Margin),
-        // A rule that says how much a step reveals makes the number of steps its own affair ...
+        // A rule that says how much a step reveals decides the number of steps itself ...
         ("llada-f32", Overrides { threshold: Some(0.8), ..wish() }, |p| {
             p.unmask = Unmask::Threshold { tau: 0.8, strict: false, floor: Floor::Count(1), capped: false };
             p.schedule.steps = Steps::Unlimited;
         }),
-        // ... unless it was asked for.
+        // ... unless the number was given.
         ("llada-f32", Overrides { factor: Some(2.0), steps: Some(4), ..wish() }, |p| {
             p.unmask = Unmask::Factor { factor: 2.0 };
             p.schedule.steps = Steps::Total(4);
@@ -96,17 +96,17 @@ fn wishes_that_contradict_each_other_or_the_model_are_refused_by_name() {
         (
             "sdar-f32",
             Overrides { threshold: Some(0.5), factor: Some(1.0), ..wish() },
-            "option `factor`: given beside `threshold`",
+            "option `factor`: given together with `threshold`",
         ),
         (
             "sdar-f32",
             Overrides { threshold: Some(0.5), entropy_bound: Some(1.0), ..wish() },
-            "option `entropy-bound`: given beside `threshold`",
+            "option `entropy-bound`: given together with `threshold`",
         ),
         (
             "llada-f32",
             Overrides { steps: Some(2), steps_per_block: Some(2), ..wish() },
-            "option `steps-per-block`: given beside `steps`",
+            "option `steps-per-block`: given together with `steps`",
         ),
         (
             "sdar-f32",

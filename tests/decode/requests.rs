@@ -8,7 +8,7 @@ use diffulex::model::{Alignment, Probe};
 /// The error of a request, which must come before any event.
 fn refusal(engine: &Engine, request: &Request<'_>) -> Error {
     let result = engine.session().unwrap().generate(request, &mut |_| panic!("work before the error"));
-    result.expect_err("the request makes no sense")
+    result.expect_err("the request is invalid")
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn requests_without_anything_to_do_are_refused() {
         assert_eq!(message, "option `padding`: 17 given, at most the prompt's 16 expected", "{name}");
         ids[2] = mask;
         let message = refusal(&engine, &Request { padding: 3, ..Request::new(&ids, 0, &policy) }).to_string();
-        assert!(message.starts_with("option `padding`: a mask stands in the padding"), "{name}: {message}");
+        assert!(message.starts_with("option `padding`: the padding has a mask token"), "{name}: {message}");
     }
 }
 
@@ -160,7 +160,7 @@ fn a_repetition_penalty_lowers_what_was_said_and_forbids_nothing_else() {
         let engine = builder(name).tokens(310, vec![5, 6]).open(fixture::golden(name)).unwrap();
         let mask = engine.mask().unwrap();
         let shift = usize::from(engine.arch().alignment == Alignment::Shifted);
-        // Forbidden ids stand in the prompt: a penalty below 1 prefers them.
+        // Forbidden ids are in the prompt: a penalty below 1 prefers them.
         let ids: Vec<TokenId> = [5, 6, 311].into_iter().chain(prompt(&engine, 6, 1)).collect();
         let with = |penalty| {
             let mut policy = policy_of(name);

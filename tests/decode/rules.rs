@@ -163,7 +163,7 @@ fn check_budget(model: &Restricted, case: &Case, run: &Run) {
     assert!(denoise <= budget.saturating_add(leads), "{denoise} steps, budget {budget} of {parts} parts");
 }
 
-/// The text is what was asked for, or what stands before the first stop id; nothing is generated after its block.
+/// The text is what was requested, or what precedes the first stop id; nothing is generated after its block.
 fn check_text(model: &Restricted, request: &Request<'_>, run: &Run) {
     let Generation { tokens, canvas, stop, cache, .. } = &run.generation;
     let mask = model.engine.mask().unwrap();

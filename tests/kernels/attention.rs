@@ -1,4 +1,4 @@
-//! Attention against the oracle, with unused K/V rows of NaN behind those in use.
+//! Attention against the oracle, with unused K/V rows of NaN after those in use.
 
 use crate::oracle::{self, cases};
 use crate::{bits, levels, noise};
@@ -19,7 +19,7 @@ pub(crate) struct AttentionCall {
 
 impl AttentionCall {
     pub(crate) fn new(case: cases::AttentionCase, seed: u64) -> Self {
-        // Room behind the keys in use: what lies there must not matter.
+        // Room after the keys in use: what is there must not matter.
         let capacity = case.keys + 3;
         let len = case.n_kv_heads * capacity * case.head_dim;
         // Scores of magnitude 4 sqrt(head_dim): the softmax is neither flat nor a single key.
@@ -235,7 +235,7 @@ fn attention_does_not_depend_on_the_threads() {
     }
 }
 
-/// Runs like [`Serial`], but asks for work for this many threads.
+/// Runs like [`Serial`], but has the work split for this many threads.
 struct Cut(usize);
 
 impl Executor for Cut {

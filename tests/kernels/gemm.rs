@@ -1,4 +1,4 @@
-//! Products against the oracle, and rows that do not see each other.
+//! GEMMs against the oracle, and rows that do not see each other.
 
 use crate::oracle::{self, cases};
 use crate::{bits, every_kernel, levels, matrix, noise};
@@ -106,14 +106,14 @@ fn integer_sums_hold_the_largest_products() {
     }
 }
 
-/// No encoder writes the code -128, but a file may hold it: every unit multiplies it as what it is.
+/// No encoder writes the code -128, but a file may hold it: every unit multiplies it as -128.
 #[test]
 fn the_least_code_is_a_number_like_others() {
     let (n, k) = (19, 300);
     let quants = Quant::all().into_iter().filter(|quant| quant.code == Code::Int8);
     for quant in quants {
         let mut bytes = vec![0; quant.bytes(n, k).unwrap()];
-        // Scales of 1 in front, codes of -128 behind; what stands for k behind the end is multiplied with nothing.
+        // Scales of 1 first, then codes of -128; the padding after the end of k is multiplied with nothing.
         let (panel, codes) = (bytes.len() / n.div_ceil(16), quant.padded_k(k) * 16);
         for panel in bytes.chunks_mut(panel) {
             let (scales, rest) = panel.split_at_mut(panel.len() - codes);
@@ -218,7 +218,7 @@ fn int8_activations_pass_nan_and_infinity_on() {
 
 #[test]
 fn gemm_reads_nothing_beyond_a_row() {
-    // Rows behind the last one of x and w would turn the result into NaN.
+    // Rows after the last one of x and w would turn the result into NaN.
     for kernels in levels() {
         for k in [1, 3, 9, 17, 75] {
             let (mut x, mut w) = (noise(5 * k, 3), noise(7 * k, 4));

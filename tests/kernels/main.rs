@@ -32,7 +32,7 @@ fn every_kernel() -> Vec<Kernels> {
     all
 }
 
-/// What quantized weights are multiplied with beside f32.
+/// What quantized weights are multiplied with in addition to f32.
 const UNITS: [&str; 9] = [
     "i8/scalar",
     "i8/avx2",

@@ -59,7 +59,7 @@ fn scaled_and_partial_rope_agree_with_the_formula() {
     let yarn = |factor, original, attention| {
         RopeScaling::Yarn(Yarn { factor, original, beta_fast: 32.0, beta_slow: 1.0, attention, queries: 0.0 })
     };
-    // A ramp inside of the head, one that begins at 0, and one without length.
+    // A ramp inside the head, one that begins at 0, and one without length.
     let yarns = [yarn(4.0, 32_768, 1.138), yarn(16.0, 16, 1.0), yarn(2.0, 1, 1.0)];
     let scalings = [RopeScaling::None, RopeScaling::Linear { factor: 2.5 }].into_iter().chain(yarns);
     for scaling in scalings {

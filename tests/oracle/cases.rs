@@ -33,7 +33,7 @@ pub(crate) const fn attention(shape: [usize; 5]) -> AttentionCase {
     AttentionCase { rows, n_heads, n_kv_heads, head_dim, keys }
 }
 
-/// Heads and keys around the tiles: groups of 1 to 7, head sizes that are no multiple of a vector, keys around 24, 48 and 96,
+/// Heads and keys around the tiles: groups of 1 to 7, head sizes that are not a multiple of a vector, keys around 24, 48 and 96,
 /// more pairs than a task takes.
 pub(crate) const ATTENTION: [AttentionCase; 17] = [
     attention([1, 1, 1, 8, 1]),
@@ -55,7 +55,7 @@ pub(crate) const ATTENTION: [AttentionCase; 17] = [
     attention([45, 1, 1, 128, 98]),
 ];
 
-/// Rows, columns and depths of products of several tiles, panels and blocks of k at once: the last panel of a task alone, and the
+/// Rows, columns and depths of GEMMs with several tiles, panels and blocks of k at once: the last panel of a task alone, and the
 /// last rows of a tile missing.
 pub(crate) const GEMM_BLOCKS: [[usize; 3]; 4] =
     [[13, 45, 513], [25, 33, 1025], [17, 61, 520], [146, 29, 640]];

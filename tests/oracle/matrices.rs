@@ -20,7 +20,7 @@ pub(crate) fn matrix(n: usize, k: usize, format: Format, x: &[f32]) -> Matrix {
         }
         Format::Quant(quant) => {
             let mut bytes = vec![0; quant.bytes(n, k).expect("a shape that fits")];
-            let mut panels = PanelsMut::new(n, k, quant, &mut bytes).expect("the length was asked for");
+            let mut panels = PanelsMut::new(n, k, quant, &mut bytes).expect("a buffer of the right length");
             for (row, x) in x.chunks(k).enumerate() {
                 for (group, x) in x.chunks(quant.group_len(k)).enumerate() {
                     put(&mut panels, quant, row, group, x);
@@ -54,7 +54,7 @@ pub(crate) fn values(w: &Matrix) -> Vec<f32> {
     }
 }
 
-/// What rounding errors of a product are measured against: the magnitudes of what is added up, element by element. Kernels for
+/// What rounding errors of a GEMM are measured against: the magnitudes of what is added up, element by element. Kernels for
 /// floats add up `scale * code` and the minimum; those for integers centre 4-bit codes, so the two parts that they add are
 /// `scale * (code - 8)` and the minimum of the centred code.
 pub(crate) fn magnitudes(w: &Matrix) -> Vec<f32> {

@@ -1,4 +1,4 @@
-//! What the products are products of: activations and weights as the kernels define them, and how far a sum may be off.
+//! The operands of the GEMMs: activations and weights as the kernels define them, and how far a sum may be off.
 #![allow(dead_code, reason = "every program that includes this file uses another part")]
 
 use super::EPS;
@@ -17,7 +17,7 @@ fn rounded(x: &[f32], k: usize, step: usize) -> Vec<f32> {
     out
 }
 
-/// The operands of a product as the kernels of `format` define them.
+/// The operands of a GEMM as the kernels of `format` define them.
 pub(crate) fn operands(
     kernels: &Kernels,
     format: Format,
@@ -33,7 +33,7 @@ pub(crate) fn operands(
     }
 }
 
-/// How far a product over `k` may be off. Of f32: a lane adds `k / LANES` of them, the tree `log LANES`, the bias one. Of bf16:
+/// How far a dot product over `k` may be off. In f32: a lane adds `k / LANES` of them, the tree `log LANES`, the bias one. In bf16:
 /// two chains of 16 and then two additions for every 32 k; there a subnormal number may count as zero.
 pub(crate) fn bound(k: usize, magnitude: f64) -> f64 {
     (k as f64 + 8.0) * (EPS * magnitude + f64::from(f32::MIN_POSITIVE))

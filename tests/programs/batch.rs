@@ -1,4 +1,4 @@
-//! `diffulex-run --prompts FILE --output FILE`: many prompts, errors by line, and going on after an interruption.
+//! `diffulex-run --prompts FILE --output FILE`: many prompts, errors by line, and continuing after an interruption.
 
 use crate::fixture::TempDir;
 use crate::model;
@@ -196,7 +196,7 @@ fn an_output_of_something_else_is_refused_and_left_alone() {
     let answer = |id: &str| format!("{{\"id\":{id},\"text\":\"\"}}\n");
     for (left, message) in [
         (answer("\"b\""), "line 1: the id \"b\" is not in the prompts"),
-        (answer("\"a\"") + &answer("\"a\""), "line 2: the id \"a\" stands in line 1 already"),
+        (answer("\"a\"") + &answer("\"a\""), "line 2: the id \"a\" is already in line 1"),
         ("# notes\n".to_owned(), "line 1: no answer of an earlier run"),
         (PROMPTS.to_owned(), "line 1: no answer of an earlier run"),
     ] {
@@ -337,7 +337,7 @@ fn a_line_that_cannot_be_read_takes_an_id_that_nobody_has() {
     assert_eq!(ids(&output), [json!(2), json!("line 2"), json!("y")]);
     let error = records(&output)[1]["error"].to_string();
     assert!(error.contains("line 2: malformed JSON") && !error.contains("line 1"), "{error}");
-    // Mended, the line has its own id, and the others keep their answers.
+    // Once corrected, the line has its own id, and the others keep their answers.
     let text = std::fs::read_to_string(&input).unwrap().replace("\"b\"\r", "\"b\"}\r");
     std::fs::write(&input, text).unwrap();
     let done = batch(&input, &output, &[]);

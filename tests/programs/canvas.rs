@@ -29,7 +29,7 @@ fn shown(sent: &str, (width, height): (usize, usize)) -> Vec<String> {
     lines.iter().map(|line| line.trim_end().to_string()).collect()
 }
 
-/// A text as it may be sent to a terminal.
+/// A string as it may be sent to a terminal.
 fn harmless(text: &str) -> String {
     let one = |c: char| match c {
         '\n' => "\r\n".to_string(),

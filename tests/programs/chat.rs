@@ -6,7 +6,7 @@ use crate::program::{Output, run, run_with_stdin};
 use serde_json::{Value, json};
 
 const FIXED: [&str; 7] = ["--max-tokens", "12", "--threads", "1", "--kv", "f32", "--ignore-eos"];
-/// A system text that is much longer than a block.
+/// A system message that is much longer than a block.
 const SYSTEM: &str = "You answer questions about countries, rivers and mountains in a single short sentence.";
 
 /// A session on a model with these lines.
@@ -95,7 +95,7 @@ fn a_turn_computes_only_what_is_new_and_answers_as_a_fresh_session() {
         let (whole, fresh) = (kept(&whole), kept(&fresh));
         assert_eq!((whole[0].1, fresh[0].1), (0, 0), "{name}: nothing to keep");
         assert_eq!(whole[1].0, fresh[0].0, "{name}: the same prompt");
-        // The system's words and the first question at least, but for what is left of a block.
+        // At least the system message and the first question, except for what is left of a block.
         assert_eq!(whole[1].1 + 32 > whole[0].0, reuses, "{name}: {whole:?}");
         assert!(whole[1].1 < whole[1].0 && (reuses || whole[1].1 == 0), "{name}: {whole:?}");
     }

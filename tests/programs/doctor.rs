@@ -39,7 +39,7 @@ fn the_doctor_describes_machine_and_models() {
             assert_eq!(row["fits"], fits, "{row}");
         }
     }
-    // Published sizes: 1.72 billion parameters of SDAR less the embedding, 7.6 of Dream, 8.0 of LLaDA.
+    // Published sizes: 1.72 billion parameters of SDAR minus the embedding, 7.6 of Dream, 8.0 of LLaDA.
     let bf16 = |i: usize| models[3 * i]["weight_bytes"].as_f64().unwrap() / 2e9;
     for (i, billions) in [(0, 1.72), (1, 7.07), (2, 7.07), (3, 7.5)] {
         assert!((bf16(i) - billions).abs() < 0.05, "{}: {}", models[3 * i]["model"], bf16(i));

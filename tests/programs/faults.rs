@@ -1,4 +1,4 @@
-//! What happens around a program while it runs: files that change under it, full disks, too little memory, files that may not be
+//! Failures around a program while it runs: files that change under it, full disks, too little memory, files that may not be
 //! read.
 
 use crate::fixture::{TempDir, golden};
@@ -17,7 +17,7 @@ fn endless(model: &str, more: &[&str]) -> Command {
     command(&[&fixed[..], &length, more].concat())
 }
 
-/// Starts `command`, waits for its first text, does `harm`, and waits for the end.
+/// Starts `command`, waits for its first output, does `harm`, and waits for the end.
 fn harmed(mut command: Command, harm: impl FnOnce()) -> Output {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdout = child.stdout.take().unwrap();
@@ -237,6 +237,6 @@ fn files_that_are_none_or_may_not_be_read_are_named() {
         fs::rename(&kept, &file).unwrap();
     }
     if is_root {
-        println!("skipped: root may read what nobody may");
+        println!("skipped: root may read what nobody else may");
     }
 }

@@ -129,7 +129,7 @@ fn a_model_of_the_cache_opens_by_what_people_call_it() {
         assert_eq!(open(dir.path(), name).text(), expected, "{name}");
     }
     refused(dir.path(), "sdar@v2", &["no revision `v2`", &format!("there is Org/SDAR@{COMMIT}")]);
-    // Two that are called so: only the whole id says which.
+    // Two with the same name: only the whole id says which.
     download(dir.path(), "models--Other--Sdar", "sdar-f32", COMMIT);
     refused(dir.path(), "sdar", &["sdar: no such file", "the Hugging Face cache has Org/SDAR, Other/Sdar\n"]);
     assert_eq!(open(dir.path(), "other/sdar").text(), expected);
@@ -144,7 +144,7 @@ fn half_a_download_is_refused() {
     let snapshot = download(dir.path(), "models--Org--Sharded", "sdar-hd128-sharded", COMMIT);
     let blobs = dir.file("models--Org--Sharded/blobs");
     let complete = "is not complete";
-    // What is not read may be half there: files of a broken download, links to nothing, other formats.
+    // What is not read may be incomplete: files of a broken download, dangling links, other formats.
     std::fs::write(blobs.join("hash.incomplete"), "half").unwrap();
     for name in
         ["README.md", "merges.txt", "model.safetensors", "consolidated.safetensors", "tokenizer.model"]

@@ -1,4 +1,4 @@
-//! `--suffix`: what goes between two texts.
+//! `--suffix`: what goes between two strings.
 
 use crate::program::run;
 use crate::{ids, model};

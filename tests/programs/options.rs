@@ -193,7 +193,7 @@ fn max_tokens_is_how_many_come() {
     }
 }
 
-/// The recorded answer of sdar-f32 is `????&22??MMMM?2/`, where `?` is a byte that is no character by itself.
+/// The recorded answer of sdar-f32 is `????&22??MMMM?2/`, where `?` is a byte that is not a character by itself.
 const RECORDED: &[&str] = &[
     "--strategy",
     "sdar-dynamic",

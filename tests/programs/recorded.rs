@@ -1,8 +1,8 @@
-//! `diffulex-run` reproduces recorded answers: from a question to a text, and from ids to ids for every recorded loop that its
+//! `diffulex-run` reproduces recorded answers: from a question to text, and from ids to ids for every recorded loop that its
 //! options can express.
 //!
 //! The recording code may produce any id of the model; this program never produces one that the tokenizer does not know, and
-//! leaves their probability out. So entries from text to text are those whose model has no such id worth mentioning (SDAR,
+//! leaves their probability out. So entries from text to text are those whose model has no significant id of that kind (SDAR,
 //! LLaDA), and entries from ids to ids run on a copy of the checkpoint without its tokenizer.
 
 use crate::fixture::TempDir;
@@ -162,7 +162,7 @@ fn llada2(options: &mut Options, function: &str, params: &Value) -> Option<()> {
         options.set("strategy", "llada2-editing");
         options.take(params, "editing_threshold", "edit-threshold");
         options.take(params, "max_post_steps", "edit-passes");
-        // The only number of tokens that every pass reveals at least.
+        // The only minimum of tokens for every pass.
         return params["num_to_transfer"].as_u64().is_none_or(|least| least == 1).then_some(());
     }
     options.set("strategy", "llada2-threshold");
@@ -244,7 +244,7 @@ fn questions_get_the_recorded_answers() {
 fn reproduces(name: &str, dir: &TempDir, entry: &Value, prompt: &[u64], recorded: &[u64]) -> bool {
     let (function, params) = (entry["function"].as_str().unwrap(), &entry["params"]);
     let Some(options) = options(function, params, prompt.len()) else { return false };
-    // There, a text is cut that was generated on.
+    // There, the text goes on after the cut.
     if function.starts_with("llada2") && params["eos_early_stop"] != true {
         let eos = params["eos_id"].as_u64().unwrap();
         if recorded.contains(&eos) {
@@ -297,7 +297,7 @@ fn ids_get_the_recorded_ids() {
             let prompts = trace["prompt_ids"].as_array().unwrap();
             let prompt = ids(&prompts[0]);
             let new = &ids(&trace["final_ids"][0])[prompt.len()..];
-            // A batch is no prompt; the other one is a quirk that the format allows to skip.
+            // A batch is not a prompt; the other one is a quirk that the format allows to skip.
             let one = prompts.len() == 1 && trace["name"] != "prompt_equals_block";
             if one && reproduces(name, &dir, trace, &prompt, new) {
                 compared += 1;

@@ -66,7 +66,7 @@ fn a_system_text_is_part_of_the_prompt() {
         let arguments = [&["--prompt", "Hello", "--json"], more].concat();
         run(&short(&model, &arguments)).json()["prompt_tokens"].as_u64().unwrap()
     };
-    assert!(tokens(&["--system", "Be brief."]) > tokens(&[]) + 3, "the system's words and its markers");
+    assert!(tokens(&["--system", "Be brief."]) > tokens(&[]) + 3, "the system message and its markers");
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn without_arguments_the_demo_says_what_it_is() {
     // It answers questions, too.
     let piped = run_with_stdin(&[], QUESTION.as_bytes());
     assert_ne!(piped.text(), demo.text());
-    // The demo's own question stands in for no prompt, not for an empty one.
+    // The demo's own question replaces a missing prompt, not an empty one.
     let empty = run(&["--prompt", ""]);
     assert_eq!((empty.code, empty.stdout.as_str()), (Some(2), ""), "{}", empty.stderr);
     assert!(empty.stderr.contains("option `prompt`: it is empty"), "{}", empty.stderr);
@@ -357,11 +357,11 @@ fn what_an_answer_may_cost_is_said_before() {
     dir.write("model-1.safetensors", "");
     let said = ask(&[]);
     assert!(
-        said.contains("note: reading ") && said.contains("model.safetensors.index.json beside it"),
+        said.contains("note: reading ") && said.contains("model.safetensors.index.json next to it"),
         "{said}"
     );
     std::fs::remove_file(dir.file("model.safetensors.index.json")).unwrap();
-    // Nothing that ends a text.
+    // Nothing that ends the text.
     dir.write("generation_config.json", r#"{"eos_token_id": []}"#);
     let said = ask(&[]);
     assert!(said.starts_with("note: no stop id: "), "{said}");
@@ -370,7 +370,7 @@ fn what_an_answer_may_cost_is_said_before() {
     }
 }
 
-/// Names of files are bytes, and need not be a text.
+/// Names of files are bytes, and need not be valid text.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_path_may_be_any_bytes() {

@@ -120,7 +120,7 @@ fn a_full_disk_is_reported_and_a_closed_pipe_is_not() {
             let (stderr, code) = close_after(piped(program(path, arguments)), 0);
             assert_eq!((stderr.as_str(), code), ("", Some(0)), "{path} {arguments:?}");
         }
-        // Nobody can be told where stderr is full: the exit code says it.
+        // A full stderr takes no message: the exit code shows the failure.
         for (arguments, code) in [(&["--no-such-option"][..], 2), (&["--help"], 0)] {
             let mut command = program(path, arguments);
             command.stderr(std::fs::File::options().write(true).open(FULL).unwrap());

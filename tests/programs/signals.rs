@@ -100,7 +100,7 @@ fn a_reader_that_goes_away_ends_a_session() {
 fn an_interrupted_json_run_still_prints_its_object() {
     let mut child = piped(endless(&["--json"]));
     // Nothing is printed before the end, so the handler is given time to be there; a loaded machine may take a while, and
-    // then the signal ends the program without a word.
+    // then the signal ends the program without a message.
     let json = (1..=5).find_map(|seconds| {
         std::thread::sleep(std::time::Duration::from_secs(seconds));
         interrupt(&child);

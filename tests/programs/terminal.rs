@@ -167,9 +167,9 @@ fn a_second_interrupt_leaves_no_masks_on_the_screen() {
     command.stdin(Stdio::inherit()).env("TERM", "xterm");
     let options = Options::new().timeout_ms(Some(PATIENCE)).strip_ansi_escape_codes(false);
     let mut session = spawn_with_options(command, options).unwrap();
-    // Bytes are taken for letters there, so a mask is found by what stands around it: it is dim.
+    // Bytes are treated as letters there, so a mask is found by what surrounds it: it is dim.
     session.exp_string("\x1b[2m").unwrap();
-    // The first is noted while the program lets the step be looked at; a later one does not wait for the next step. Two that come
+    // The first is noted while the program leaves the step visible; a later one does not wait for the next step. Two that come
     // together count as one, and after the last one nobody listens.
     for _ in 0..8 {
         let _ = session.send("\x03").and_then(|_| session.flush());

@@ -31,7 +31,7 @@ fn replay(trace: &Value) -> Vec<u64> {
     assert_eq!((&trace["format"], at(trace, "version")), (&Value::from("diffulex-trace"), 1), "the format");
     let (mask, length) = (trace["decoding"]["mask_id"].as_u64().unwrap(), at(trace, "length"));
     let mut canvas = ids(&trace["prompt"]["ids"]);
-    assert_eq!(list(&trace["prompt"], "texts").len(), canvas.len(), "a text for each id");
+    assert_eq!(list(&trace["prompt"], "texts").len(), canvas.len(), "a string for each id");
     canvas.resize(length, mask);
     let limit = at(trace, "candidates_per_pass");
     for (i, pass) in list(trace, "passes").iter().enumerate() {
@@ -57,7 +57,7 @@ fn replay(trace: &Value) -> Vec<u64> {
         }
         assert!(list(pass, "candidates").len() <= limit, "more than {limit} candidates");
         for candidate in list(pass, "candidates") {
-            assert_eq!(canvas[at(candidate, "pos")], mask, "no candidate: {candidate}");
+            assert_eq!(canvas[at(candidate, "pos")], mask, "not a candidate: {candidate}");
         }
         if pass.get("block").is_some() {
             let (from, to) = range(pass, "block");

@@ -61,7 +61,7 @@ fn check(w: &[f32], quant: Quant) -> Result<(), String> {
     let magnitude = w.iter().fold(0.0f64, |m, &w| m.max(f64::from(w).abs()));
     for (k, (&w, value)) in w.iter().zip(&values).enumerate() {
         let difference = (f64::from(w) - value).abs();
-        // Half a step, unless the weight lies behind the last code; the code was found in f32.
+        // Half a step, unless the weight lies beyond the last code; the code was found in f32.
         let code = f64::from(panels(&matrix).code(0, k)) + if scale == 0.0 { 0.0 } else { offset / scale };
         let inside = code > low && code < high;
         // No f16 is small enough for a group of such weights, which becomes zeros.

@@ -59,7 +59,7 @@ fn logits(engine: &Engine) -> Vec<f32> {
     logits_by(engine, Choice::Router)
 }
 
-/// The same, with experts that are chosen so.
+/// The same, with this choice of experts.
 fn logits_by(engine: &Engine, experts: Choice<'_>) -> Vec<f32> {
     let ids: Vec<u32> = (0..24).map(|i| (i * 37 + 5) % engine.arch().dims.vocab as u32).collect();
     let (model, visible) = (engine.model(), Visible::by_rule(engine.arch().attention, 0..24, 0, 24));
@@ -123,7 +123,7 @@ fn quantized_models_compute_what_their_decoded_weights_do() {
                     builder(level, activations).load(files(name), source).unwrap()
                 };
                 let exact = open(&decoded, Activations::F32);
-                // The choice of a router is discrete: what rounding makes of it is no measure of the kernels.
+                // The choice of a router is discrete: what rounding makes of it says nothing about the kernels.
                 let fixed = exact.arch().mixture.as_ref().map(|mixture| Choice::Among(mixture.experts));
                 for (activations, choice, bound) in [
                     (Activations::F32, Choice::Router, 2e-5),

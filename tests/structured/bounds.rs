@@ -1,4 +1,4 @@
-//! Regular expressions and grammars; where an answer ends; what it costs; who else is in the batch.
+//! Regular expressions and grammars; where an answer ends; what it costs; what else is in the batch.
 
 use super::*;
 use diffulex::engine::{Event, Request};

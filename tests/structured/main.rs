@@ -1,4 +1,4 @@
-//! Answers that a grammar binds are valid as they come: every one that ends by itself, of any model, with any policy.
+//! Answers bound by a grammar are valid: every one that ends by itself, from any model, with any policy.
 #![cfg(all(feature = "grammar", feature = "chat"))]
 
 mod bounds;

@@ -13,7 +13,7 @@ fn corpus() -> Vec<(String, Value)> {
     text.lines().map(line).collect()
 }
 
-/// What a validator says of an answer.
+/// What a validator says about an answer.
 fn check(schema: &Value, text: &str) -> Result<(), String> {
     let value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let (mut schemas, mut compiler) = (Schemas::new(), Compiler::new());

@@ -1,4 +1,4 @@
-//! The command line: what every program has of it, shell completions and man pages included, made from the options that it really has.
+//! The parts of the command line that all programs share, shell completions and man pages included, made from each program's own options.
 
 use super::{BAD_INPUT, Idle, idle, note, print, shell};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::num::{IntErrorKind, ParseFloatError, ParseIntError};
 use std::process::exit;
 
-/// Options whose value is called so take any word as it is, one that begins with a dash, too.
+/// Options whose value has one of these names take any word as it is, even one that begins with a dash.
 const FREE_TEXT: [&str; 3] = ["TEXT", "PATTERN", "IDS"];
 
 /// What other programs of this kind call an option: its name here, a letter, other names.
@@ -22,7 +22,7 @@ const ALIASES: [(&str, Option<char>, &[&str]); 6] = [
     ("parallel", None, &["batch-size"]),
 ];
 
-/// Letters that a name shares with what was typed, dashes included, before it is taken for what was meant.
+/// Letters, dashes included, that a name must share with what was typed to be suggested.
 const LIKELY: usize = 3;
 
 /// Reads the command line of a program, and refuses options that `idle` calls without effect. Every program has two options more than
@@ -31,10 +31,10 @@ pub fn parse<P: Parser>(idle: &[Idle]) -> P {
     parse_from(idle, std::env::args_os()).unwrap_or_else(|error| end(&error))
 }
 
-/// As [`parse`], from other words. What `--help` and `--version` print is an error to clap.
+/// As [`parse`], from other words. To clap, what `--help` and `--version` print is an error.
 ///
 /// # Errors
-/// In the words of the command line.
+/// As the command line words it.
 pub fn parse_from<P: Parser>(
     idle: &[Idle],
     words: impl IntoIterator<Item = impl Into<OsString> + Clone>,
@@ -55,7 +55,7 @@ pub fn parse_from<P: Parser>(
     P::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
 
-/// Prints what clap has to say and ends the program. A reader that went away is no error; a full disk is one.
+/// Prints clap's message and ends the program. A reader that went away is not an error; a full disk is.
 fn end(error: &Error) -> ! {
     let printed = error.print().and_then(|()| io::stdout().flush());
     match printed {
@@ -67,7 +67,7 @@ fn end(error: &Error) -> ! {
     }
 }
 
-/// What a number has to be, for people; clap says it in words of the programming language.
+/// What a number has to be, for people; clap says it in the programming language's terms.
 fn expected(source: &(dyn std::error::Error + 'static)) -> Option<String> {
     if source.is::<ParseFloatError>() {
         return Some("a number".to_owned());
@@ -84,7 +84,7 @@ fn expected(source: &(dyn std::error::Error + 'static)) -> Option<String> {
     Some(format!("a whole number from {first} to {last}"))
 }
 
-/// A value that cannot be: what was expected. A word that belongs to no option: what it could be, if that is likely.
+/// For an impossible value, what was expected; for a word that belongs to no option, what was probably meant.
 fn explained(command: &mut Command, mut error: Error) -> Error {
     let text = |error: &Error, kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
@@ -102,7 +102,7 @@ fn explained(command: &mut Command, mut error: Error) -> Error {
         return error;
     }
     let Some(word) = text(&error, ContextKind::InvalidArg) else { return error };
-    // Names that merely share letters are another thing altogether.
+    // Names that merely share letters are something else altogether.
     let likely = |tip: &String| tip.chars().zip(word.chars()).take_while(|(a, b)| a == b).count() > LIKELY;
     if text(&error, ContextKind::SuggestedArg).is_some_and(|tip| !likely(&tip)) {
         error.remove(ContextKind::SuggestedArg);

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 use std::fmt;
 
-/// What the questions are about: a text, or JSON that the model reads as text.
+/// What the questions are about: a string, or JSON that the model reads as text.
 #[derive(Clone, Debug)]
 pub struct State(String);
 
@@ -93,7 +93,7 @@ impl Record {
     }
 }
 
-/// The decision that these keys ask for.
+/// The decision that these keys describe.
 ///
 /// # Errors
 /// A number of passes that is neither 1 nor 2.

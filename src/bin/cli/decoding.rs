@@ -20,7 +20,7 @@ pub struct DecodingArgs {
     pub overrides: Overrides,
 }
 
-/// The option on a command line. Numbers are parsed here only to be refused in the words of a command line.
+/// The option on a command line. Numbers are parsed here only so that bad ones are refused in the command line's own words.
 fn arg(option: &'static DecodeOption) -> Arg {
     let arg = Arg::new(option.name).long(option.name).help(option.help).help_heading("Decoding");
     let words = || option.choices().into_iter().map(|(word, help)| PossibleValue::new(word).help(help));
@@ -29,13 +29,13 @@ fn arg(option: &'static DecodeOption) -> Arg {
         Kind::Real32 => value_parser!(f32).into(),
         Kind::Real64 => value_parser!(f64).into(),
         Kind::Whole => value_parser!(usize).into(),
-        // Too many to be listed in a help; an unknown one is refused when the policy is made.
+        // Too many to list in the help; an unknown one is refused when the policy is made.
         Kind::Choice if option.name == "strategy" => value_parser!(String),
         Kind::Choice => PossibleValuesParser::new(words()).into(),
     };
     let others = OPTIONS.iter().filter(|other| other.name != option.name && !option.group.is_empty());
     let others = others.filter(|other| other.group == option.group).map(|other| other.name);
-    // clap does not know -1e-9 for a number.
+    // clap does not recognize -1e-9 as a number.
     let arg = arg.allow_hyphen_values(matches!(option.kind(), Kind::Real32 | Kind::Real64));
     arg.value_name(option.value).value_parser(parser).conflicts_with_all(others)
 }
@@ -78,7 +78,7 @@ pub fn key(option: &DecodeOption) -> String {
     option.name.replace('-', "_")
 }
 
-/// An object of what is given.
+/// An object with the options that are given.
 impl Serialize for DecodingArgs {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
@@ -86,7 +86,7 @@ impl Serialize for DecodingArgs {
             let Some(text) = option.get(&self.overrides) else { continue };
             let value = match option.kind() {
                 Kind::Choice => Value::from(text),
-                // Written as Rust writes it, which JSON reads.
+                // Written as Rust writes it, which is valid JSON.
                 _ => serde_json::from_str(&text).map_err(serde::ser::Error::custom)?,
             };
             map.serialize_entry(&key(option), &value)?;
@@ -134,7 +134,7 @@ impl<'de> Deserialize<'de> for DecodingArgs {
     }
 }
 
-/// Every setting in force, as JSON; `stop_ids` are those that end a text.
+/// Every setting in force, as JSON; `stop_ids` are those that end the text.
 pub fn describe(policy: &Policy, stop_ids: &[TokenId], engine: &Engine) -> Value {
     let Policy { schedule, draw, score, unmask, cache, guidance, editing, commit, right_shift, .. } = policy;
     let steps = match schedule.steps {

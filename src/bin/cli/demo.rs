@@ -11,7 +11,7 @@ use diffulex::text_model::open::Parts;
 use diffulex::weights::SafeTensors;
 use diffulex::{Model, Result};
 
-/// What may be asked. The first one is, if nobody asks anything.
+/// Questions to ask. The first one is used if nothing is asked.
 pub const SUGGESTIONS: [&str; 3] =
     ["Tell a story about Mia the fox.", "What is 27 + 45?", "Sort these numbers: 7 3 9 1."];
 /// What the user must know.
@@ -19,7 +19,7 @@ pub const NOTICE: &str = "\
 no --weights given: this is the built-in demo model, which knows sums, lists, facts that it was told and small stories;
 --weights DIR runs a checkpoint of SDAR, Fast-dLLM v2, Dream or LLaDA";
 
-/// Milliseconds that a step of the live canvas is left to be looked at: the demo is faster than the eye.
+/// Milliseconds that a step of the live canvas stays visible: the demo is faster than the eye.
 pub const DELAY_MS: u64 = 50;
 
 const ORIGIN: &str = "built-in demo model";
@@ -34,7 +34,7 @@ pub fn is(model: &Model) -> bool {
     model.origin == ORIGIN
 }
 
-/// Opens the demo model with what the options say of machine and engine.
+/// Opens the demo model with what the options say about machine and engine.
 ///
 /// # Errors
 /// Options that make no sense.

@@ -1,4 +1,4 @@
-//! SIGBUS: what a process gets that touches a mapped page which its file has no longer. A message instead of a core dump.
+//! SIGBUS: what a process gets when it touches a mapped page that its file no longer has. A message instead of a core dump.
 
 use super::BAD_INPUT;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,21 +6,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Longest line of the list of mappings that is understood, in bytes: addresses, and a path of up to 4096.
 const LINE: usize = 4096 + 128;
 
-/// From now on a fault in a mapped file ends the program with a message and exit code 2. Any other fault does what it did.
+/// From now on a fault in a mapped file ends the program with a message and exit code 2. Any other fault does what it did before.
 pub(super) fn explain() {
     // SAFETY: the action makes system calls only (open, read, write, _exit): it does not allocate, lock or panic, which is what a
     // signal handler may do. It reads `si_addr`, which the system sets for SIGBUS.
     let outcome = unsafe {
         signal_hook_registry::register_sigaction(libc::SIGBUS, |info| act(info.si_addr() as usize))
     };
-    // Without the handler a fault ends the program as it always does: without a word.
+    // Without the handler a fault ends the program as it always does: without a message.
     drop(outcome);
 }
 
-/// What happens in the handler. Returning means that the fault is none of ours.
+/// What happens in the handler. Returning means that the fault is not ours.
 fn act(address: usize) {
     static ACTING: AtomicBool = AtomicBool::new(false);
-    // Several threads may touch the same file; the first one speaks, and ends them all.
+    // Several threads may touch the same file; the first one prints the message and ends them all.
     while ACTING.swap(true, Ordering::SeqCst) {
         std::hint::spin_loop();
     }
@@ -62,7 +62,7 @@ fn file_mapped_at(address: usize, line: &mut [u8; LINE]) -> Option<&[u8]> {
         let read = usize::try_from(read).ok().filter(|&read| read > 0)?;
         for &byte in &chunk[..read] {
             if byte != b'\n' {
-                // What is too long is cut, and the path with it.
+                // A line that is too long is cut, and the path with it.
                 line[filled.min(LINE - 1)] = byte;
                 filled += 1;
                 continue;

@@ -1,13 +1,13 @@
-//! [`Forecast`]: how many passes an answer takes, about, and how large they are.
+//! [`Forecast`]: about how many passes an answer takes, and how large they are.
 
 use super::work::PassSize;
 use diffulex::model::Architecture;
 use diffulex::sampler::{CachePlan, Policy, Unmask};
 
-/// Tokens that a pass reveals where a threshold decides, about. Published schedules reveal one.
+/// About how many tokens a pass reveals where a threshold decides. Published schedules reveal one.
 pub const REVEALED: usize = 3;
 
-/// What an answer computes, about. Stop ids may end it sooner.
+/// Roughly what an answer computes. Stop ids may end it sooner.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Forecast {
     /// Passes that reveal tokens.
@@ -19,11 +19,11 @@ pub struct Forecast {
 }
 
 impl Forecast {
-    /// Of `new` tokens after a prompt of `prompt`.
+    /// For `new` tokens after a prompt of `prompt`.
     pub fn new(arch: &Architecture, policy: &Policy, prompt: usize, new: usize) -> Self {
         let block = policy.schedule.block.or(arch.block()).unwrap_or(new).clamp(1, new.max(1));
         let blocks = new.div_ceil(block);
-        // A step reveals one token at least. Rules that look at thresholds need fewer steps than there may be.
+        // A step reveals at least one token. Rules with thresholds need fewer steps than they may take.
         let rule = match policy.unmask {
             Unmask::Threshold { capped: false, .. }
             | Unmask::Factor { .. }

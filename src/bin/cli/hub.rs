@@ -1,7 +1,7 @@
 //! Models by their hub id, such as `JetLM/SDAR-1.7B-Chat`, in the local Hugging Face cache. Only `diffulex-pull` downloads.
 //!
 //! ```text
-//! CACHE/models--ORG--NAME/refs/REVISION          the commit that a branch or tag stands for
+//! CACHE/models--ORG--NAME/refs/REVISION          the commit that a branch or tag refers to
 //! CACHE/models--ORG--NAME/snapshots/COMMIT/..    its files, as links
 //! CACHE/models--ORG--NAME/blobs/..               what they link to; `*.incomplete` while it is downloaded
 //! ```
@@ -24,11 +24,11 @@ const HOSTS: [&str; 3] = ["huggingface.co/", "www.huggingface.co/", "hf.co/"];
 
 /// Where the model that the user calls `name` lies: `name` itself if there is such a file or directory or if it cannot be a
 /// model, else the snapshot in the local cache of the model with this id (`ORG/NAME`, `ORG/NAME@REVISION`, or its address in a
-/// browser) or this name (`NAME`, or the short one of a preset). Letter case does not matter where only one model is called so.
+/// browser) or this name (`NAME`, or the short one of a preset). Letter case does not matter where only one model has that name.
 ///
 /// # Errors
-/// [`Error::Format`] that says where was looked and how to download it, if it is not there or not complete, and what is there that
-/// is called so, if that is not one.
+/// [`Error::Format`] that says which places were searched and how to download it, if it is missing or incomplete, and what is there that
+/// has this name, if that is not exactly one.
 pub fn resolve(name: &Path) -> Result<Cow<'_, Path>> {
     let Some(text) = name.to_str().filter(|_| !name.exists()) else { return Ok(Cow::Borrowed(name)) };
     let cache = directory();
@@ -60,7 +60,7 @@ pub fn resolve(name: &Path) -> Result<Cow<'_, Path>> {
 /// The model on the hub that the user calls `text`: an id, an address, or a name of the table of published models, in any letter case.
 ///
 /// # Errors
-/// [`Error::Format`] for what is none of them.
+/// [`Error::Format`] for anything else.
 pub fn wanted(text: &str) -> Result<Id<'_>> {
     let id = Id::parse(text);
     let (called, revision) =
@@ -123,7 +123,7 @@ fn expanded(text: &OsString, variable: impl Fn(&str) -> Option<OsString>) -> Opt
     Some(out + rest)
 }
 
-/// The small files of a snapshot that are read. What else a repository holds may be missing.
+/// The small files of a snapshot that are read. Anything else that a repository holds may be missing.
 pub const READ: [&str; 7] = [
     "added_tokens.json",
     "config.json",
@@ -146,7 +146,7 @@ pub struct Id<'a> {
 }
 
 impl<'a> Id<'a> {
-    /// What could be a hub id: two words with a slash, no file of weights, nothing that leaves its directory.
+    /// What could be a hub id: two words with a slash, not a file of weights, and nothing that leaves its directory.
     pub fn parse(text: &'a str) -> Option<Self> {
         let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         let word =
@@ -221,7 +221,7 @@ impl<'a> Id<'a> {
     }
 }
 
-/// Ids of the models in a cache that are called so, with capital letters or an organisation that `name` does not have.
+/// Ids of the models in a cache with this name, with capital letters or an organisation that `name` does not have.
 fn alike(cache: &Path, name: &str) -> Vec<String> {
     let id = |directory: String| {
         let (organisation, model) = directory.strip_prefix("models--")?.split_once("--")?;
@@ -232,7 +232,7 @@ fn alike(cache: &Path, name: &str) -> Vec<String> {
     names(cache).into_iter().filter_map(id).collect()
 }
 
-/// What shows that a snapshot is not complete. Files that a broken download left in `blobs` do not, nor do links to nothing where
+/// What shows that a snapshot is not complete. Files that a broken download left in `blobs` do not, nor do dangling links where
 /// nothing is read.
 fn flaw(snapshot: &Path) -> Option<String> {
     let files = names(snapshot);

@@ -5,7 +5,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, CommandFactory, Error};
 
 /// A row of the table. Options are named by their ids (`max_tokens`), several together by the struct that declares
-/// them (`ModelArgs`), unless that takes in another struct, of which clap makes no group.
+/// them (`ModelArgs`), unless that includes another struct, for which clap makes no group.
 #[derive(Clone, Copy, Debug)]
 pub enum Idle {
     /// With the first option, nothing but these has an effect.
@@ -21,7 +21,7 @@ pub enum Idle {
 /// Refuses an option that was given and has no effect.
 ///
 /// # Errors
-/// In the words of the command line, for the first row that says so.
+/// As the command line words it, for the first row that applies.
 pub(super) fn refuse(command: &Command, matches: &ArgMatches, rows: &[Idle]) -> Result<(), Error> {
     let given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
     for row in rows {
@@ -51,7 +51,7 @@ fn has_value(matches: &ArgMatches, option: &str, value: &str) -> bool {
 }
 
 impl Idle {
-    /// The options that decide, those in the list, and whether it is the others that have no effect.
+    /// The options that decide, those in the list, and whether the others are the ones without effect.
     fn parts(&self) -> (&[&'static str], &'static [&'static str], bool) {
         match self {
             Self::AllBut(option, list) => (std::slice::from_ref(option), list, true),

@@ -1,4 +1,4 @@
-//! Text that programs read: UTF-8, a byte order mark at its start or not, lines that end as on any system.
+//! Text that programs read: UTF-8, with or without a byte order mark at its start, with line ends as on any system.
 
 use diffulex::error::{Error, Result};
 use serde::de::value::MapAccessDeserializer;
@@ -73,13 +73,13 @@ pub fn utf8_as_is(file: &str, bytes: Vec<u8>) -> Result<String> {
     })
 }
 
-/// A text without the end of its last line: that belongs to the file, not to what somebody wrote.
+/// Text without the end of its last line: that belongs to the file, not to what somebody wrote.
 pub fn without_line_end(text: &str) -> &str {
     let line = text.strip_suffix('\n').unwrap_or(text);
     line.strip_suffix('\r').unwrap_or(line)
 }
 
-/// A struct from an object only: by itself it would take a list of its values, too.
+/// A struct from an object only: by default it would take a list of its values, too.
 pub struct Object<T>(pub T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
@@ -102,7 +102,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
-/// What a reader of JSON says, without names of types in the programming language.
+/// What a reader of JSON says, without the programming language's names of types.
 pub fn for_people(words: &str) -> String {
     const TYPES: [(&str, &str); 6] = [
         ("usize", "a whole number from 0 on"),
@@ -121,10 +121,10 @@ pub fn for_people(words: &str) -> String {
 /// A line of JSON, an object, as a value whose keys are known, such as a struct that denies unknown fields.
 ///
 /// # Errors
-/// What is wrong, and with which key or at which column: whoever knows them adds file and line.
+/// What is wrong, and with which key or at which column; the caller, who knows file and line, adds them.
 pub fn json_line<T: DeserializeOwned>(line: &[u8]) -> std::result::Result<T, String> {
     let mut json = serde_json::Deserializer::from_slice(line);
-    // The position is that of one line only, and so is its number.
+    // The position is within this one line, so its line number means nothing.
     let words = |error: &serde_json::Error| {
         let words = error.to_string();
         for_people(words.rsplit_once(" at line ").map_or(&*words, |(words, _)| words))

@@ -20,7 +20,7 @@ const NOTED: u8 = 2;
 /// already stays noted until [`release_interrupt`].
 pub fn catch_interrupt() {
     handle();
-    // An earlier call may have noted one, which is not to be forgotten.
+    // An earlier call may have noted one, which must not be forgotten.
     let _ = STATE.compare_exchange(ENDS, CAUGHT, Ordering::SeqCst, Ordering::SeqCst);
 }
 
@@ -43,31 +43,31 @@ fn handle() {
 /// What the terminal still has to be told if a Ctrl-C ends the program at once; nothing at first.
 static PARTING: Mutex<&str> = Mutex::new("");
 
-/// Says what leaves the terminal as it was found: whoever draws on it says so before, and takes it back ("") after.
+/// Sets what restores the terminal: whoever draws on it sets this before, and takes it back ("") after.
 pub fn parting(text: &'static str) {
     *PARTING.lock().unwrap_or_else(PoisonError::into_inner) = text;
 }
 
-/// Files and directories that are not to outlive the program, and whether they go with what is in them.
+/// Files and directories that are not to outlive the program, and whether their contents are removed with them.
 static TEMPORARY: Mutex<Vec<(PathBuf, bool)>> = Mutex::new(Vec::new());
 
-/// A file or a directory that goes if a Ctrl-C ends the program while the value lives.
+/// A file or a directory that is removed if a Ctrl-C ends the program while the value lives.
 pub(super) struct Temporary(PathBuf);
 
 impl Temporary {
-    /// Of what is at `path`, or will be: it goes only if it is empty then.
+    /// For what is at `path`, or will be: it is removed only if it is empty then.
     pub(super) fn if_empty(path: &Path) -> Self {
         Self::new(path, false)
     }
 
-    /// As [`Self::if_empty`], with all that is in it.
+    /// As [`Self::if_empty`], with everything in it.
     pub(super) fn with_contents(path: &Path) -> Self {
         Self::new(path, true)
     }
 
     fn new(path: &Path, with_contents: bool) -> Self {
         handle();
-        // The working directory may be another one then.
+        // The working directory may have changed by then.
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
         TEMPORARY.lock().unwrap_or_else(PoisonError::into_inner).push((path.clone(), with_contents));
         Self(path)
@@ -80,7 +80,7 @@ impl Drop for Temporary {
     }
 }
 
-/// Takes away what is temporary, the latest first: what holds others comes after them.
+/// Removes what is temporary, the latest first: directories come after what is in them.
 fn take_away() {
     for (path, with_contents) in TEMPORARY.lock().unwrap_or_else(PoisonError::into_inner).iter().rev() {
         let Ok(there) = fs::symlink_metadata(path) else { continue };
@@ -95,7 +95,7 @@ fn take_away() {
     }
 }
 
-/// Past standard output: the program may be in the middle of writing to it.
+/// Bypasses standard output: the program may be in the middle of writing to it.
 fn part() {
     take_away();
     let text = *PARTING.lock().unwrap_or_else(PoisonError::into_inner);
@@ -112,7 +112,7 @@ pub fn release_interrupt() -> bool {
     STATE.swap(ENDS, Ordering::SeqCst) == NOTED
 }
 
-/// Does what may wait without end, such as for the reader of a pipe: a Ctrl-C meanwhile ends the program at once.
+/// Does what may wait forever, such as for the reader of a pipe: a Ctrl-C meanwhile ends the program at once.
 pub(super) fn waiting<T>(wait: impl FnOnce() -> T) -> T {
     let before = STATE.swap(ENDS, Ordering::SeqCst);
     let outcome = wait();

@@ -1,4 +1,4 @@
-//! How the tensors of a model lie in files, quantized ones among them.
+//! How the tensors of a model lie in files, including quantized ones.
 
 use diffulex::dtype::DType;
 use diffulex::error::{Error, Result};
@@ -7,18 +7,18 @@ use diffulex::quant::Format;
 use diffulex::weights::writer::{TensorSpec, padding};
 use diffulex::weights::{QUANT_KEY, StoredQuant, quant_metadata};
 
-/// What is written of every tensor, and what else the header says.
+/// What is written for every tensor, and what else the header says.
 pub struct Layout {
-    /// The tensors, in the order of the list that they were made of.
+    /// The tensors, in the order of the list that they were made from.
     pub specs: Vec<TensorSpec>,
-    /// Of each, its matrix if it is quantized.
+    /// The matrix of each tensor that is quantized.
     pub stored: Vec<Option<StoredQuant>>,
     /// The metadata of a file of all tensors.
     pub metadata: (String, String),
 }
 
 impl Layout {
-    /// Of tensors in the formats that they get.
+    /// For tensors in the formats that they get.
     ///
     /// # Errors
     /// [`Error::Unsupported`] for a tensor that exceeds the address space.

@@ -12,11 +12,11 @@ pub struct Peak {
     pub label: String,
     /// Operations per second of all threads.
     pub rate: f64,
-    /// The same by counting instructions, unless there are no vectors.
+    /// The same in theory, by counting instructions, unless there are no vectors.
     pub counted: Option<f64>,
 }
 
-/// A machine that was measured.
+/// A measured machine.
 pub struct Machine {
     /// What the system calls the CPU.
     pub cpu: String,
@@ -45,7 +45,7 @@ fn label(kernels: &Kernels, format: Format) -> String {
 
 /// Bytes that [`Machine::glance`] reads: enough to tell whether work takes seconds or minutes.
 const GLANCE_BYTES: usize = 128 << 20;
-/// What any machine does, for [`Machine::slow`]: bytes a second, and cycles a second in which units are busy.
+/// What any machine achieves, for [`Machine::slow`]: bytes per second, and cycles per second in which units are busy.
 const SLOW_BANDWIDTH: f64 = 5e9;
 const SLOW_CLOCK: f64 = 1e9;
 
@@ -58,13 +58,13 @@ impl Machine {
         })
     }
 
-    /// The same in a fraction of a second and with less memory, less exactly.
+    /// The same in a fraction of a second and with less memory, but less exactly.
     pub fn glance(exec: &dyn Executor, level: Level, pairs: &[(&Kernels, Format)]) -> Self {
         let rates = [roofline::bandwidth_of(exec, GLANCE_BYTES), roofline::clock()];
         Self::with(exec, level, pairs, rates, |kernels, format| roofline::peak(kernels, exec, format))
     }
 
-    /// A machine that hardly any is slower than; nothing is measured.
+    /// A machine as slow as almost any can be; nothing is measured.
     pub fn slow(exec: &dyn Executor, level: Level, pairs: &[(&Kernels, Format)]) -> Self {
         Self::with(exec, level, pairs, [SLOW_BANDWIDTH, SLOW_CLOCK], |kernels, format| {
             let counted = roofline::counted_peak(kernels, exec, format, SLOW_CLOCK);
@@ -72,7 +72,7 @@ impl Machine {
         })
     }
 
-    /// A machine that reads and cycles at these rates, and multiplies at what `peak` says.
+    /// A machine with these read and clock rates, which multiplies as fast as `peak` says.
     fn with(
         exec: &dyn Executor,
         level: Level,

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! needed    = weights + keys and values of the context + logits
-//! weights   = matrices that a pass multiplies with, at their size in the file (mapped pages are needed in every pass); of an
-//!             embedding of its own only rows are looked up
+//! weights   = matrices that a pass multiplies with, at their size in the file (mapped pages are needed in every pass); of a
+//!             separate embedding only rows are looked up
 //! available = the smaller of what Linux could give without swapping and what the control groups leave
 //! ```
 
@@ -40,12 +40,12 @@ pub enum Fit {
     Fits,
     /// With less than a tenth to spare.
     Close,
-    /// Not.
+    /// It does not fit.
     TooLarge,
 }
 
 impl Need {
-    /// Of a session of `context` positions with weights of this size.
+    /// For a session of `context` positions with weights of this size.
     pub fn new(weights: u64, arch: &Architecture, kv: KvDtype, context: usize) -> Self {
         let dims = arch.dims;
         let rows = match arch.attention {
@@ -129,7 +129,7 @@ fn multiplied(arch: &Architecture) -> impl Iterator<Item = Slot> {
     arch.tensors().into_iter().filter(move |slot| tied || slot.role != Role::Embedding)
 }
 
-/// Refuses what does not fit into the available memory, under the name of the option that asked for it. `advice` is what would
+/// Refuses what does not fit into the available memory, under the name of the option that requested it. `advice` is what would
 /// help. Returns a note if it is close. Nothing is refused where the system does not say how much there is.
 ///
 /// # Errors
@@ -155,7 +155,7 @@ pub fn advice(need: &Need, floats: bool, kv: KvDtype) -> String {
     if floats {
         advice.push("--quantize int4 or a checkpoint that diffulex-quantize wrote");
     }
-    // Less than a tenth of the need helps nobody.
+    // Less than a tenth of the need is no help.
     if need.kv >= need.total() / 10 {
         advice.push("a smaller --context");
         if kv == KvDtype::F32 {
@@ -165,7 +165,7 @@ pub fn advice(need: &Need, floats: bool, kv: KvDtype) -> String {
     if advice.is_empty() {
         advice.push("a smaller model");
     }
-    format!("what helps: {}; --no-memory-check goes on anyway", advice.join(", "))
+    format!("what helps: {}; --no-memory-check continues anyway", advice.join(", "))
 }
 
 /// Sequences at a time, unless the user says otherwise: a pass over blocks of some positions of each is about as fast as matrices
@@ -221,7 +221,7 @@ fn control_groups(groups: &Path, root: &Path) -> Option<u64> {
             }
             _ => return Vec::new(),
         };
-        // The limits of all groups above count, too. Inside of a container the path may not be there, the root is.
+        // The limits of all groups above count, too. Inside a container the path may be missing, but the root is there.
         let group = base.join(path.trim_start_matches('/'));
         let up: Vec<PathBuf> =
             group.ancestors().take_while(|dir| dir.starts_with(&base)).map(Path::to_path_buf).collect();
@@ -230,10 +230,10 @@ fn control_groups(groups: &Path, root: &Path) -> Option<u64> {
     left.min()
 }
 
-/// What one group leaves: its limit less its use. Cached file pages are given back when memory is needed.
+/// What one group leaves: its limit minus its use. Cached file pages are given back when memory is needed.
 fn group_left(dir: &Path, [limit, usage, prefix]: [&str; 3]) -> Option<u64> {
     let number = |file: &str| fs::read_to_string(dir.join(file)).ok()?.trim().parse::<u64>().ok();
-    // Without a limit, version 2 says `max`, which is no number; version 1 has a number near 2^63, which is never the smallest.
+    // Without a limit, version 2 says `max`, which is not a number; version 1 has a number near 2^63, which is never the smallest.
     let (limit, usage) = (number(limit)?, number(usage)?);
     let statistics = fs::read_to_string(dir.join("memory.stat")).unwrap_or_default();
     let cached = ["inactive_file", "active_file"].into_iter().filter_map(|name| {

@@ -55,16 +55,16 @@ pub fn run(program: impl FnOnce() -> diffulex::Result<ExitCode>) -> ExitCode {
     #[cfg(unix)]
     fault::explain();
     program().unwrap_or_else(|error| {
-        // Nobody listens on a closed stderr, and there is no other place to say it.
+        // Nobody listens on a closed stderr, and there is no other place for the message.
         let _ = writeln!(std::io::stderr(), "error: {error}");
         ExitCode::from(BAD_INPUT)
     })
 }
 
-/// What becomes of a failure after a Ctrl-C that was noted: whatever failed, failed because of that.
+/// How a failure is reported after a Ctrl-C that was noted: whatever failed, failed because of that.
 ///
 /// # Errors
-/// Others.
+/// Any other failure.
 pub fn unless_interrupted(outcome: diffulex::Result<ExitCode>) -> diffulex::Result<ExitCode> {
     match outcome {
         Err(_) if interrupted() => {
@@ -75,7 +75,7 @@ pub fn unless_interrupted(outcome: diffulex::Result<ExitCode>) -> diffulex::Resu
     }
 }
 
-/// Writes to stdout. A reader that went away (`| head`) is no error: returns whether somebody still reads.
+/// Writes to stdout. A reader that went away (`| head`) is not an error: returns whether somebody still reads.
 ///
 /// # Errors
 /// [`diffulex::Error::Io`] for anything but a closed pipe, such as a full disk.
@@ -97,7 +97,7 @@ pub fn readable(bytes: u64) -> String {
     }
 }
 
-/// Writes a line to stderr, for people: names of files and tensors in it are shown, and not obeyed by the terminal.
+/// Writes a line to stderr, for people: names of files and tensors in it are shown, but not interpreted by the terminal.
 pub fn note(text: &str) {
     let _ = writeln!(std::io::stderr(), "{}", safe(text));
 }

@@ -17,7 +17,7 @@ use diffulex::text_model::open::Parts;
 use diffulex::weights::{Checkpoint, InUse, Storage, Stored, TensorSource, Weights};
 use std::path::{Path, PathBuf};
 
-/// What says something about files, where there are none: the demo model is part of the program.
+/// Options about files, where there are none: the demo model is part of the program.
 pub const FILES_OF_WEIGHTS: Idle = Idle::Without(
     &["weights"],
     &[
@@ -60,13 +60,13 @@ pub struct MachineArgs {
     /// What weights are multiplied with: auto, f32, bf16, int8
     #[arg(long, value_name = "KIND", default_value = "auto")]
     pub activations: String,
-    /// Go on although the model does not fit into the available memory
+    /// Continue although the model does not fit into the available memory
     #[arg(long)]
     pub no_memory_check: bool,
 }
 
 impl CpuArgs {
-    /// The level asked for.
+    /// The requested level.
     ///
     /// # Errors
     /// [`diffulex::Error::Option`] if it is unknown or not on this CPU.
@@ -88,7 +88,7 @@ impl CpuArgs {
 }
 
 impl MachineArgs {
-    /// What quantized weights are to be multiplied with.
+    /// The requested kind of activations.
     ///
     /// # Errors
     /// [`diffulex::Error::Option`] if there is no such kind.
@@ -105,19 +105,19 @@ pub struct ModelArgs {
     /// JetLM/SDAR-1.7B-Chat, with @REVISION if wanted
     #[arg(long, short, value_name = "PATH")]
     pub weights: Option<PathBuf>,
-    /// config.json, if it is not beside the weights
+    /// config.json, if it is not next to the weights
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// tokenizer.json, if it is not beside the weights
+    /// tokenizer.json, if it is not next to the weights
     #[arg(long, value_name = "FILE")]
     pub tokenizer: Option<PathBuf>,
-    /// tokenizer_config.json, if it is not beside the weights
+    /// tokenizer_config.json, if it is not next to the weights
     #[arg(long, value_name = "FILE")]
     pub tokenizer_config: Option<PathBuf>,
-    /// chat_template.jinja, if it is not beside the weights
+    /// chat_template.jinja, if it is not next to the weights
     #[arg(long, value_name = "FILE")]
     pub chat_template: Option<PathBuf>,
-    /// generation_config.json, if it is not beside the weights
+    /// generation_config.json, if it is not next to the weights
     #[arg(long, value_name = "FILE")]
     pub generation_config: Option<PathBuf>,
     /// Id of the mask token, if neither config.json nor the tokenizer names it
@@ -140,10 +140,10 @@ pub struct ModelArgs {
 /// Says that a checkpoint has two sets of weights, and which one is read.
 pub fn passed_over(files: &Checkpoint) -> Option<String> {
     let (index, Weights::File(read)) = (files.passed_over.as_ref()?, &files.weights) else { return None };
-    Some(format!("note: reading {}; {} beside it is not read", read.display(), index.display()))
+    Some(format!("note: reading {}; {} next to it is not read", read.display(), index.display()))
 }
 
-/// Says what of generation_config.json changes what transformers generates and has no effect here.
+/// Says which keys of generation_config.json change what transformers generates and have no effect here.
 fn without_effect(files: &Checkpoint) -> Result<Option<String>> {
     let Some(path) = &files.generation_config else { return Ok(None) };
     let file = path.display().to_string();
@@ -152,7 +152,7 @@ fn without_effect(files: &Checkpoint) -> Result<Option<String>> {
 }
 
 impl ModelArgs {
-    /// The files of the checkpoint at `path` (or with this hub id), with those replaced that have an option of their own.
+    /// The files of the checkpoint at `path` (or with this hub id); those with an option of their own are replaced.
     ///
     /// # Errors
     /// If there is no checkpoint.
@@ -172,7 +172,7 @@ impl ModelArgs {
         Ok(files)
     }
 
-    /// The files that are read of the checkpoint, as far as it can be found; none of the demo model.
+    /// The files that are read from the checkpoint, as far as it can be found; none for the demo model.
     pub fn inputs(&self) -> Vec<PathBuf> {
         let Some(files) = self.weights.as_deref().and_then(|path| self.locate(path).ok()) else {
             return Vec::new();
@@ -200,7 +200,7 @@ impl ModelArgs {
         self.open_with(path, self.builder(machine)?, !machine.no_memory_check).map(|(model, _)| model)
     }
 
-    /// Opens the checkpoint at `path` with the settings of `builder`; with it comes what the user should know.
+    /// Opens the checkpoint at `path` with the settings of `builder`; also returns what the user should know.
     /// `check_memory`: refuse a model that does not fit into memory before anything of it is read.
     ///
     /// # Errors
@@ -234,7 +234,7 @@ impl ModelArgs {
         Ok((Model { in_use, ..model }, notes))
     }
 
-    /// Whether the model fits into memory, judged by what its files declare; a note if it hardly does.
+    /// Whether the model fits into memory, judged by what its files declare; a note if it barely does.
     fn check_memory(
         &self,
         builder: &EngineBuilder,

@@ -1,4 +1,4 @@
-//! A line on stderr that shows that work goes on: only on a terminal, and only once the work takes more than a second.
+//! A line on stderr that shows that work is in progress: only on a terminal, and only once the work takes more than a second.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
@@ -6,15 +6,15 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Work that takes no longer is not announced.
+/// Work that takes no longer than this is not announced.
 const DELAY: Duration = Duration::from_secs(1);
-/// Time between two pictures of the spinner.
+/// Time between two frames of the spinner.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Work in progress. The line goes when the value is dropped.
+/// Work in progress. The line disappears when the value is dropped.
 pub struct Progress {
     bar: ProgressBar,
-    /// Its end ends the thread that draws.
+    /// Dropping it ends the thread that draws.
     end: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -48,7 +48,7 @@ impl Progress {
         self.bar.set_message(message.into());
     }
 
-    /// What is done now, for those who are told how much of it is done.
+    /// What is done now, for a callback that is told how much of it is done.
     pub fn share(&self, message: impl Into<String>) -> impl Fn(usize, usize) + Send + Sync + 'static {
         let (bar, message) = (self.bar.clone(), message.into());
         move |done, all| bar.set_message(format!("{message}: {} %", 100 * done as u128 / all.max(1) as u128))

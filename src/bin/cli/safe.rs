@@ -1,9 +1,9 @@
-//! Text for a terminal that comes from files, models or other strangers.
+//! Text for a terminal that comes from files, models or other untrusted sources.
 
 use std::borrow::Cow;
 
-/// `text` without anything that a terminal would obey: a model must not be able to move the cursor. Newlines and tabs stay;
-/// carriage returns, which come before newlines, go; other control characters become a picture of themselves.
+/// `text` without anything that a terminal would interpret: a model must not be able to move the cursor. Newlines and tabs stay;
+/// carriage returns, which come before newlines, are removed; other control characters become a visible symbol.
 pub fn safe(text: &str) -> Cow<'_, str> {
     let harmless = |c: char| c == '\n' || c == '\t' || !c.is_control();
     if text.chars().all(harmless) {

@@ -1,4 +1,4 @@
-//! `--completions SHELL` and `--man`: what shells and manuals need, made from the options that a program really has.
+//! `--completions SHELL` and `--man`: shell completions and man pages, made from the options that a program really has.
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
@@ -22,7 +22,7 @@ pub(crate) fn wanted(command: &mut Command, matches: &ArgMatches) -> Option<Stri
         let name = command.get_name().to_owned();
         clap_complete::generate(shell, command, name, &mut bytes);
     } else if matches.get_flag("man") {
-        // The levels of one CPU are no part of a manual.
+        // The levels of one CPU do not belong in a manual.
         let command = command.clone().long_version(None::<&str>);
         clap_mangen::Man::new(command).render(&mut bytes).expect("memory can be written to");
     } else {

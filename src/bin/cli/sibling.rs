@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
-/// Goes on as `program` with these arguments and ends as it does. `asked` is what the user gave for it.
+/// Continues as `program` with these arguments and exits as it does. `asked` is what the user typed for it.
 pub fn become_program(
     program: &str,
     asked: &str,
@@ -57,13 +57,13 @@ fn package(program: &str) -> &'static str {
     }
 }
 
-/// As the other program, signals and the terminal are its own.
+/// By replacing this process: signals and the terminal are the other program's own.
 #[cfg(unix)]
 fn become_it(command: &mut Command) -> std::io::Result<ExitCode> {
     Err(std::os::unix::process::CommandExt::exec(command))
 }
 
-/// Runs the other program and ends as it does.
+/// Runs the other program and exits as it does.
 #[cfg(not(unix))]
 fn become_it(command: &mut Command) -> std::io::Result<ExitCode> {
     let code = command.status()?.code().unwrap_or(1);

@@ -1,7 +1,7 @@
-//! What a pass has to do at least: bytes to read, operations to compute.
+//! The least that a pass has to do: bytes to read, operations to compute.
 //!
 //! ```text
-//! bytes = block matrices (of the experts, those that a pass read, or as many as the rows can be expected to choose) + output matrix + keys and values of the cached positions
+//! bytes = block matrices (of the experts, those read, or as many as the rows can be expected to choose) + output matrix + cached keys and values
 //! operations = 2 rows n k of every matrix + 4 rows keys n_heads head_dim layers of attention
 //! ```
 
@@ -24,7 +24,7 @@ pub struct PassSize {
     pub logit_rows: usize,
 }
 
-/// How much of a pass a matrix has to do with.
+/// How much of a matrix a pass uses.
 #[derive(Clone, Copy)]
 struct Share {
     /// Of its bytes, from 0 to 1.
@@ -39,7 +39,7 @@ impl Share {
         Self { bytes: 1.0, rows: rows as f64 }
     }
 
-    /// A pass over `rows` rows. Of experts, what can be expected if the rows choose independently.
+    /// For a pass over `rows` rows. Of the experts, the share to be expected if the rows choose independently.
     fn new(arch: &Architecture, slot: &Slot, rows: usize) -> Self {
         let mixture = arch.mixture.as_ref().filter(|_| slot.expert.is_some());
         mixture.map_or(Self::all(rows), |mixture| Self {
@@ -61,7 +61,7 @@ pub struct Work {
 }
 
 impl Work {
-    /// The work of a pass of a model that is there; of the experts, those count that the latest pass with `read` has read.
+    /// The work of a pass of a loaded model; of the experts, those count that the latest pass with `read` has read.
     pub fn of(engine: &Engine, size: PassSize, read: Option<&Scratch>) -> Self {
         let model = engine.model();
         let mut work = Self::without_matrices(engine.arch(), engine.kv(), size);
@@ -153,12 +153,12 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// No pass is faster, in seconds.
+    /// The time below which no pass can be, in seconds.
     pub fn seconds(self) -> f64 {
         self.memory.max(self.compute)
     }
 
-    /// Which of the two it is.
+    /// Which of the two limits it is.
     pub fn name(self) -> &'static str {
         if self.memory >= self.compute { "memory" } else { "compute" }
     }

@@ -7,7 +7,7 @@ use diffulex::quant::{Format, Group};
 use diffulex::{Error, Result};
 use std::path::PathBuf;
 
-/// Options that would do nothing. What excludes another option in any case says so where it is declared.
+/// Options that would do nothing. Options that always exclude each other say so where they are declared.
 pub(crate) const IDLE: &[Idle] = &[
     Idle::With("check_only", &["format", "group", "zero_points", "lm_head", "embed", "exclude", "no_check"]),
     Idle::With("no_check", &["level"]),
@@ -23,7 +23,7 @@ pub(crate) struct Args {
     /// Checkpoint of floats: a directory, model.safetensors or model.safetensors.index.json, or the hub id of a downloaded one
     #[arg(value_name = "SOURCE")]
     pub(crate) source: PathBuf,
-    /// Directory to write into; made if it does not exist, else it must be empty
+    /// Directory to write into; created if it does not exist, else it must be empty
     #[arg(short, long, value_name = "DIR")]
     pub(crate) output: PathBuf,
     /// Format of the weights: int4, int8, bf16, f16, or a name such as q4g64z
@@ -58,7 +58,7 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// What to write, of `format`.
+    /// What to write, in `format`.
     ///
     /// # Errors
     /// [`Error::Option`] for options that do not fit together.
@@ -68,7 +68,7 @@ impl Args {
         if self.group.is_some() && !names.iter().flatten().any(open_group) {
             return Err(Error::option("group", "no format that is given leaves it open"));
         }
-        // The group of the weights is that of the other matrices, too.
+        // The group of the weights is also that of the other matrices.
         let of_format = if let FormatName::Integers(_, group) = format { group } else { None };
         let group = self.group.or(of_format).unwrap_or(DEFAULT_GROUP);
         let resolve = |name: FormatName| name.resolve(group, self.zero_points);

@@ -28,7 +28,7 @@ pub(crate) struct Agreement {
     pub(crate) top1: f64,
 }
 
-/// What came of it.
+/// The outcome.
 pub(crate) struct Check {
     pub(crate) positions: usize,
     pub(crate) agreements: Vec<Agreement>,
@@ -134,7 +134,7 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt().max(f64::MIN_POSITIVE)
 }
 
-/// The most probable token: the first of several.
+/// The most probable token, the first one on a tie.
 fn best(logits: &[f32]) -> usize {
     (1..logits.len()).fold(0, |best, i| if logits[i] > logits[best] { i } else { best })
 }

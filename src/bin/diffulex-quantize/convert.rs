@@ -27,7 +27,7 @@ pub(crate) struct Written {
 pub(crate) struct Conversion {
     pub(crate) tensors: Vec<Written>,
     pub(crate) time: Duration,
-    /// Largest resident set until then, in bytes, where the system tells: mapped pages of the source included.
+    /// Largest resident set so far, in bytes, where the system tells: mapped pages of the source included.
     pub(crate) peak_memory: Option<u64>,
 }
 
@@ -42,7 +42,7 @@ pub(crate) fn matrix(source: &dyn TensorSource, name: &str) -> Result<Matrix> {
 /// Encodes one tensor after the other.
 struct Encoder<'a> {
     files: &'a Checkpoint,
-    /// The source where it cannot be mapped: all of it is in memory then.
+    /// The source where it cannot be mapped: then all of it is in memory.
     read: Option<SafeTensors>,
     planned: HashMap<&'a str, &'a Planned>,
     exec: Threads,
@@ -59,7 +59,7 @@ impl Encoder<'_> {
         let planned = self.planned[spec.name.as_str()];
         let matrix = match &self.read {
             Some(source) => matrix(source, &spec.name)?,
-            // Mapped anew for every tensor: the pages of the one before are given back.
+            // Mapped anew for every tensor, so that the pages of the previous one are released.
             None => matrix(&self.files.open(Storage::Map)?, &spec.name)?,
         };
         let loss = matrix.encode_into(&spec.name, planned.to, out, &self.exec)?;
@@ -71,7 +71,7 @@ impl Encoder<'_> {
 }
 
 fn progress(total: u64) -> ProgressBar {
-    // Shows nothing where stderr is no terminal.
+    // Shows nothing where stderr is not a terminal.
     let bar = ProgressBar::new(total);
     let style = ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes}, {eta} left");
     bar.set_style(style.expect("a valid template"));

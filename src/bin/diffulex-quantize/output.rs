@@ -5,13 +5,13 @@ use diffulex::{Error, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Larger files beside the weights are not copied, in bytes: a tokenizer has up to 40 MB.
+/// Larger files next to the weights are not copied, in bytes: a tokenizer has up to 40 MB.
 const LARGEST_COMPANION: u64 = 100_000_000;
 
 /// Prepares `dir` for the checkpoint in the directory `source`, of `bytes` bytes.
 ///
 /// # Errors
-/// The directory of the source, one that is not empty, or no room: others may still take it during the work.
+/// The directory of the source, one that is not empty, or no room: other programs may still fill the disk during the work.
 pub(crate) fn prepare(dir: &Path, source: &Path, bytes: u64) -> Result<OutputDirectory> {
     let same = |path: &Path| path.canonicalize().ok();
     // "" is the current directory.
@@ -39,7 +39,7 @@ pub(crate) fn copy(files: &[PathBuf], dir: &Path) -> Result<()> {
     })
 }
 
-/// The files beside the weights in `dir` that belong to a model: configurations, tokenizer, templates.
+/// The files next to the weights in `dir` that belong to a model: configurations, tokenizer, templates.
 pub(crate) fn companions(dir: &Path) -> Result<Vec<PathBuf>> {
     let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
     let mut found = Vec::new();

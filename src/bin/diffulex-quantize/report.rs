@@ -44,7 +44,7 @@ fn totals(tensors: &[Written]) -> BTreeMap<Role, Total> {
     totals
 }
 
-/// The tensors that lost most, worst first; those that lost nothing are left out.
+/// The tensors that lost the most, worst first; those that lost nothing are left out.
 fn worst(tensors: &[Written]) -> Vec<&Written> {
     let mut lossy: Vec<_> = tensors.iter().filter(|tensor| tensor.loss.error > 0.0).collect();
     lossy.sort_by(|a, b| {

@@ -1,4 +1,4 @@
-//! One answer: a prompt goes through the decoding loop, its events to whoever watches.
+//! One answer: a prompt goes through the decoding loop, whose events go to the display.
 
 use crate::args::LengthArgs;
 use crate::bound::bound;
@@ -32,7 +32,7 @@ pub(crate) fn setup(args: &LengthArgs, policy: Policy, model: &Model) -> Result<
     })
 }
 
-/// Answers `prompt`. Ctrl-C ends the answer with what there is.
+/// Answers `prompt`. Ctrl-C ends the answer with what there is so far.
 ///
 /// # Errors
 /// A request that the model cannot serve, a NaN, text that cannot be written.

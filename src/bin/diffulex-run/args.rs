@@ -31,7 +31,7 @@ pub(crate) struct Cli {
     pub(crate) output: OutputArgs,
 }
 
-/// Options that would do nothing. What excludes another option in any case says so where it is declared.
+/// Options that would do nothing. Options that always exclude each other say so where they are declared.
 pub(crate) const IDLE: &[Idle] = &[
     Idle::AllBut("list_strategies", &[]),
     Idle::AllBut("list_models", &[]),
@@ -105,17 +105,17 @@ pub(crate) struct PromptArgs {
     /// The prompt; with `<mask:N>` in it, it is taken as with --raw, and each is filled in with N tokens. Without any prompt option it is read from stdin
     #[arg(long, short, value_name = "TEXT", conflicts_with_all = ["prompt_file", "ids"])]
     pub(crate) prompt: Option<String>,
-    /// Read the prompt from a file; the end of its last line is no part of it
+    /// Read the prompt from a file; the end of its last line is not part of it
     #[arg(long, value_name = "FILE", conflicts_with = "ids")]
     pub(crate) prompt_file: Option<PathBuf>,
-    /// The prompt as token ids, such as 1,2,3; ids are printed then, and no tokenizer is needed
+    /// The prompt as token ids, such as 1,2,3; the answer is then printed as ids, and no tokenizer is needed
     #[arg(long, value_name = "IDS")]
     pub(crate) ids: Option<String>,
     /// The text after a gap: the prompt as it is, --max-tokens masks, and this text; prints what goes between. Models with
-    /// blocks (SDAR, Fast-dLLM v2) need gap and suffix inside of the last block
+    /// blocks (SDAR, Fast-dLLM v2) need gap and suffix inside the last block
     #[arg(long, value_name = "TEXT", requires = "max_tokens")]
     pub(crate) suffix: Option<String>,
-    /// What the system says in the chat template
+    /// The system message in the chat template
     #[arg(long, value_name = "TEXT")]
     pub(crate) system: Option<String>,
     /// Use the prompt as it is, without the chat template
@@ -168,10 +168,10 @@ pub(crate) struct LengthArgs {
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct OutputArgs {
-    /// Show the canvas live while it is denoised; auto does so on a terminal that can
+    /// Show the canvas live while it is denoised; auto does so on a terminal that supports it
     #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
     pub(crate) canvas: CanvasChoice,
-    /// Leave every step of the canvas to be looked at; the times of the summary do not count that [default: 0, demo model 50]
+    /// Milliseconds that every step of the canvas stays visible; the times of the summary do not count that [default: 0, demo model 50]
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(0..=10_000))]
     pub(crate) canvas_delay: Option<u64>,
     /// Write every step to a file: data as .json (docs/trace.md), or a page to look at as .html

@@ -1,4 +1,4 @@
-//! `--schema`, `--json-object`, `--regex` and `--grammar`: what answers have to be.
+//! `--schema`, `--json-object`, `--regex` and `--grammar`: constraints on answers.
 
 use crate::args::LengthArgs;
 use crate::cli::input;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 /// The grammar that the options give, if they give one.
 ///
 /// # Errors
-/// A file that cannot be read, a grammar that makes no sense, and a model without a tokenizer.
+/// A file that cannot be read, an invalid grammar, and a model without a tokenizer.
 pub(crate) fn bound(args: &LengthArgs, model: &Model) -> Result<Option<Bound>> {
     let read = |path: &Path| Ok((input::read(path)?, Some(path.display().to_string())));
     let (form, file) = match args {

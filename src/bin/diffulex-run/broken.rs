@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::process::ExitCode;
 
-/// Names that a text lists; the JSON has them all.
+/// Names that the report for people lists; the JSON has them all.
 const LISTED: usize = 10;
 
 /// What keeps a checkpoint from running.
@@ -22,7 +22,7 @@ struct Findings {
 /// Prints what the checkpoint lacks, for people or as JSON. `error` is why it did not open.
 ///
 /// # Errors
-/// `error` itself if it is not about a checkpoint, or a full disk behind stdout.
+/// `error` itself if it is not about a checkpoint, or a full disk when stdout is a file.
 pub(crate) fn report(args: &Cli, error: Error) -> Result<ExitCode> {
     let Some(path) = args.model.weights.as_deref().filter(|_| !matches!(error, Error::Option { .. })) else {
         return Err(error);
@@ -39,7 +39,7 @@ pub(crate) fn report(args: &Cli, error: Error) -> Result<ExitCode> {
 }
 
 impl Findings {
-    /// Adds a problem, unless one that is known says as much.
+    /// Adds a problem, unless a known one already says the same.
     fn add(&mut self, problem: String) {
         if !self.problems.contains(&problem) {
             self.problems.push(problem);

@@ -35,7 +35,7 @@ struct Record {
 /// The decisions of a file.
 pub(crate) struct Decisions {
     file: String,
-    /// Whether the file is one object, and not one on each line.
+    /// Whether the file is a single object, not one on each line.
     is_whole: bool,
     /// With the number of the line.
     all: Vec<(usize, Option<Value>, Decision)>,
@@ -43,7 +43,7 @@ pub(crate) struct Decisions {
 
 impl Decisions {
     /// # Errors
-    /// A file that cannot be read, and what is no decision in it.
+    /// A file that cannot be read, and anything in it that is not a decision.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let file = if path == Path::new("-") { input::STDIN.to_string() } else { path.display().to_string() };
         let text = input::utf8(&file, input::bytes(path)?)?;

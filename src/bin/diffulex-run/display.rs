@@ -14,7 +14,7 @@ use std::time::Duration;
 
 /// Something that shows an answer.
 pub(crate) trait Display {
-    /// Shows what happened; `settled` is the text that became final with it. Says stop when nobody reads any more.
+    /// Shows what happened; `settled` is the text that became final with it. Returns stop when nobody reads any more.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -30,7 +30,7 @@ pub(crate) trait Display {
 /// When the canvas is shown live.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum CanvasChoice {
-    /// On a terminal that can do it.
+    /// On a terminal that supports it.
     #[default]
     Auto,
     /// Always.
@@ -39,7 +39,7 @@ pub(crate) enum CanvasChoice {
     Off,
 }
 
-/// The display that the options and the terminal ask for.
+/// The display that suits the options and the terminal.
 ///
 /// # Errors
 /// If the model has no mask.
@@ -51,7 +51,7 @@ pub(crate) fn choose<'a>(
 ) -> Result<Box<dyn Display + 'a>> {
     let infills = model.fills_gaps(prompt)?;
     let terminal = std::io::stdout().is_terminal();
-    // The console of Windows obeys escape sequences only when it is told to, and returns to the left with every line feed.
+    // The console of Windows interprets escape sequences only when it is told to, and returns to the left with every line feed.
     let capable = terminal && anstyle_query::term_supports_ansi_color() && !cfg!(windows);
     let live = args.canvas == CanvasChoice::On || (args.canvas == CanvasChoice::Auto && capable);
     // Before a suffix only what fills the gap is printed, and that is known at the end.
@@ -76,7 +76,7 @@ pub(crate) fn choose<'a>(
 
 /// Text on stdout, as it becomes final.
 pub(crate) struct Plain {
-    /// Whether it goes to a terminal, which must not obey what the model writes.
+    /// Whether it goes to a terminal, which must not interpret what the model writes.
     terminal: bool,
 }
 

@@ -1,4 +1,4 @@
-//! `--doctor`: what this machine is, what it can do, and which models it would run how fast.
+//! `--doctor`: what this machine is, what it can do, and how fast it would run which models.
 
 use crate::args::Cli;
 use crate::cli::forecast::{Forecast, REVEALED};
@@ -30,7 +30,7 @@ const MODELS: [&str; 8] = [
 /// The formats of the table: a name, that of the blocks, that of the output matrix, as diffulex-quantize writes them.
 const FORMATS: [(&str, [&str; 2]); 3] =
     [("bf16", ["bf16", "bf16"]), ("int8", ["q8g64", "q8g64"]), ("int4", ["q4g64", "q8g64"])];
-/// Positions that the cache is to hold.
+/// Positions that the cache should hold.
 const CONTEXT: usize = 4096;
 /// Rows of the passes that are estimated: a block, and a single position.
 const ROWS: [usize; 2] = [32, 1];
@@ -44,21 +44,21 @@ struct Estimate {
     need: Need,
     /// Absent where the system does not say how much memory there is.
     fit: Option<Fit>,
-    /// What a pass of [`ROWS`] rows takes at least, in seconds.
+    /// The least time of a pass of [`ROWS`] rows, in seconds.
     seconds: [f64; 2],
-    /// What an answer takes at least if every pass reveals one token, in seconds.
+    /// The least time of an answer if every pass reveals one token, in seconds.
     answer: f64,
 }
 
 /// Measures and prints, as text or as JSON.
 ///
 /// # Errors
-/// A level or activations that this CPU does not have, or a full disk behind stdout.
+/// A level or activations that this CPU does not have, or a full disk when stdout is a file.
 pub(crate) fn run(args: &Cli) -> Result<()> {
     let level = args.machine.cpu.level()?;
     let kernels = Kernels::new(level).with_activations(args.machine.activations()?)?;
     let exec = Threads::new(args.machine.cpu.threads());
-    // Before the buffer that bandwidth is measured with.
+    // Before the buffer for measuring bandwidth is allocated.
     let available = memory::available();
     let mut formats = vec![Format::F32];
     formats.extend(FORMATS.iter().flat_map(|(_, pair)| pair.map(format)));

@@ -19,7 +19,7 @@ pub(crate) fn render(args: &Cli, model: &Model) -> Result<String> {
     Ok(if args.output.json { format!("{info:#}\n") } else { text(&info) })
 }
 
-/// A JSON object for people.
+/// A JSON object as text for people.
 pub(crate) fn text(value: &Value) -> String {
     let mut text = String::new();
     lines(value, 0, &mut text);

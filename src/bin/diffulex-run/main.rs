@@ -33,11 +33,11 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use trace::Trace;
 
-/// What is said before tokens are spent on answers that cannot end.
+/// The note before tokens are spent on answers that cannot end.
 const NO_STOP: &str = "note: no stop id: neither generation_config.json nor config.json names eos_token_id, so every answer runs to \
                        --max-tokens; --stop-id names one";
 
-/// What is said where a model may have been trained in two ways, and neither its name nor an option says which.
+/// The note for a model that may have been trained in either of two ways, if neither its name nor an option says which.
 const TWO_WAYS: &str = "note: neither the files nor the name of this model say whether it was trained with mdlm (bidirectional), which is \
                         taken, or with bd3lm (block-causal); --strategy says it";
 
@@ -66,7 +66,7 @@ fn run(args: &Cli) -> Result<ExitCode> {
         doctor::run(args)?;
         return Ok(ExitCode::SUCCESS);
     }
-    // Files that cannot be written, or should not be, are found before any work.
+    // Files that cannot or should not be written are found before any work.
     let inputs: Vec<_> = args.model.inputs().into_iter().chain(args.prompt.prompt_file.clone()).collect();
     for (option, output) in [("trace", &args.output.trace), ("output", args.batch.output())] {
         output.iter().try_for_each(|output| cli::refuse_input(option, output, &inputs))?;
@@ -107,7 +107,7 @@ fn run(args: &Cli) -> Result<ExitCode> {
     outcome
 }
 
-/// Whether nobody says how the model was trained.
+/// Whether nothing says how the model was trained.
 fn is_unsaid(args: &Cli, model: &Model) -> bool {
     let (arch, overrides) = (model.engine.arch(), &args.decoding.overrides);
     let said = overrides.strategy.is_some() || overrides.cache.is_some();

@@ -1,4 +1,4 @@
-//! What is said before work that takes minutes.
+//! The note before work that takes minutes.
 
 use crate::args::Cli;
 use crate::cli::forecast::Forecast;
@@ -14,7 +14,7 @@ use diffulex::{Model, Result};
 
 /// Work that takes longer is announced, in seconds.
 const LONG: f64 = 60.0;
-/// Real passes take up to so many times what bandwidth and units allow.
+/// Real passes take up to this many times what bandwidth and units allow.
 const REAL: f64 = 2.0;
 
 /// What is to be answered.
@@ -31,7 +31,7 @@ pub(crate) struct Questions {
 }
 
 impl Questions {
-    /// A single one. Masks of the prompt count as tokens of the answer.
+    /// A single answer. Masks of the prompt count as tokens of the answer.
     ///
     /// # Errors
     /// If the model has no mask.
@@ -45,7 +45,7 @@ impl Questions {
 
 /// Says how long the answers take if that is long, and what makes them shorter.
 ///
-/// Only what might be long on a slow machine makes it look at this one, which takes a fraction of a second.
+/// It measures this machine only for work that might be long on a slow one; that takes a fraction of a second.
 pub(crate) fn announce(args: &Cli, model: &Model, setup: &Setup, questions: Questions) {
     // What is too long is refused at once.
     let too_long = questions.prompt.saturating_add(questions.new) > model.engine.context();
@@ -62,7 +62,7 @@ pub(crate) fn announce(args: &Cli, model: &Model, setup: &Setup, questions: Ques
     }
 }
 
-/// What is said on `machine`.
+/// The note for `machine`.
 fn line(args: &Cli, model: &Model, setup: &Setup, questions: Questions, machine: &Machine) -> Option<String> {
     let Questions { count, parallel, prompt, new } = questions;
     let (engine, kernels) = (&model.engine, model.engine.kernels());
@@ -80,7 +80,7 @@ fn line(args: &Cli, model: &Model, setup: &Setup, questions: Questions, machine:
     text(&what, rounds * forecast.passes, seconds, &help(args, model, &setup.policy))
 }
 
-/// Options that make an answer shorter, those that change nothing of it first.
+/// Options that make an answer faster, starting with those that change nothing in it.
 fn help(args: &Cli, model: &Model, policy: &Policy) -> Vec<String> {
     let cores = exec::physical_cores();
     let floats = args.model.weights.is_some() && !model.engine.model().is_quantized();
@@ -103,7 +103,7 @@ fn text(what: &str, passes: usize, seconds: f64, help: &[String]) -> Option<Stri
         ..5400.0 => (60.0, "minutes"),
         _ => (3600.0, "hours"),
     };
-    // To one digit after the point where it says something.
+    // To one digit after the point where that is significant.
     let number = |seconds: f64| match seconds / unit {
         few @ ..9.5 => format!("{few:.1}").trim_end_matches(".0").to_owned(),
         many => format!("{many:.0}"),

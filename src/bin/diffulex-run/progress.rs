@@ -1,4 +1,4 @@
-//! Progress on stderr while an answer is not to be seen yet: around any other [`Display`].
+//! Progress on stderr while an answer cannot be seen yet: around any other [`Display`].
 
 use crate::cli::Progress;
 use crate::display::Display;
@@ -8,7 +8,7 @@ use diffulex::{Control, Event, Result};
 /// A display with a line of progress until it shows something itself.
 pub(crate) struct WithProgress {
     inner: Box<dyn Display>,
-    /// Whether settled text is shown at once, so that nothing else must be.
+    /// Whether settled text is shown at once, so that no progress may be shown after it.
     streams: bool,
     line: Option<Progress>,
     revealed: usize,

@@ -10,7 +10,7 @@ use std::io::IsTerminal;
 /// Reads the prompt that the options name, else stdin, else `fallback`. A gap before a suffix has `max_tokens` masks.
 ///
 /// # Errors
-/// An empty prompt, ids that are no numbers, a text without a tokenizer.
+/// An empty prompt, ids that are not numbers, text without a tokenizer.
 pub(crate) fn read(
     args: &PromptArgs,
     max_tokens: Option<usize>,
@@ -38,7 +38,7 @@ fn text(args: &PromptArgs, fallback: Option<&str>) -> Result<String> {
     }
 }
 
-/// What is piped in. A person at a terminal is not waited for without a word.
+/// What is piped in. At a terminal an error says what is missing, instead of waiting silently.
 fn stdin(fallback: Option<&str>) -> Result<String> {
     if std::io::stdin().is_terminal() {
         let missing =

@@ -55,14 +55,14 @@ pub(crate) fn summary(
     ));
     let departures = policy.departures();
     if !departures.is_empty() {
-        cli::note(&format!("another decode than the published one: {}", departures.join(", ")));
+        cli::note(&format!("not decoded as published: {}", departures.join(", ")));
     }
     if verbose {
         cli::note(&format!("decoding: {:#}", decoding::describe(policy, &setup.stop_ids, &model.engine)));
     }
 }
 
-/// The same for programs.
+/// The summary for programs.
 pub(crate) fn json(answer: &Answer, model: &Model, setup: &Setup, prompt: &Prompt, open: Duration) -> Value {
     let Answer { generation, policy, .. } = answer;
     let ids = |run: &std::ops::Range<usize>| json!(generation.canvas[run.clone()]);

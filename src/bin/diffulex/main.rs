@@ -1,4 +1,4 @@
-//! `diffulex COMMAND ...`: the programs of this project under one name. A command is a program of its own, which is looked for in the
+//! `diffulex COMMAND ...`: the programs of this project under one name. Each command is a separate program, which is looked for in the
 //! directory of this one and then on the path; it gets all arguments that follow.
 #![deny(unsafe_code)]
 
@@ -17,7 +17,7 @@ use std::process::ExitCode;
 struct Word {
     name: &'static str,
     program: &'static str,
-    /// What comes before the arguments of the user.
+    /// The arguments that come before those of the user.
     before: &'static [&'static str],
     about: &'static str,
 }

@@ -43,8 +43,12 @@ fn a_policy_as_text_says_the_same_as_overrides() {
         ("no-merge=1", "no-merge", "`1` given, true or false expected"),
         ("cache=all", "cache", "`all` given, one of none, prefix, dual, block, sub-block expected"),
         ("confidence=", "confidence", "`` given, one of probability, margin, entropy, random expected"),
-        ("strategy=llada-random", "policy", "`strategy` is no key of a policy; docs/decoding.md lists them"),
-        ("heat=1", "policy", "`heat` is no key of a policy; docs/decoding.md lists them"),
+        (
+            "strategy=llada-random",
+            "policy",
+            "`strategy` is not a key of a policy; docs/decoding.md lists them",
+        ),
+        ("heat=1", "policy", "`heat` is not a key of a policy; docs/decoding.md lists them"),
     ] {
         match text.parse::<Overrides>() {
             Err(Error::Option { name: found, reason: why }) => {

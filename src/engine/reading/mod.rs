@@ -1,7 +1,7 @@
-//! [`Reading`]: how probable tokens are at the next position of texts, as a value that says which pass it needs next.
+//! [`Reading`]: how probable tokens are at the next position of several sequences, as a value that says which pass it needs next.
 //!
-//! Texts that begin alike are computed once. Of several places the first one goes ahead, with all that the others share with it, and they
-//! follow in the next pass: their numbers are the same bits as without it, because keys and values of whole blocks depend on
+//! A common beginning is computed once. Of several places the first one goes ahead, with all that the others share with it, and they
+//! follow in the next pass: their numbers have the same bits as without it, because keys and values of whole blocks depend on
 //! nothing after them.
 
 mod reader;
@@ -22,10 +22,10 @@ use std::ops::Range;
 /// the text ends there.
 pub const OPEN: usize = 32;
 
-/// Rows that have to be saved by letting one place go ahead of others. A pass that is not needed costs as much as about so many.
+/// Rows that must be saved by letting one place go ahead of others. An extra pass costs about as much as this many.
 const WORTH_A_PASS: usize = 16;
 
-/// A place in a text whose next token is of interest.
+/// A place in a sequence whose next token is of interest.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
     /// The beginning of the text.
@@ -44,9 +44,9 @@ pub type Probabilities = Vec<Vec<f64>>;
 pub(super) struct Room {
     /// Rows in all.
     pub(super) rows: usize,
-    /// Whether one place may have more, because nobody else has any.
+    /// Whether one place may have more, because no other has any.
     pub(super) alone: bool,
-    /// Rows of a piece of a long text.
+    /// Rows of a piece of a long sequence.
     pub(super) piece: usize,
     /// Positions of the memory that others need.
     pub(super) keep: usize,
@@ -87,7 +87,7 @@ impl Reading {
         most.next_multiple_of(PAGE)
     }
 
-    /// Positions that have to be left to it so that it can go on.
+    /// Positions that have to be left to it so that it can continue.
     pub(super) fn reserved(&self) -> usize {
         if self.seats.is_empty() && !self.is_done() { self.need() } else { 0 }
     }
@@ -202,7 +202,7 @@ impl Reading {
         })
     }
 
-    /// Goes on after the pass: `logs` are the logarithms of the probabilities of [`Self::wanted`].
+    /// Continues after the pass: `logs` are the logarithms of the probabilities of [`Self::wanted`].
     pub(super) fn take(&mut self, pool: &mut KvPool, logs: Result<Probabilities>) {
         self.passes += 1;
         let mut logs = match logs {

@@ -50,11 +50,11 @@ impl<'e> Reader<'e> {
     }
 
     /// The logarithms of the probabilities that the model gives to [`Place::tokens`] at each place, in their order, at temperature 1.
-    /// The mask and ids that are no tokens have none. Of the policy counts what positions see. The numbers of a place do not depend on
+    /// The mask and ids that are not tokens have none. Of the policy only what positions see matters. The numbers of a place do not depend on
     /// the others, nor on what was read before.
     ///
     /// # Errors
-    /// As [`crate::Session::generate`]; before any work what concerns the places.
+    /// As [`crate::Session::generate`]; those about the places come before any work.
     pub fn read(&mut self, policy: &Policy, places: &[Place<'_>]) -> Result<Probabilities> {
         let Self { engine, pool, driver, .. } = self;
         let mut reading = Reading::new(engine, policy, places)?;

@@ -30,7 +30,7 @@ pub(super) struct View {
 
 impl View {
     /// # Errors
-    /// Ids that are none, no room in the context, and a policy that the model cannot decode with.
+    /// Invalid ids, no room in the context, and a policy that the model cannot decode with.
     pub(super) fn new(engine: &Engine, policy: &Policy, place: &Place<'_>) -> Result<Self> {
         let arch = engine.arch();
         policy.validate()?;

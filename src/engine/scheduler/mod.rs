@@ -65,7 +65,7 @@ struct Member<'r> {
     sequence: Sequence<'r>,
     /// Passes that were made while this one was ready and had no place in them.
     waited: usize,
-    /// Whether it asks for a pass.
+    /// Whether it needs a pass.
     ready: bool,
     failed: Option<Error>,
     done: bool,
@@ -91,7 +91,7 @@ enum Who {
     Reading(usize),
 }
 
-/// Who has a place in the next pass.
+/// Which have a place in the next pass.
 #[derive(Default)]
 struct Chosen {
     sequences: Vec<usize>,
@@ -177,7 +177,7 @@ impl<'e, 'r> Scheduler<'e, 'r> {
         sequence.canvas().len().next_multiple_of(crate::cache::PAGE) * slots
     }
 
-    /// Ends a sequence with what there is, before its next pass. [`Self::step`] hands it out as finished. A reading is forgotten.
+    /// Ends a sequence with what there is so far, before its next pass. [`Self::step`] hands it out as finished. A reading is forgotten.
     pub fn cancel(&mut self, id: SequenceId) {
         self.readings.cancel(&mut self.cache, id);
         if let Some(at) = self.waiting.iter().position(|(other, _)| *other == id) {
@@ -206,7 +206,7 @@ impl<'e, 'r> Scheduler<'e, 'r> {
         self.rows
     }
 
-    /// The memory of keys and values, for a look.
+    /// The memory of keys and values, for inspection.
     pub fn cache(&self) -> &KvPool {
         &self.cache
     }
@@ -231,7 +231,7 @@ impl<'e, 'r> Scheduler<'e, 'r> {
             self.ask(on_event);
             let before = finished.len();
             self.collect(&mut finished);
-            // What was given back may be enough for another.
+            // The memory that was given back may be enough for another.
             if finished.len() == before || self.load().1 == 0 {
                 break;
             }
@@ -285,7 +285,7 @@ impl<'e, 'r> Scheduler<'e, 'r> {
         }
     }
 
-    /// Lets every sequence go on to the pass that it needs next, or to its end.
+    /// Advances every sequence to the pass that it needs next, or to its end.
     fn ask(&mut self, on_event: &mut dyn FnMut(SequenceId, Event<'_>) -> Result<Control>) {
         for member in self.running.iter_mut().filter(|member| !member.ready) {
             while !member.done && member.failed.is_none() {
@@ -305,7 +305,7 @@ impl<'e, 'r> Scheduler<'e, 'r> {
         }
     }
 
-    /// Who has a place in the next pass: those that waited longest first, and those that denoise before those that read.
+    /// Which have a place in the next pass: those that waited longest first, and those that denoise before those that read.
     fn choose(&mut self) -> Chosen {
         let Self { limits, cache, running, readings, .. } = self;
         let ready = (0..running.len()).filter(|&i| running[i].ready);
@@ -336,7 +336,7 @@ impl<'e, 'r> Scheduler<'e, 'r> {
         chosen
     }
 
-    /// One pass for all that were chosen. If it fails, for lack of memory or by the numbers of one of them, each has one of its own.
+    /// One pass for all that were chosen. If it fails, for lack of memory or because of one sequence's numbers, each gets a pass of its own.
     fn pass(&mut self, chosen: &Chosen) {
         self.rows = 0;
         if chosen.sequences.is_empty() && chosen.readings.is_empty() {

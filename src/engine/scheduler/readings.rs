@@ -32,7 +32,7 @@ struct Member {
 }
 
 impl Scheduler<'_, '_> {
-    /// Takes places to be read, as [`Reader::read`](crate::engine::Reader::read) does: in passes that they have in common with all that runs, and
+    /// Takes places to be read, as [`Reader::read`](crate::engine::Reader::read) does: in passes shared with everything that runs, and
     /// with the same bits. [`Self::take_read`] hands out the outcome.
     ///
     /// # Errors
@@ -82,7 +82,7 @@ impl Readings {
         admitted
     }
 
-    /// Positions that have to be left to those that take part, so that each can go on.
+    /// Positions that have to be left to those that take part, so that each can continue.
     pub(super) fn reserved(&self) -> usize {
         self.running.iter().map(|member| member.reading.reserved()).sum()
     }
@@ -97,7 +97,7 @@ impl Readings {
     pub(super) fn sit(&mut self, pool: &mut KvPool, i: usize, limits: &Limits, rows: usize) -> usize {
         let keep = self.reserved() - self.running[i].reading.reserved();
         let member = &mut self.running[i];
-        // Also alone it takes no more than a piece of a prompt does: others may come.
+        // Even alone it takes no more than a piece of a prompt does, as others may come.
         let left = limits.rows.saturating_sub(rows).min(limits.prefill_rows);
         let room = Room { rows: left, alone: rows == 0, piece: limits.prefill_rows, keep };
         let own = member.reading.sit(pool, room);
@@ -105,7 +105,7 @@ impl Readings {
         own
     }
 
-    /// These of them.
+    /// The chosen ones of them.
     pub(super) fn chosen(&mut self, chosen: &[usize]) -> Vec<&mut Reading> {
         let members = self.running.iter_mut().enumerate().filter(|(i, _)| chosen.contains(i));
         members.map(|(_, member)| &mut member.reading).collect()

@@ -58,7 +58,7 @@ impl Admission {
         let blocks = block.map(|block| policy.schedule.blocks(block, open, len));
         let lead = if block.is_some() { Lead::of(arch, policy) } else { Lead::None };
         let final_blocks = match (policy.commit, arch.commit) {
-            // Without its prompt a sequence has other keys and values, which nobody keeps.
+            // Without its prompt a sequence has different keys and values, which are not kept.
             _ if policy.guidance > 0.0 => None,
             (Commit::Full, _) => None,
             (_, CommitRule::Causal) => blocks.map(|_| Blocks::CAUSAL),

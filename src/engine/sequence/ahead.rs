@@ -1,8 +1,8 @@
-//! Blocks in work ahead of the first one that holds masks ([`crate::sampler::Policy::blocks_ahead`]), and the expert budget
-//! ([`crate::sampler::Policy::expert_budget`]), which is one for each block in work.
+//! Blocks that are denoised ahead of the first one that holds masks ([`crate::sampler::Policy::blocks_ahead`]), and the expert budget
+//! ([`crate::sampler::Policy::expert_budget`]), which applies to each of these blocks.
 //!
 //! A pass covers the active block and those ahead, each of which sees what is before it as it is then. The active block is denoised as
-//! ever. Of a block ahead, what passes the threshold is revealed; if the block before it held no mask in the pass, its own steps have
+//! usual. Of a block ahead, what passes the threshold is revealed; if the block before it held no mask in the pass, its own steps have
 //! begun, and it is denoised as the active one is. Nothing is revealed twice, so that what is final from the left stays final.
 
 use super::{Block, Sequence};
@@ -36,12 +36,12 @@ impl Sequence<'_> {
         }
     }
 
-    /// The first generated stop id so far, whatever is masked before it: the text goes no further.
+    /// The first generated stop id so far, whatever is masked before it: the text ends there.
     fn text_stop(&self) -> Option<usize> {
         self.canvas.text_stop(self.canvas.len(), &self.stop)
     }
 
-    /// The block that comes next is in work already: it becomes the active one.
+    /// The block that comes next was already begun: it becomes the active one.
     pub(super) fn take_ahead(&mut self) -> bool {
         let Some(mut block) = self.ahead.pop_front() else { return false };
         let generated = block.range.start.max(self.canvas.prompt())..block.range.end;
@@ -53,7 +53,7 @@ impl Sequence<'_> {
     /// Chooses among the candidates of a pass, block by block.
     ///
     /// # Errors
-    /// What the rules of the request say.
+    /// The errors of the request's rules.
     pub(super) fn choose_ahead(&mut self) -> Result<()> {
         // As the pass saw it.
         let mut complete = true;
@@ -108,7 +108,7 @@ impl Sequence<'_> {
         self.budget = Some(budget);
     }
 
-    /// Who chooses the experts of the pass that is asked for.
+    /// Who chooses the experts of the requested pass.
     pub(super) fn choice(&self) -> Choice<'_> {
         self.budget.as_ref().map_or(Choice::Router, Choice::Budget)
     }

@@ -15,7 +15,7 @@ pub(super) fn first_block(schedule: &Schedule, open: usize) -> usize {
 }
 
 impl Sequence<'_> {
-    /// One step of the loop, up to the next pass or happening.
+    /// One step of the loop, up to the next pass or event.
     pub(super) fn advance_bidirectional(&mut self, cache: &mut KvPool) {
         match self.stage {
             Stage::Begin(start) if start < self.canvas.len() => self.begin_block(cache, start),

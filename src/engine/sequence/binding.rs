@@ -1,4 +1,4 @@
-//! Answers that a grammar binds: [`Binding`].
+//! Answers bound by a grammar: [`Binding`].
 //!
 //! The canvas is filled from the left. A pass draws the token of the first mask from those that the grammar allows there; what the
 //! policy chose to the right of it is taken as long as the grammar takes it, one token after the other. Tokens that are forced
@@ -30,7 +30,7 @@ pub(super) struct Binding {
 
 impl Binding {
     /// # Errors
-    /// A request that no grammar can bind, or what is wrong with the grammar.
+    /// A request that cannot be combined with a grammar, or what is wrong with the grammar.
     pub(super) fn new(grammar: &dyn Grammar, request: &Request<'_>, first_mask: usize) -> Result<Self> {
         let wrong = |why: &str| Err(Error::unsupported(format!("an answer with a grammar {why}")));
         if first_mask < request.prompt.len() {
@@ -96,7 +96,7 @@ impl Binding {
         Ok(())
     }
 
-    /// Makes every token impossible that may not come at `pos`; only the first position without a token is known.
+    /// Bans every token that may not come at `pos`; only the first position without a token is known.
     pub(super) fn restrict(&self, pos: usize, row: &mut [f32]) {
         if self.over || pos != self.next || !self.pending.is_empty() {
             return;
@@ -116,7 +116,7 @@ impl Binding {
 }
 
 impl Sequence<'_> {
-    /// Puts the tokens on the canvas that need no pass, which is news. Whether there were any.
+    /// Puts the tokens on the canvas that need no pass, which is an event. Returns whether there were any.
     pub(super) fn place_forced(&mut self) -> bool {
         let Some(binding) = self.drawer.binding.as_mut() else { return false };
         let len = self.canvas.len();
@@ -129,7 +129,7 @@ impl Sequence<'_> {
         if tokens.is_empty() {
             return false;
         }
-        // What was drawn there before has no part in it.
+        // What was drawn there before does not matter.
         tokens.iter().for_each(|token| drop(self.alternatives.remove(&token.pos)));
         self.candidates.clear();
         self.edits.clear();
@@ -162,7 +162,7 @@ impl Sequence<'_> {
         binding.look_ahead()
     }
 
-    /// What a commit predicted for the position `at`, if the answer goes on there.
+    /// What a commit predicted for the position `at`, if the answer continues there.
     ///
     /// # Errors
     /// As [`Walk`].

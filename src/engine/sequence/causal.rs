@@ -10,7 +10,7 @@ use crate::sampler::{CachePlan, Candidate, Commit, EarlyStop, Quota};
 use std::ops::Range;
 
 impl Sequence<'_> {
-    /// One step of the loop, up to the next pass or happening.
+    /// One step of the loop, up to the next pass or event.
     pub(super) fn advance_causal(&mut self, cache: &mut KvPool) {
         let blocks = self.blocks.expect("the model is block-causal");
         match self.stage {
@@ -35,14 +35,14 @@ impl Sequence<'_> {
         }
     }
 
-    /// Asks for the next piece of the prompt, except what is in the cache.
+    /// Requests the next piece of the prompt, except what is in the cache.
     fn prefill(&mut self, cache: &KvPool, blocks: Blocks) {
         let (at, until) = (cache.committed(self.slot()), self.open);
         if self.cancelled || at >= until {
             self.stage = if self.cancelled { Stage::Done } else { Stage::Begin(until) };
             return;
         }
-        // Pieces end where blocks end, also if the first one begins inside a block that others have computed in part.
+        // Pieces end where blocks end, even if the first one begins inside a block that others have computed in part.
         let end = match self.policy.commit {
             Commit::Full => until,
             _ => blocks.end(at, (self.prefill_rows / blocks.len).max(1)).min(until),
@@ -84,9 +84,9 @@ impl Sequence<'_> {
         }
     }
 
-    /// The block at `start`, which is begun.
+    /// A newly begun block at `start`.
     pub(super) fn block_at(&self, start: usize, blocks: Blocks) -> Block {
-        // What a verified draft leaves goes on inside of a block.
+        // What a verified draft leaves may continue inside a block.
         let blocks = match self.policy.commit {
             // A draft begins with what the pass before it predicts; without one, that token is made alone.
             Commit::Verified if self.canvas.is_mask(start) => Blocks::CAUSAL,
@@ -159,7 +159,7 @@ impl Sequence<'_> {
         self.ask(PassKind::Denoise, rows);
     }
 
-    /// Asks for the pass over a draft that stores what it predicts itself.
+    /// Requests the pass over a draft that stores what it predicts itself.
     fn verify(&mut self, range: Range<usize>) {
         self.positions.clear();
         self.positions.extend(range.start + 1..range.end + 1);
@@ -179,7 +179,7 @@ impl Sequence<'_> {
         self.active.reconsidered <= editing.passes
     }
 
-    /// Asks for a pass that stores the finished block, and whatever waits before it, if one is needed.
+    /// Requests a pass that stores the finished block, and whatever waits before it, if one is needed.
     fn store(&mut self, cache: &mut KvPool) {
         let range = self.active.range.clone();
         let end = BlockEnd {
@@ -204,11 +204,11 @@ impl Sequence<'_> {
         self.ask(PassKind::Commit, rows);
     }
 
-    /// Says what rows see in the passes whose keys and values stay.
+    /// Sets what rows see in the passes whose keys and values stay.
     fn see_finally(&mut self, rows: Range<usize>) {
         let blocks = match (self.policy.commit, self.commit) {
             (Commit::Full, _) => {
-                // Nobody but padding sees padding.
+                // Only padding sees padding.
                 let first = if self.padding < rows.end { self.padding } else { rows.start };
                 return self.visible.set_all(rows.clone(), first..rows.end);
             }

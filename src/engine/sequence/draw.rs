@@ -31,7 +31,7 @@ pub(in crate::engine) struct Picked {
     alternatives: Vec<Kept>,
 }
 
-/// What of a sequence decides how a token is drawn. The rows of a pass are drawn from in parallel.
+/// The parts of a sequence that decide how a token is drawn. The rows of a pass are drawn from in parallel.
 pub(in crate::engine) struct Drawer {
     draw: Draw,
     score: Score,
@@ -43,7 +43,7 @@ pub(in crate::engine) struct Drawer {
     pub(super) step: usize,
     /// Tokens that the repetition penalty applies to: everything known, once.
     pub(super) seen: Vec<TokenId>,
-    /// What the answer has to be.
+    /// The grammar that binds the answer.
     pub(super) binding: Option<Binding>,
 }
 
@@ -121,7 +121,7 @@ impl Sequence<'_> {
         }
     }
 
-    /// The tokens that the sequence needs from the pass that it asks for; [`Self::take`] expects them in this order.
+    /// The tokens that the sequence needs from the requested pass; [`Self::take`] expects them in this order.
     pub(in crate::engine) fn wanted(&self) -> impl Iterator<Item = Wanted> {
         let rows = self.ask.as_ref().expect("a pass is asked for").rows.clone();
         // A draft is verified by the rows before its tokens.

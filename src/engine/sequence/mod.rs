@@ -46,7 +46,7 @@ pub(super) enum Next<'s> {
     Event(Event<'s>),
     /// A forward pass over [`Sequence::segments`], and [`Sequence::take`] with what was drawn from it.
     Pass,
-    /// Nothing any more.
+    /// Nothing more: it is finished.
     Done,
 }
 
@@ -77,9 +77,9 @@ pub(super) struct Sequence<'r> {
     filled: Vec<Range<usize>>,
     stage: Stage,
     active: Block,
-    /// Blocks in work ahead of the active one, in order.
+    /// Blocks that are denoised ahead of the active one, in order.
     ahead: VecDeque<Block>,
-    /// Masks that the last pass was unsure of, with an expert budget, and what that means for the pass that is asked for.
+    /// Masks that the last pass was unsure of, with an expert budget, and what that means for the requested pass.
     unsure: Vec<usize>,
     budget: Option<Budget>,
     ask: Option<Ask>,
@@ -103,7 +103,7 @@ pub(super) struct Sequence<'r> {
     /// Distinct experts that the passes but those over the prompt read, for each block with experts.
     experts: Vec<usize>,
     cancelled: bool,
-    /// What the last pass that stored something said of the position after it.
+    /// What the last pass that stored something predicts for the position after it.
     carried: Option<Drawn>,
     /// The same for the first position of the active block, if it is a candidate like others.
     competing: Option<Candidate>,
@@ -186,7 +186,7 @@ impl<'r> Sequence<'r> {
         (self.slot, self.unconditional) = (Some(slot), unconditional);
     }
 
-    /// Ids at the beginning whose keys and values may come from somebody else: whole blocks of the prompt.
+    /// Ids at the beginning whose keys and values may come from another sequence: whole blocks of the prompt.
     pub(super) fn known(&self) -> &[TokenId] {
         &self.canvas.ids()[..self.reusable]
     }
@@ -241,7 +241,7 @@ impl<'r> Sequence<'r> {
         }
     }
 
-    /// Asks for a pass over `rows`, whose visibility was set, and for tokens at the positions in `self.positions`.
+    /// Requests a pass over `rows`, whose visibility was set, and for tokens at the positions in `self.positions`.
     fn ask(&mut self, kind: PassKind, rows: Range<usize>) {
         // Random numbers follow this count, because what was in the cache and how blocks are committed change the number of
         // all passes but must not change the text.
@@ -251,7 +251,7 @@ impl<'r> Sequence<'r> {
         self.ask = Some(Ask { kind, rows, told: false });
     }
 
-    /// Why the pass that is asked for is made, and over how many rows of the model (two for each position with guidance).
+    /// Why the requested pass is made, and over how many rows of the model (two for each position with guidance).
     pub(super) fn asked(&self) -> (PassKind, usize) {
         let ask = self.ask.as_ref().expect("a pass is asked for");
         (ask.kind, ask.rows.len() * (1 + usize::from(self.unconditional.is_some())))
@@ -293,7 +293,7 @@ impl<'r> Sequence<'r> {
         cache.publish(slot, &self.canvas.ids()[..cache.committed(slot)]);
     }
 
-    /// Ends the generation with what there is; a pass that was told is made, and what it reveals counts.
+    /// Ends the generation with what there is; a pass that was announced is still made, and what it reveals counts.
     pub(super) fn cancel(&mut self) {
         self.cancelled = true;
     }
@@ -313,7 +313,7 @@ impl<'r> Sequence<'r> {
         *if prefill { &mut self.timings.prefill } else { &mut self.timings.decode } += time;
     }
 
-    /// Counts the distinct experts that the pass read, for each block with experts, unless it is one over the prompt.
+    /// Counts the distinct experts that the pass read, for each block with experts, unless it is a pass over the prompt.
     pub(super) fn read(&mut self, experts: &[usize]) {
         if self.asked().0 != PassKind::Prefill {
             self.experts.resize(experts.len(), 0);
@@ -341,7 +341,7 @@ impl<'r> Sequence<'r> {
     pub(super) fn finish(&mut self) -> Generation {
         // Nothing will change any more, wherever the loop was cut off.
         self.canvas.fix(self.canvas.len());
-        // Whole blocks are generated; what was not asked for is cut off.
+        // Whole blocks are generated; what was not requested is cut off.
         let settled = self.canvas.settled_text(self.max_new, &self.stop);
         let stop = self.canvas.text_stop(self.max_new, &self.stop).filter(|pos| *pos == settled.end);
         let reason = match stop {

@@ -31,10 +31,10 @@ impl Sequence<'_> {
         }
     }
 
-    /// Goes on with what was drawn for each of [`Self::wanted`] from the pass that was asked for.
+    /// Continues with what was drawn for each of [`Self::wanted`] from the requested pass.
     ///
     /// # Errors
-    /// What the rules of the request say.
+    /// The errors of the request's rules.
     pub(in crate::engine) fn take(&mut self, cache: &mut KvPool, drawn: &[Drawn]) -> Result<()> {
         let Ask { kind, rows, .. } = self.ask.take().expect("a pass was asked for");
         self.nfe += 1;
@@ -87,7 +87,7 @@ impl Sequence<'_> {
         Ok(())
     }
 
-    /// Chooses among some candidates, which are all of those of a block in work ([`Self::block_in_work`]).
+    /// Chooses among some candidates, which are all of those of a block ([`Self::block_in_work`]).
     pub(super) fn choose_among(&mut self, block: usize, own: Range<usize>) -> Result<()> {
         let want = self.block_in_work(block).quota.next(own.len());
         let mut step = Step {
@@ -147,7 +147,7 @@ impl Sequence<'_> {
         self.active.quiet = self.candidates.is_empty() && self.edits.is_empty();
     }
 
-    /// Turns masks into tokens, and tokens into those of `self.edits`, which is news.
+    /// Turns masks into tokens, and tokens into those of `self.edits`, which is an event.
     pub(super) fn reveal(&mut self, tokens: &[Candidate]) {
         let (mask, prompt) = (self.canvas.mask(), self.canvas.prompt());
         // Only rules that do not ban can draw the mask id; the position stays masked then.

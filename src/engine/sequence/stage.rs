@@ -1,4 +1,4 @@
-//! Where a [`super::Sequence`] is in its loop: [`Stage`], the pass that it asks for, the block in work.
+//! Where a [`super::Sequence`] is in its loop: [`Stage`], the pass that it requests, the active block.
 
 use crate::engine::event::PassKind;
 use crate::sampler::{Canvas, Quota};
@@ -15,14 +15,14 @@ pub(super) enum Stage {
     Carried(usize),
     /// Masks of the active block are left.
     Denoise,
-    /// The active block is finished, and that was told.
+    /// The active block is finished, and the caller was told.
     Finished,
     /// The active block is stored, if it has to be.
     Stored,
     Done,
 }
 
-/// A forward pass that is asked for.
+/// A requested forward pass.
 pub(super) struct Ask {
     pub(super) kind: PassKind,
     /// Positions to compute.
@@ -45,7 +45,7 @@ pub(super) struct Block {
     pub(super) staged: bool,
     /// Whether the last step revealed a stop id.
     pub(super) stop_revealed: bool,
-    /// Passes over the block since it has no masks.
+    /// Passes over the block since it had no masks left.
     pub(super) reconsidered: usize,
     /// Whether the last pass found no mask and changed nothing: its keys and values are those of the finished block.
     pub(super) quiet: bool,
@@ -67,7 +67,7 @@ impl Block {
     }
 }
 
-/// A happening that was not told yet.
+/// An event that was not told yet.
 pub(super) enum News {
     Revealed,
     Block,

@@ -6,7 +6,7 @@
 //!
 //! A task takes one K/V head and up to [`QUERIES`] of the (row, query head) pairs that share it and see the same keys; the
 //! tile loop is in `tile.rs`, its second GEMM in `mix.rs`. For few queries keys and values are decoded in registers, for
-//! many once into L1. Nothing of the size of the sequence is ever stored, and a query's result depends on its key
+//! many queries once into L1. Nothing of the size of the sequence is ever stored, and a query's result depends on its key
 //! range alone.
 //!
 //! Keys and values are stored in pages, and a table says which pages hold the positions of a sequence. Tiles are cut by
@@ -42,7 +42,7 @@ impl KvRows<'_> {
         }
     }
 
-    /// Number `i`, for a look.
+    /// Element `i`, for inspection.
     ///
     /// # Panics
     /// If there is none.
@@ -118,7 +118,7 @@ impl Attention<'_> {
     }
 }
 
-/// The output, shared by tasks that each write other (row, head) segments of it.
+/// The output, shared by tasks, each of which writes its own (row, head) segments.
 struct Output(*mut f32);
 
 // SAFETY: `attention` gives every (row, head) pair to one task only.
@@ -176,7 +176,7 @@ pub(crate) fn attention(level: Level, exec: &dyn Executor, mut args: Attention<'
     });
 }
 
-/// (row, query head) pairs in a task, so that the thread with most to do is done soonest; results do not depend on it.
+/// (row, query head) pairs in a task, so that the thread with the most work finishes soonest; results do not depend on it.
 ///
 /// Large tasks read keys and values for many pairs at once, small ones leave no thread idle.
 fn pairs_per_task(threads: usize, n_kv_heads: usize, group: usize, spans: &[KeySpan]) -> usize {

@@ -16,13 +16,13 @@ use crate::kernels::gemm::{Decode, StackBuffer, TiledGemm, WeightRow, load, sums
 use crate::kernels::simd::{F32s, MAX_LANES, Tile, TileOp};
 use std::ops::Range;
 
-/// Keys in a tile at most: long enough that what is done once a tile (maxima, sums, rescaling) is a few percent.
+/// Keys in a tile at most: long enough that what is done once per tile (maxima, sums, rescaling) is a few percent.
 pub(super) const KEYS: usize = 96;
-/// Tiles have a multiple of this many keys, if there are as many: a common multiple of the widths of score tiles.
+/// Tiles have a multiple of this many keys, if there are that many: a common multiple of the widths of score tiles.
 pub(super) const KEY_STEP: usize = 24;
 /// Bytes of keys or of values in a tile: all queries pass over them in an L1 of 32 KiB.
 const TILE_BYTES: usize = 24 << 10;
-/// (row, query head) pairs in a task at most: keys and values come from L2 or beyond once a task.
+/// (row, query head) pairs in a task at most: keys and values come from L2 or beyond once per task.
 pub(super) const QUERIES: usize = 32;
 
 const _: () = assert!(

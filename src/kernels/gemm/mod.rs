@@ -1,11 +1,11 @@
-//! `out = x W^T + bias`: how a product is cut for threads, and which kernel runs it.
+//! `out = x W^T + bias`: how a GEMM is split over threads, and which kernel runs it.
 //!
 //! ```text
 //! out[i, j] = Σ_k x[i, k] w[j, k] + bias[j]         x: [m, k]   w: [n, k]   out: [m, n]
 //! ```
 //!
 //! GEMMs with the same x form a [`Group`]: x is brought into the form that their kernels read once ([`Prepared`]). The columns
-//! of all outputs of all groups together are split over the executor. Never k: so bits do not depend on the threads.
+//! of all outputs of all groups together are split over the executor. Never k, so the bits do not depend on the threads.
 
 #[cfg_attr(
     not(target_arch = "x86_64"),
@@ -35,7 +35,7 @@ use quant::PanelGemm;
 
 /// Columns of a task are a multiple of this, so that no two tasks share a band of [`NR`] float rows, or a pair of panels.
 const FLOAT_UNIT: usize = NR * PANEL_ROWS / 2;
-/// The same if all weights are codes: 8 panels, the widest tile of any micro-kernel, and 2 where more threads are to have work.
+/// The same if all weights are codes: 8 panels, the widest tile of any micro-kernel, and 2 where more threads need work.
 const PANEL_UNITS: [usize; 3] = [8 * PANEL_ROWS, 4 * PANEL_ROWS, 2 * PANEL_ROWS];
 
 /// One of several GEMMs of the same x.
@@ -120,7 +120,7 @@ pub(crate) fn project_groups(
     split_outputs(exec, outputs, unit, |i, out| choices[i].run(out));
 }
 
-/// The unit in which `columns` columns are shared out: the widest one of which there are four for each thread.
+/// The unit in which `columns` columns are shared out: the widest of which there are four for each thread.
 fn unit(choices: &[Choice<'_>], columns: usize, threads: usize) -> usize {
     if choices.iter().any(|choice| !matches!(choice.w, Elements::Panels(_))) {
         return FLOAT_UNIT;

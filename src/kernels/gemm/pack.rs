@@ -1,6 +1,6 @@
 //! [`Prepared`]: activations packed in the order in which a micro-kernel reads them.
 //!
-//! The kernels of panels work off k in steps and the rows of x in tiles, so x is packed as
+//! The kernels for panels go through k in steps and the rows of x in tiles, so x is packed as
 //!
 //! ```text
 //! [tile][step][k / run][row of the tile][run]      zeros after the end of k, and in rows that only fill up a tile
@@ -25,7 +25,7 @@ use crate::tensor::Rows;
 /// How a micro-kernel wants its rows of x.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
-    /// The tiles that the micro-kernel has, by ascending height. Without any, all rows are one tile.
+    /// The tiles that the micro-kernel has, in ascending order of height. Without any, all rows are one tile.
     pub(crate) shapes: &'static [Shape],
     /// Consecutive elements of a row.
     pub(crate) run: usize,
@@ -48,7 +48,7 @@ pub(super) enum Form {
     Packed { element: Element, step: usize, layout: Layout },
 }
 
-/// What a kernel needs to know of a row in a step, next to its elements.
+/// What a kernel needs to know about a row in a step, in addition to its elements.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Stats {
     /// `x = scale * element`; 1 where nothing was rounded.
@@ -69,7 +69,7 @@ pub(crate) struct Stats {
 pub(crate) struct RowTile {
     /// First row.
     pub(crate) first: usize,
-    /// Rows that there are.
+    /// Rows that exist.
     pub(crate) rows: usize,
     /// Rows that are computed: the height of one of the shapes.
     pub(crate) height: usize,
@@ -85,7 +85,7 @@ fn tiles(m: usize, shapes: &[Shape], out: &mut Vec<RowTile>) {
         let share = left.div_ceil(left.div_ceil(tallest));
         let height =
             shapes.iter().map(|shape| shape.height).find(|&height| height >= share).unwrap_or(tallest);
-        // Whole tiles, unless the rest would be too few rows for a tile next to others.
+        // Whole tiles, unless the rest would be too few rows for a tile among others.
         let rest = left.saturating_sub(height);
         let next = shapes.iter().map(|shape| shape.height).find(|&height| height >= rest).unwrap_or(tallest);
         let rows = if rest == 0 || Shape::in_company(next, tallest) { height.min(left) } else { share };
@@ -99,7 +99,7 @@ struct Packed {
     form: Form,
     step: usize,
     steps: usize,
-    /// Rows of the tallest tile: every tile and step has room for so many.
+    /// Rows of the tallest tile: every tile and step has room for that many.
     pitch: usize,
     tiles: Vec<RowTile>,
     data: AlignedBuf,
@@ -177,7 +177,7 @@ impl<T> PackedRows<'_, T> {
     /// steps runs.
     ///
     /// # Panics
-    /// If there are not so many.
+    /// If there are not that many.
     #[inline(always)]
     pub(crate) fn rows_from(&self, first: usize, count: usize) -> StepRows<T> {
         assert!(self.tiles.len() == 1, "rows are packed in {} tiles", self.tiles.len());
@@ -350,7 +350,7 @@ mod tests {
                     assert_eq!(tile.first, next, "{m} rows: {all:?}");
                     assert!((1..=tile.height).contains(&tile.rows), "{m} rows: {all:?}");
                     assert!(heights.is_empty() || heights.contains(&tile.height), "{m} rows: {all:?}");
-                    // What micro-kernels are compiled for, next to tiles that are alone.
+                    // What micro-kernels are compiled for, in addition to tiles that are alone.
                     assert!(all.len() == 1 || Shape::in_company(tile.height, tallest), "{m} rows: {all:?}");
                     next += tile.rows;
                 }

@@ -52,12 +52,12 @@ impl Rounded for i8 {
             let v = s.load(x);
             let magnitude = s.max(s.sub(s.splat(0.0), v), v);
             top = s.max(magnitude, top);
-            // 0, or NaN if x is infinite or NaN, which comparing would pass over.
+            // 0, or NaN if x is infinite or NaN, which a comparison would miss.
             poison = s.add(poison, s.mul(v, s.splat(0.0)));
         }
         let top = s.top(top);
         let inverse = if top > 0.0 { 127.0 / top } else { 0.0 };
-        // Of a subnormal maximum the inverse may overflow; such rows count as zero.
+        // The inverse of a subnormal maximum may overflow; such rows count as zero.
         let inverse = if inverse.is_finite() { inverse } else { 0.0 };
         for (x, out) in x.chunks_exact(S::LANES).zip(out.chunks_exact_mut(S::LANES)) {
             s.round_i8(s.mul(s.load(x), s.splat(inverse)), out);

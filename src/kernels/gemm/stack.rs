@@ -1,4 +1,4 @@
-//! [`StackBuffer`]: memory of a task that needs no allocation.
+//! [`StackBuffer`]: memory for a task without an allocation.
 
 use std::mem::MaybeUninit;
 

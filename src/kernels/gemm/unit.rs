@@ -51,7 +51,7 @@ impl Unit {
         }
     }
 
-    /// What its kernel for weights of `format` reads activations from.
+    /// The form of the activations that its kernel for weights of `format` reads.
     pub(super) fn form(self, format: Format) -> Form {
         match (self, format) {
             (Self::Fma(level), Format::Quant(quant)) => {
@@ -73,7 +73,7 @@ impl Unit {
     }
 }
 
-/// How the micro-kernels for panels of a unit want x.
+/// The layout of x that a unit's micro-kernels for panels need.
 struct LayoutOf;
 
 impl TileOp for LayoutOf {

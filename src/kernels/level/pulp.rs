@@ -1,7 +1,7 @@
 //! [`F32s`] over pulp's vectors: another provider of the same operations, with the same bits.
 //!
-//! pulp's token is made from our level, so there is one detector. Where pulp wants more than the level promises (its V3 asks
-//! for BMI and LZCNT too) and the CPU lacks it, our own token runs.
+//! pulp's token is made from our level, so there is one detector. Where pulp needs more than the level promises (its V3 requires
+//! BMI and LZCNT too) and the CPU lacks it, our own token runs.
 
 use super::Level;
 use crate::kernels::simd::{F32s, Op};

@@ -12,7 +12,7 @@ pub(crate) trait Dots: Copy {
     type I: Copy;
     /// Sums of int4 codes.
     type Partial: Copy;
-    /// The tiles that its micro-kernels compute, by ascending height: enough independent chains to hide the latency of a dot
+    /// The tiles that its micro-kernels compute, in ascending order of height: enough independent chains to hide the latency of a dot
     /// product, and no more than the registers hold.
     const SHAPES: &'static [Shape];
     /// Whether [`Self::Partial`] has two sums of 16 bits in a lane: such sums are closed every 64 k.

@@ -26,7 +26,7 @@ pub(crate) struct TileConfig {
 }
 
 impl TileConfig {
-    /// Shapes for blocks of two by two products. Tiles 0 to 3 are the outputs `[2][2]`, tiles 4 and 5 the left operands, with
+    /// Shapes for blocks of two by two tile multiplications. Tiles 0 to 3 are the outputs `[2][2]`, tiles 4 and 5 the left operands, with
     /// `rows` rows (0 counts as 1) of `depth` bytes, tiles 6 and 7 the right ones.
     ///
     /// # Panics
@@ -62,7 +62,7 @@ impl TileConfig {
 /// ```
 ///
 /// Tiles are numbered from 0 to 7. They must be configured, and the three of a product must fit each other and be distinct;
-/// else the processor raises an exception (as for an illegal instruction), so that is no matter of memory safety.
+/// else the processor raises an exception (as for an illegal instruction), so this does not affect memory safety.
 pub(crate) trait AmxTiles: Copy {
     /// The token of f32 vectors of 16 lanes.
     type Float: Tile;

@@ -105,7 +105,7 @@ pub(crate) trait F32s: Copy {
     }
 }
 
-/// A tile that a micro-kernel computes: so many rows of x against so many vectors of rows of weights.
+/// A tile that a micro-kernel computes: a number of rows of x against a number of vectors of rows of weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
     /// Rows of x.
@@ -136,7 +136,7 @@ impl Shape {
 pub(crate) trait Tile: F32s {
     /// Whether there are 32 vector registers instead of 16. Decides the tile shapes.
     const WIDE: bool;
-    /// The tiles of GEMM with quantized weights and f32 activations, by ascending height: enough independent chains for two units
+    /// The tiles of GEMM with quantized weights and f32 activations, in ascending order of height: enough independent chains for two units
     /// with a latency of 4 cycles, and no more than the registers hold.
     const SHAPES: &'static [Shape];
     /// Tiles of a block from which on int4 and int8 codes are widened once, not in every tile.
@@ -164,13 +164,13 @@ pub(crate) trait Tile: F32s {
     /// `p` is valid for reads of `len` elements, and `len < LANES`.
     unsafe fn load_f16_partial(self, p: *const u16, len: usize) -> Self::V;
 
-    /// Asks for the cache line at `p`, which need not be valid.
+    /// Prefetches the cache line at `p`, which need not be valid.
     #[inline(always)]
     fn prefetch(self, p: *const u8) {
         let _ = p;
     }
 
-    /// The same into the second-level cache only, for what is read later than the first level holds it.
+    /// The same into the second-level cache only, for what is read only after the first level would have evicted it.
     #[inline(always)]
     fn prefetch_l2(self, p: *const u8) {
         let _ = p;

@@ -1,4 +1,4 @@
-//! [`Scalar`]: one lane, no instruction set required. The fallback on every CPU, and the second opinion in tests.
+//! [`Scalar`]: one lane, no instruction set required. The fallback on every CPU, and a reference in tests.
 
 use super::{F32s, Shape, Tile};
 use crate::dtype::{Bf16, F16};

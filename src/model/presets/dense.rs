@@ -53,7 +53,7 @@ pub(super) fn dream(config: &Config<'_>) -> Result<Architecture> {
 
 /// A Dream of the size of Qwen2.5-Coder-0.5B, under the class of Qwen2 with code of its own.
 pub(super) fn open_dcoder(config: &Config<'_>) -> Result<Architecture> {
-    // What its files say and those of other models with such code need not.
+    // What its files say, while those of other models with such code need not.
     if config.optional_flag("trust_remote_code")? != Some(true) {
         return Err(config.unsupported("trust_remote_code", "true"));
     }
@@ -95,7 +95,7 @@ pub(super) fn stable_diffcoder(config: &Config<'_>) -> Result<Architecture> {
     })
 }
 
-/// The layers of Ministral 3: YaRN, and queries that grow with the position. A block in work sees all of itself, a finished one
+/// The layers of Ministral 3: YaRN, and queries that grow with the position. The active block sees all of itself, a finished one
 /// is causal. `generate` sets the attention itself, whatever the paradigm of the training.
 pub(super) fn nemotron(config: &Config<'_>) -> Result<Architecture> {
     refused::unless(config, "attention_bias", false)?;

@@ -31,7 +31,7 @@ pub(super) fn sdar_moe(config: &Config<'_>) -> Result<Architecture> {
     Ok(Architecture { family: "SDAR-MoE", mixture: Some(mixture), ..sdar })
 }
 
-/// Bidirectional, with the probabilities of the router as they are. What its class does not read must say what it does.
+/// Bidirectional, with the probabilities of the router as they are. Keys that its class does not read must say what it does anyway.
 pub(super) fn llada_moe(config: &Config<'_>) -> Result<Architecture> {
     refused::one_of(config, "moe_router_score_function", "softmax")?;
     for key in ["norm_topk_prob", "moe_router_enable_expert_bias"] {
@@ -43,7 +43,7 @@ pub(super) fn llada_moe(config: &Config<'_>) -> Result<Architecture> {
     refused::unless_number(config, "routed_scaling_factor", 1.0)?;
     let sparse = sparse_list(config, "moe_layer_freq")?;
     let ffn = config.size("expert_intermediate_size", MAX_FFN)?;
-    // Where every block has experts, nobody needs the width of a dense part.
+    // Where every block has experts, the width of a dense part is not needed.
     let dense = match config.optional_size("dense_intermediate_size", MAX_FFN)? {
         None if sparse.iter().all(|&sparse| sparse) => ffn,
         None => config.size("dense_intermediate_size", MAX_FFN)?,

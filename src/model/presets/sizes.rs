@@ -44,12 +44,12 @@ pub(super) fn check_heads(config: &Config<'_>, dims: &Dims, kv_key: &str, width_
     Ok(())
 }
 
-/// An f32 of this size still changes a mean square, and 1 is more than any norm wants.
+/// An f32 of this size still changes a mean square, and 1 is more than any norm needs.
 pub(super) fn norm_eps(config: &Config<'_>) -> Result<f32> {
     Ok(config.real("rms_norm_eps", 1e-20..=1.0)? as f32)
 }
 
-/// The ids that inference needs. Files fill others, such as `pad_token_id`, with whatever comes.
+/// The ids that inference needs. Files fill others, such as `pad_token_id`, with arbitrary values.
 pub(super) fn special(config: &Config<'_>, vocab: usize) -> Result<Special> {
     let mask = config.token("mask_token_id", vocab)?;
     Ok(Special { mask, eos: config.stop_ids("eos_token_id", vocab)?.unwrap_or_default() })

@@ -57,7 +57,7 @@ impl<'a> Affine<'a> {
         let group = Self { w, total, center };
         group.consider(0.0, center, &mut best);
         group.consider(range / HIGH, least, &mut best);
-        // So many steps that a constant would be lost in their rounding: there is nothing to search.
+        // So many steps that a constant would be lost in their rounding: there is nothing to search for.
         if range > largest * f32::EPSILON {
             let line = group.search(least, greatest);
             group.consider(line.scale, line.minimum, &mut best);
@@ -83,14 +83,14 @@ impl<'a> Affine<'a> {
         best
     }
 
-    /// Codes and line in turn, as long as that helps.
+    /// Improves codes and line in turn, as long as that helps.
     fn refine(&self, best: &mut Fit) {
         for _ in 0..ROUNDS {
             let before = best.error;
             let minimum = best.minimum.to_f32();
             let line = self.line(minimum, inverse(best.scale));
             self.consider(line.scale, line.minimum, best);
-            // The best scale for a minimum that was rounded is another one.
+            // The best scale for a rounded minimum is a different one.
             let (minimum, inverse) = (best.minimum.to_f32(), inverse(best.scale));
             let [wc, cc] = sums(self.w, |w| {
                 let c = w.map(|w| code((w - minimum) * inverse, 0.0, HIGH));

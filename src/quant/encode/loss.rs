@@ -7,13 +7,13 @@ pub struct Loss {
     pub error: f64,
     /// Sum of the squared weights.
     pub energy: f64,
-    /// Relative root mean square error of the group that lost most.
+    /// Relative root mean square error of the group that lost the most.
     pub worst: f64,
     /// Row and group of it; the group is 0 where a whole row counts as one (floats).
     pub worst_at: (usize, usize),
 }
 
-/// Root of a ratio of sums of squares; nothing lost of nothing is no loss.
+/// Root of a ratio of sums of squares; 0 of 0 is not a loss.
 fn relative(error: f64, energy: f64) -> f64 {
     if error == 0.0 { 0.0 } else { (error / energy).sqrt() }
 }

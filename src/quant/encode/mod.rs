@@ -39,10 +39,10 @@ fn inverse(scale: F16) -> f32 {
     if scale.0 & 0x7fff == 0 { 0.0 } else { 1.0 / scale.to_f32() }
 }
 
-/// Weights up to here become zero: not even the least scale, 2^-24, brings a code closer to them.
+/// Weights up to here become zero: even with the smallest scale, 2^-24, no code is closer to them.
 const NEGLIGIBLE: f32 = f32::from_bits((127 - 25) << 23);
 
-/// What a row cannot be stored for.
+/// Why a row cannot be stored.
 #[derive(Clone, Copy)]
 enum Fault {
     NotFinite { k: usize },

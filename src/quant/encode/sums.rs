@@ -1,6 +1,6 @@
 //! Sums over a group, in lanes: a fixed order of additions that compilers turn into vectors.
 
-/// Additions that run side by side.
+/// Additions that run in parallel.
 const LANES: usize = 8;
 /// A run of weights, or a number for each of them.
 pub(super) type Run = [f32; LANES];
@@ -27,7 +27,7 @@ pub(super) fn zip(a: Run, b: Run, f: impl Fn(f32, f32) -> f32) -> Run {
 }
 
 /// The sums of `N` terms of every weight. Whole runs are handed over, since terms that come one weight at a time would have to
-/// be sorted into vectors again.
+/// be gathered into vectors again.
 #[inline(always)]
 pub(super) fn sums<const N: usize>(w: &[f32], terms: impl Fn(Run) -> [Run; N]) -> [f32; N] {
     let add = |a, b| a + b;

@@ -48,7 +48,7 @@ impl Symmetric {
             return Some(best);
         }
         let mirrored = self.low != -self.high;
-        // The end with more codes is for the larger end of the weights.
+        // The side with more codes is for the larger side of the weights.
         let sign = if mirrored && greatest > -least { -1.0 } else { 1.0 };
         let by_low = sign * largest / -self.low;
         if F16::from_f32(by_low).to_f32().is_infinite() {
@@ -106,7 +106,7 @@ impl Symmetric {
     fn consider(&self, w: &[f32], scale: f32, best: &mut Fit) {
         let rounded = F16::from_f32(scale);
         let scale = rounded.to_f32();
-        // Zero is what the search began with; NaN and infinity come from sums of nothing or too much.
+        // Zero is what the search began with; NaN and infinity come from empty or overflowing sums.
         if scale == 0.0 || !scale.is_finite() || rounded == best.scale {
             return;
         }

@@ -52,7 +52,7 @@ fn temperature_0_takes_the_first_maximum_and_no_random_number() {
     }
 }
 
-/// Far below the distances of logits only the maxima are drawn, each as often as the others, and only one by its name is sure.
+/// At temperatures far below the distances of logits only the maxima are drawn, each as often as the others.
 #[test]
 fn small_temperatures_draw_the_maxima() {
     let mut row = logits(2500, Kind::Smooth, 1, 5);
@@ -89,7 +89,7 @@ fn scores_are_those_of_the_distribution_that_the_basis_names() {
             for kind in [Kind::Smooth, Kind::Tied, Kind::Flat] {
                 let mut row = logits(vocab, kind, 2, seed);
                 row[vocab / 2] = 0.5;
-                // The smallest is subnormal, and so is not its inverse.
+                // The smallest is subnormal, and its inverse is not finite.
                 for temperature in [0.0, 0.7, 2.0, 1e-3, 1e-5, 1e-8, 1e-30, 1e-45] {
                     for basis in BASES {
                         check_scores(&kernels, &row, &Draw { temperature, basis, filters, ..DRAW });
@@ -120,7 +120,7 @@ fn check_scores(kernels: &Kernels, row: &[f32], draw: &Draw) {
     }
 }
 
-/// Positions that are all but certain differ in what f32 cannot hold next to 1.
+/// Nearly certain positions differ by less than f32 can resolve next to 1.
 #[test]
 fn scores_near_1_are_ranked_by_what_is_left_of_them() {
     for kernels in all_kernels() {
@@ -191,7 +191,7 @@ fn draws_find_their_place_in_a_long_row() {
     for (i, token) in PEAKS.into_iter().enumerate() {
         row[token] = i as f32 / 4.0;
     }
-    // Peaks for themselves, the others together with their chunk: each of them is too rare to be counted.
+    // Peaks are counted alone, the others together with their chunk: each of them is too rare to be counted.
     let grouped = |values: Vec<f64>| {
         let mut sums = vec![0.0; PEAKS.len() + 5];
         for (token, value) in values.into_iter().enumerate() {

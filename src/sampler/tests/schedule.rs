@@ -3,7 +3,7 @@
 use super::{Rng, *};
 use proptest::prelude::*;
 
-/// The counts of a quota whose wishes are all granted.
+/// The counts of a quota that always gets what it requests.
 fn counts(pace: Pace, steps: usize, masks: usize, block: usize) -> Vec<usize> {
     let mut quota = Quota::new(pace, steps, masks, block);
     let mut left = masks;
@@ -56,7 +56,7 @@ proptest! {
         prop_assert!(points.windows(2).all(|w| w[0] > w[1]));
     }
 
-    /// Whatever a threshold keeps back (never everything), a carrying pace asks for it again until nothing is masked.
+    /// Whatever a threshold keeps back (never everything), a carrying pace requests again until nothing is masked.
     #[test]
     fn a_carrying_pace_ends_with_nothing_masked(steps in 1..40usize, masks in 1..60usize, seed: u64) {
         let mut stream = Rng::new(seed).stream(0, 0);

@@ -21,7 +21,7 @@ fn want(count: usize) -> Want {
 
 /// What a rule chooses that draws no random number.
 fn chosen(unmask: Unmask, candidates: &[Candidate], count: usize) -> Vec<usize> {
-    // Rests of an earlier call must not matter.
+    // What an earlier call left must not matter.
     let mut chosen = vec![99; 3];
     unmask.choose(candidates, want(count), &mut || panic!("this rule draws nothing"), &mut chosen);
     chosen

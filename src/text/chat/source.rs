@@ -1,4 +1,4 @@
-//! Where a chat template comes from, as transformers looks for it, and what is none.
+//! Where a chat template comes from, as transformers looks for it, and what is not one.
 
 use crate::error::{Error, Result};
 use crate::files::{beside, read_text};
@@ -19,7 +19,7 @@ const NAMED: &str = "additional_chat_templates";
 /// The tokens that a template may print by name.
 #[derive(Debug, Default)]
 pub(super) struct Specials {
-    /// Names and texts.
+    /// Names and contents.
     pub(super) tokens: Vec<(String, String)>,
     /// `additional_special_tokens`
     pub(super) additional: Vec<String>,

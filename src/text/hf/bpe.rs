@@ -1,6 +1,6 @@
 //! The BPE model of a `tokenizer.json`, from the values that are parsed already.
 //!
-//! The tokenizers crate can read it, too, but parses the text a second time for that and makes two more trees of it on the way, as it
+//! The tokenizers crate can read it, too, but for that it parses the text a second time and makes two more trees of it, as it
 //! finds out which kind of model it is. With 150 000 tokens that is most of the time that opening a model takes.
 
 use crate::json::Value;
@@ -41,7 +41,7 @@ pub(super) fn build(model: Value) -> Option<(BPE, Vec<TokenId>)> {
     Some((builder.vocab_and_merges(vocab, merges?).build().ok()?, ids))
 }
 
-/// What the crate reads of a model besides its type, tokens and merges.
+/// What the crate reads of a model in addition to its type, tokens and merges.
 const OPTIONS: [&str; 7] = [
     "dropout",
     "unk_token",
@@ -61,14 +61,14 @@ fn tokens(value: Value) -> Option<Vocab> {
 /// A list of pairs, or in older files of two tokens and a space between.
 fn pairs(value: Value) -> Option<Merges> {
     let Value::Array(merges) = value else { return None };
-    // The crate takes no mixture.
+    // The crate does not accept a mixture.
     let is_old = matches!(merges.first(), Some(Value::String(_)));
     let pair = |merge| match merge {
         Value::Array(pair) if !is_old => match <[Value; 2]>::try_from(pair) {
             Ok([Value::String(first), Value::String(second)]) => Some((first, second)),
             _ => None,
         },
-        // What begins so is a comment of an even older form.
+        // A line that begins this way is a comment of an even older form.
         Value::String(line) if is_old && !line.starts_with("#version") => {
             let (first, second) = line.split_once(' ').filter(|(_, second)| !second.contains(' '))?;
             Some((first.to_owned(), second.to_owned()))

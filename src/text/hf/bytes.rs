@@ -1,4 +1,4 @@
-//! Tokens as bytes: what each adds to a text that goes on with it.
+//! Tokens as bytes: what each adds to the text that it continues.
 
 use super::HfTokenizer;
 use super::steps::Steps;
@@ -28,7 +28,7 @@ pub(super) fn byte_names() -> impl Iterator<Item = String> {
     digits().flat_map(move |high| digits().map(move |low| format!("<0x{high}{low}>")))
 }
 
-/// What a token adds to a text that it does not begin.
+/// What a token adds to text that it does not begin.
 fn inside(steps: &Steps, token: String) -> Option<Vec<u8>> {
     let before = steps.decode(vec!["a".to_owned()]).ok()?;
     let both = steps.decode(vec!["a".to_owned(), token]).ok()?;
@@ -52,7 +52,7 @@ impl HfTokenizer {
             }
             if self.steps.is_byte_level() {
                 let byte = |c: char| table.get(c as usize).copied().flatten();
-                // A token with a character that means no byte never comes of a text.
+                // A token with a character that means no byte never results from text.
                 return Some(token.chars().map(byte).collect::<Option<_>>().unwrap_or_default());
             }
             match named_byte(&token).filter(|_| self.steps.joins_bytes()) {

@@ -14,7 +14,7 @@ use std::collections::HashSet;
 use std::path::Path;
 use tokenizers::{AddedToken, Model, ModelWrapper};
 
-/// A tokenizer in the making.
+/// A tokenizer under construction.
 pub(super) struct Parts {
     model: ModelWrapper,
     /// Those of the model's tokens, if they are known: the model gives them only with a copy of all tokens.
@@ -31,7 +31,7 @@ struct ModelOnly {
 
 /// Reads the contents of a `tokenizer.json`.
 pub(super) fn read(file: &str, bytes: &[u8]) -> Result<Parts> {
-    // Our own reader first: it says where a malformed text breaks.
+    // Our own reader first: it says where malformed JSON breaks.
     let mut json = Value::parse(file, bytes)?;
     match json.get("version").map(Value::as_str) {
         None | Some(Some("1.0")) => {}
@@ -69,7 +69,7 @@ fn take(json: &mut Value, key: &str) -> Option<Value> {
 
 impl Parts {
     pub(super) fn new(mut model: ModelWrapper, steps: Steps) -> Self {
-        // Chance is meant for training.
+        // Randomness is meant for training.
         if let ModelWrapper::BPE(model) = &mut model {
             model.dropout = None;
         }
@@ -131,7 +131,7 @@ impl Parts {
         for (id, token) in listed {
             let id: TokenId = id
                 .parse()
-                .map_err(|_| Error::config(file, "added_tokens_decoder", format!("`{id}` is no id")))?;
+                .map_err(|_| Error::config(file, "added_tokens_decoder", format!("`{id}` is not an id")))?;
             let flag = |key: &str| token.get(key).and_then(Value::as_bool);
             let content = token.get("content").and_then(Value::as_str).unwrap_or("");
             let special = flag("special").unwrap_or(false);

@@ -10,11 +10,11 @@ use std::sync::Once;
 pub(super) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 thread_local! {
-    /// Whether a panic of this thread becomes an error, so that nobody has to hear of it.
+    /// Whether a panic of this thread becomes an error, so that it is not reported.
     static GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs `body`; its errors and panics name `file` and have what was done, if anything, before what was wrong.
+/// Runs `body`; its errors and panics name `file` and say what was being done, if anything, before what went wrong.
 pub(super) fn guarded<T>(
     file: &str,
     doing: &str,
@@ -34,7 +34,7 @@ pub(super) fn guarded<T>(
     Err(Error::Text { file: file.to_owned(), what: doing + &what })
 }
 
-/// Puts a hook before the process's panic hook that leaves out the panics that become errors.
+/// Wraps the process's panic hook in one that leaves out the panics that become errors.
 fn quiet_panics() {
     static ONCE: Once = Once::new();
     // A thread that is panicking may not change the hook; a later call does.

@@ -1,4 +1,4 @@
-//! [`Steps`]: what a tokenizer does to a text before its model, and to tokens after it.
+//! [`Steps`]: what a tokenizer does to text before its model, and to tokens after it.
 //!
 //! The tokenizers crate runs most steps. Those with a regular expression are run here, and every step is bounded: a file may list
 //! steps that double the text forty times.
@@ -18,17 +18,17 @@ use tokenizers::{
 
 type Outcome<T> = std::result::Result<T, Failure>;
 
-/// A text may grow by steps to this many bytes, and by this factor. The longest compatibility decomposition has 11 times the
+/// Steps may lengthen a string to this many bytes, and by this factor. The longest compatibility decomposition has 11 times the
 /// bytes of its character.
 const GROWTH: (usize, usize) = (1 << 20, 32);
 
-/// Pre-tokenizers that make a text longer. Each makes at most 4 bytes of one; published files have one.
+/// Pre-tokenizers that make text longer. Each makes at most 4 bytes of one; published files have one.
 const MAX_GROWING: usize = 3;
 
 /// Steps that a section may list.
 const MAX_STEPS: usize = 256;
 
-/// How the words of GPT-2 are cut, which `ByteLevel` does unless the file says otherwise.
+/// How GPT-2 splits text into words, which `ByteLevel` does unless the file says otherwise.
 const GPT2_WORDS: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
 fn limit(bytes: usize) -> usize {
@@ -99,7 +99,7 @@ impl Steps {
         })
     }
 
-    /// Says whether a byte-level pre-tokenizer puts a space before a text, where it is the only one.
+    /// Sets whether a byte-level pre-tokenizer puts a space before the text, where it is the only one.
     ///
     /// Source: transformers, `PreTrainedTokenizerFast.__init__`.
     pub(super) fn set_first_space(&mut self, first_space: bool) {
@@ -108,12 +108,12 @@ impl Steps {
         }
     }
 
-    /// What normalizes texts of `bytes` bytes, all together.
+    /// A normalizer for strings of `bytes` bytes in total.
     pub(super) fn normalizer(&self, bytes: usize) -> Normalizers<'_> {
         Normalizers { steps: &self.normalizers, left: Mutex::new(Ok(limit(bytes))) }
     }
 
-    /// Cuts a normalized text into words.
+    /// Cuts normalized text into words.
     pub(super) fn cut(&self, text: &mut PreTokenizedString) -> Outcome<()> {
         self.cuts.iter().try_for_each(|cut| cut.apply(text))
     }
@@ -144,7 +144,7 @@ impl Steps {
 }
 
 /// The normalizers, as one, with what is left of the bytes that they may make, or what went wrong. The tokenizers crate drops
-/// errors of a normalizer, so whoever uses it asks [`Self::finish`].
+/// errors of a normalizer, so its user calls [`Self::finish`].
 pub(super) struct Normalizers<'s> {
     steps: &'s [Normalize],
     left: Mutex<Outcome<usize>>,
@@ -194,7 +194,7 @@ impl Normalize {
     }
 }
 
-/// Refuses a text that a table of replacements makes too long, a piece at a time: one character may become a large part of the file.
+/// Refuses a string that a table of replacements makes too long, a piece at a time: one character may become a large part of the file.
 fn measure(step: &NormalizerWrapper, text: &str, limit: usize) -> Outcome<()> {
     let (mut total, mut rest) = (0, text);
     while !rest.is_empty() {
@@ -263,7 +263,7 @@ impl Decode {
     fn apply(&self, mut tokens: Vec<String>, limit: usize) -> Outcome<Vec<String>> {
         let Self::Replace { pattern, content } = self else {
             let Self::Other(step) = self else { unreachable!("the other kind") };
-            // Some steps take it for granted that there is a token.
+            // Some steps assume that there is a token.
             return if tokens.is_empty() { Ok(tokens) } else { step.decode_chain(tokens) };
         };
         let mut total = 0;
@@ -279,7 +279,7 @@ impl Decode {
     }
 }
 
-/// The length of a text whose matches are replaced.
+/// The length of a string whose matches are replaced.
 fn replaced(pieces: &Pieces, content: &str) -> usize {
     let length =
         |&((start, end), found): &((usize, usize), bool)| if found { content.len() } else { end - start };
@@ -348,12 +348,14 @@ fn replacement(value: &Value) -> Outcome<Option<(Regex, String)>> {
     Ok(Some((pattern(value)?, content.to_owned())))
 }
 
-/// The pattern of a step: a text or a regular expression.
+/// The pattern of a step: a string or a regular expression.
 fn pattern(value: &Value) -> Outcome<Regex> {
     let pattern = value.get("pattern").and_then(Value::entries);
     Ok(match pattern {
-        Some([(key, value)]) if key == "String" => Regex::literal(value.as_str().ok_or("a text expected")?)?,
-        Some([(key, value)]) if key == "Regex" => Regex::new(value.as_str().ok_or("a text expected")?)?,
+        Some([(key, value)]) if key == "String" => {
+            Regex::literal(value.as_str().ok_or("a string expected")?)?
+        }
+        Some([(key, value)]) if key == "Regex" => Regex::new(value.as_str().ok_or("a string expected")?)?,
         _ => return Err("`pattern` with `String` or `Regex` expected".into()),
     })
 }

@@ -1,4 +1,4 @@
-//! [`Vocabulary`]: the tokens that were added to a model's own, found in a text before anything else.
+//! [`Vocabulary`]: the tokens that were added to a model's own, found in the text before anything else.
 
 use super::guard::Failure;
 use super::steps::Steps;
@@ -18,11 +18,11 @@ const NAMES: [&str; 7] =
 pub(super) struct Vocabulary {
     /// As the reference has them.
     pub(super) plain: AddedVocabulary,
-    /// The last one that was made for a text with marked control tokens.
+    /// The last one that was made for text with marked control tokens.
     marked: Mutex<Option<Arc<Marked>>>,
 }
 
-/// The same tokens, but some of them under names that no text has.
+/// The same tokens, but some of them under names that do not occur in text.
 struct Marked {
     tokens: Vec<TokenId>,
     /// Begins and ends each of these names.
@@ -95,7 +95,7 @@ impl Vocabulary {
         tokens
     }
 
-    /// Finds the added tokens in a text, of `tokens` only those in `control`: gives `find` a text, the vocabulary for it and the
+    /// Finds the added tokens in a string, of `tokens` only those in `control`: gives `find` a string, the vocabulary for it and the
     /// ids that this vocabulary has others for.
     pub(super) fn apart<T>(
         &self,
@@ -164,7 +164,7 @@ pub(super) fn named(config: &Value) -> Vec<String> {
     names
 }
 
-/// A name for a token that no text without `mark` has.
+/// A name for a token that does not occur in text without `mark`.
 fn name(mark: char, id: TokenId) -> String {
     format!("{mark}{id}{mark}")
 }

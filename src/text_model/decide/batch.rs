@@ -17,7 +17,7 @@ pub struct Decided {
     pub passes: usize,
 }
 
-/// A decision in the making.
+/// A decision in progress.
 pub(in crate::text_model) struct Deciding {
     id: SequenceId,
     /// What is read for it now.
@@ -42,7 +42,7 @@ impl Batch<'_> {
         Ok(id)
     }
 
-    /// The decisions that are made. Those that ask a second time go on.
+    /// The finished decisions. Those that ask a second time continue.
     pub fn take_decided(&mut self) -> Vec<Decided> {
         let read = self.scheduler.take_read();
         read.into_iter().filter_map(|read| self.go_on(read)).collect()

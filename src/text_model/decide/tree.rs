@@ -2,7 +2,7 @@
 
 use crate::tensor::TokenId;
 
-/// Labels as ids. Every beginning that labels go on from is a node, whose next tokens are read.
+/// Labels as ids. Every beginning that labels continue is a node, whose next tokens are read.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Tree {
     labels: Vec<Vec<TokenId>>,
@@ -53,7 +53,7 @@ impl Tree {
         self.labels.iter().map(Vec::len).max().unwrap_or(0)
     }
 
-    /// Tokens of the longest label after what all begin with.
+    /// Tokens of the longest label after the beginning that all share.
     pub(super) fn depth(&self) -> usize {
         self.longest() - self.common
     }
@@ -62,15 +62,15 @@ impl Tree {
     pub(super) fn labels(&self, logs: &[Vec<f64>]) -> Vec<f64> {
         let node = |ids: &[TokenId]| self.nodes.iter().position(|node| node.ids == ids);
         let token = |at: usize, id: TokenId| {
-            let place = self.nodes[at].next.binary_search(&id).expect("a token that a label goes on with");
+            let place = self.nodes[at].next.binary_search(&id).expect("a token that continues a label");
             logs[at][place]
         };
         let label = |label: &Vec<TokenId>| {
             let steps = (self.common..label.len()).map(|len| {
-                let at = node(&label[..len]).expect("a label goes on from each of its beginnings");
+                let at = node(&label[..len]).expect("a label continues each of its beginnings");
                 token(at, label[len])
             });
-            // A longer label begins with this one: the text does not go on to it.
+            // A longer label begins with this one: the text does not continue to it.
             let stays = node(label).map_or(0.0, |at| {
                 let goes_on: f64 = logs[at].iter().map(|log| log.exp()).sum();
                 (-goes_on.min(1.0)).ln_1p()

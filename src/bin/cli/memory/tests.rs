@@ -96,7 +96,7 @@ fn control_groups_limit_what_is_there() {
         ],
     );
     assert_eq!(v2.left(), Some(1000 - (700 - 150)));
-    // Inside of a container the path is that of the host.
+    // Inside a container the path is that of the host.
     let container = Files::new(
         "container",
         &[

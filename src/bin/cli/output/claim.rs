@@ -15,12 +15,12 @@ pub struct Claim {
     at: PathBuf,
     /// Whether it can be read, emptied and replaced: pipes and devices cannot.
     regular: bool,
-    /// There if it was made and nothing is in it yet.
+    /// Present if the file was created and is still empty.
     new: Option<Temporary>,
 }
 
 impl Claim {
-    /// Claims the file at `path`, as it is; makes it if it is not there. One that was made goes again unless something is appended.
+    /// Claims the file at `path`, as it is; creates it if it is missing. A created file is removed again unless something is appended.
     ///
     /// # Errors
     /// [`Error::Io`], or [`Error::Option`] under the name of `option` if another program has claimed it.
@@ -41,7 +41,7 @@ impl Claim {
                 made => (made, Some(Temporary::if_empty(&at))),
             };
             let file = match file {
-                // Whoever made it has taken it away again.
+                // Whoever created it has removed it again.
                 Err(error)
                     if error.kind() == io::ErrorKind::NotFound && at.parent().is_some_and(Path::exists) =>
                 {
@@ -50,7 +50,7 @@ impl Claim {
                 other => other.map_err(io)?,
             };
             let mut claim = Self { file, name: name.clone(), at: at.clone(), regular: true, new };
-            // Any other refusal is of a file system without locks.
+            // Any other refusal comes from a file system without locks.
             if let Err(TryLockError::WouldBlock) = claim.file.try_lock() {
                 // Whoever has the lock has the file, too.
                 claim.new = None;
@@ -88,10 +88,10 @@ impl Claim {
         Ok(bytes)
     }
 
-    /// Replaces what is in it as a whole: at no time is less there than before.
+    /// Replaces its contents as a whole: at no time is less there than before.
     ///
     /// # Errors
-    /// [`Error::Io`]. It is as before then.
+    /// [`Error::Io`]. Then the file is as before.
     pub fn replace(&mut self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
         let replaced = || {
             let mut new = Beside::new(&self.at)?;
@@ -107,7 +107,7 @@ impl Claim {
         Ok(())
     }
 
-    /// Adds a line, in one call: what is cut off by a crash is the end of it and nothing before.
+    /// Adds a line, in one call: a crash can cut off the end of this line, but nothing before it.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -125,12 +125,12 @@ impl Drop for Claim {
         if self.new.is_some() && self.is_there() && self.file.metadata().is_ok_and(|file| file.len() == 0) {
             let _ = fs::remove_file(&self.at);
         }
-        // Closing is not enough: a child process on its way to another program still has the file, and the lock with it.
+        // Closing is not enough: a child process that has not yet called exec still has the file, and the lock with it.
         let _ = self.file.unlock();
     }
 }
 
-/// Whether both are of one file, as far as the system tells.
+/// Whether both are the same file, as far as the system tells.
 #[cfg(unix)]
 pub(super) fn same(a: &Metadata, b: &Metadata) -> bool {
     use std::os::unix::fs::MetadataExt;

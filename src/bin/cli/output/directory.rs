@@ -8,25 +8,25 @@ use std::io;
 use std::path::{Path, PathBuf};
 use tempfile::{Builder, TempDir};
 
-/// The names under which files are written at first: a directory in the output. One that is left of a run that was killed is removed by the
+/// Where files are written at first: a directory in the output. One that is left from a run that was killed is removed by the
 /// next.
 const STAGING: [&str; 2] = [".diffulex.", ".partial"];
 
-/// Files on their way into a directory. Nothing of them is left unless they are published: not after an error, and not when Ctrl-C ends
+/// Files to be put into a directory. Nothing is left of them unless they are published: not after an error, and not when Ctrl-C ends
 /// the program. Others are kept away as long as the value lives.
 pub struct OutputDirectory {
     dir: PathBuf,
-    /// Goes again unless the files are published.
+    /// Removed again unless the files are published.
     made: Option<Temporary>,
     staging: Option<(TempDir, Temporary)>,
-    /// What makes room for the new files.
+    /// The old files that the new ones replace.
     replaced: Vec<PathBuf>,
     /// Locked as long as it is open; absent where directories cannot be locked.
     lock: Option<File>,
 }
 
 impl OutputDirectory {
-    /// Prepares `dir`, which is made if it is not there. A file in it that `replaces` names makes room for the new ones when they are
+    /// Prepares `dir`, which is created if it is missing. A file in it that `replaces` names makes room for the new ones when they are
     /// published; others stay. Without `replaces` a directory that is not empty is refused, with `advice`.
     ///
     /// # Errors
@@ -55,7 +55,7 @@ impl OutputDirectory {
         for path in entries {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if output.lock.is_some() && name.starts_with(STAGING[0]) && name.ends_with(STAGING[1]) {
-                // Whoever is at work holds the lock.
+                // Whoever is still running holds the lock.
                 fs::remove_dir_all(&path).map_err(|error| Error::io(&path, error))?;
             } else {
                 match replaces {
@@ -81,7 +81,7 @@ impl OutputDirectory {
         self.staging.as_ref().map_or(&self.dir, |(staging, _)| staging.path())
     }
 
-    /// Everything was written: what it replaces goes, and the files get their places, `last` as the last one.
+    /// To be called once everything is written: removes the old files, and moves the new ones into place, `last` as the last one.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -110,7 +110,7 @@ impl Drop for OutputDirectory {
         if self.made.is_some() {
             let _ = fs::remove_dir(&self.dir);
         }
-        // Closing is not enough: a child process on its way to another program still has the file, and the lock with it.
+        // Closing is not enough: a child process that has not yet called exec still has the file, and the lock with it.
         if let Some(lock) = &self.lock {
             let _ = lock.unlock();
         }

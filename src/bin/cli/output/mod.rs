@@ -17,8 +17,8 @@ use tempfile::{Builder, NamedTempFile};
 /// Links that are followed to a file that is not there yet.
 const LINKS: usize = 40;
 
-/// Writes a file so that at no time a part of it is there under its name: a run that is broken off leaves what was there before. What
-/// a link points to is replaced, not the link. A pipe or a device is written to; a reader that went away is no error.
+/// Writes a file so that a partial one never appears under its name: a run that is broken off leaves what was there before. What
+/// a link points to is replaced, not the link. A pipe or a device is written to; a reader that went away is not an error.
 ///
 /// # Errors
 /// [`Error::Io`] with the path. Nothing is left behind.
@@ -33,7 +33,7 @@ pub fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>
             let mut out = BufWriter::new(waiting(|| File::options().write(true).open(path))?);
             match write(&mut out).and_then(|()| out.flush()) {
                 Err(error) if error.kind() == ErrorKind::BrokenPipe => {
-                    // What is left in the buffer has nobody to go to.
+                    // Nobody is left to read the rest of the buffer.
                     let _ = out.into_parts();
                     Ok(())
                 }
@@ -51,7 +51,7 @@ pub fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>
 pub fn replaceable(path: &Path) -> Result<()> {
     let check = || match place(path)? {
         Place::File(at) => Beside::new(&at).map(drop),
-        // Opening a pipe would tell its reader that there is nothing to come.
+        // Opening a pipe would tell its reader that nothing will come.
         Place::Stream => Ok(()),
     };
     check().map_err(|error| Error::io(path, plain(error)))
@@ -78,7 +78,7 @@ pub fn refuse_input(option: &'static str, output: &Path, inputs: &[PathBuf]) -> 
 
 /// Where an output goes.
 enum Place {
-    /// A regular file, there or not, with no link left in its path that matters.
+    /// A regular file, existing or not, with all relevant links in its path resolved.
     File(PathBuf),
     /// A pipe, a terminal or another device.
     Stream,
@@ -94,7 +94,7 @@ fn place(path: &Path) -> io::Result<Place> {
     }
 }
 
-/// What a path to nothing leads to: links may point to a file that is to be made.
+/// What a dangling path leads to: links may point to a file that is to be created.
 fn follow(path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_path_buf();
     for _ in 0..LINKS {
@@ -121,7 +121,7 @@ fn stream(metadata: &fs::Metadata) -> io::Result<()> {
     Ok(())
 }
 
-/// The system's own words: a temporary name, which `tempfile` puts after them, means nothing to anybody.
+/// The system's own message, without the temporary name that `tempfile` appends, which means nothing to anybody.
 fn plain(error: io::Error) -> io::Error {
     let words = error.to_string();
     match words.split_once(" at path \"") {
@@ -130,7 +130,7 @@ fn plain(error: io::Error) -> io::Error {
     }
 }
 
-/// A new file in the directory of the one that it becomes. It goes when the value is dropped, and when Ctrl-C ends the program.
+/// A new file in the directory of the one that it becomes. It is removed when the value is dropped, and when Ctrl-C ends the program.
 struct Beside {
     file: NamedTempFile,
     at: PathBuf,
@@ -145,7 +145,7 @@ impl Beside {
         #[cfg(unix)]
         let permissions = {
             use std::os::unix::fs::PermissionsExt;
-            // As any new file, less what the user's mask takes; else those of the file that is replaced.
+            // Those of any new file under the user's umask; else those of the file that is replaced.
             let new = fs::Permissions::from_mode(0o666);
             fs::metadata(at).map_or(new, |metadata| metadata.permissions())
         };
@@ -199,7 +199,7 @@ mod tests {
         assert_eq!(fs::read(&file).unwrap(), b"second");
         assert_eq!(names(), 2, "nothing is left behind");
         replaceable(&file).unwrap();
-        assert!(replaceable(dir.path()).is_err(), "a directory is no place for a file");
+        assert!(replaceable(dir.path()).is_err(), "a directory cannot be replaced by a file");
         let error = replaceable(&dir.path().join("none/file")).unwrap_err().to_string();
         assert!(!error.contains("partial") && error.contains("none/file: No such"), "{error}");
         assert_eq!(names(), 2);

@@ -26,7 +26,7 @@ pub(super) const LING_TEMPLATE: &str = "{%- for message in messages %}
 {{- '<role>ASSISTANT</role>' }}
 {%- endif %}";
 
-/// What SDAR-MoE adds to the keys of SDAR, or says otherwise.
+/// What SDAR-MoE adds to the keys of SDAR, or changes.
 pub(super) fn moe_keys(experts: Experts) -> Value {
     json!({
         "architectures": ["SDARMoeForCausalLM"],

@@ -1,4 +1,4 @@
-//! The files beside the weights: configurations and chat template of each family.
+//! The files next to the weights: configurations and chat template of each family.
 //!
 //! Source: the `config.json`, `generation_config.json` and `tokenizer_config.json` of the published checkpoints. Keys that say
 //! nothing about shapes or behaviour are kept, because a reader has to cope with them.
@@ -102,7 +102,7 @@ impl Preset {
         found.unwrap_or_else(|| panic!("the {} preset has no token {token}", self.name)).id
     }
 
-    /// The token that stands for what is not written yet.
+    /// The token for what is not written yet.
     pub fn mask(&self) -> &'static str {
         match self.family {
             Family::Sdar => "<|MASK|>",
@@ -115,7 +115,7 @@ impl Preset {
         }
     }
 
-    /// The token that a text begins with, in families that have their own.
+    /// The token that text begins with, in families that have their own.
     pub(super) fn bos(&self) -> &'static str {
         match self.family {
             Family::Llada | Family::LladaMoe | Family::Llada2 => "<|startoftext|>",
@@ -126,7 +126,7 @@ impl Preset {
         }
     }
 
-    /// The token that a text ends with.
+    /// The token that text ends with.
     pub(super) fn eos(&self) -> &'static str {
         match self.family {
             Family::FastDllm | Family::A2dQwen2 | Family::A2dQwen3 | Family::OpenDcoder => "<|im_end|>",
@@ -316,7 +316,7 @@ impl Preset {
             "tokenizer_class": class,
             "unk_token": null,
         });
-        // Fast-dLLM v2 names its mask nowhere.
+        // Fast-dLLM v2 does not name its mask anywhere.
         if self.family != Family::FastDllm {
             config["mask_token"] = self.mask().into();
         }
@@ -345,7 +345,7 @@ impl Preset {
     }
 }
 
-/// The keys of both objects; those of `own` count.
+/// The keys of both objects; those of `own` take precedence.
 pub(super) fn merged(mut base: Value, own: Value) -> Value {
     if let (Value::Object(base), Value::Object(own)) = (&mut base, own) {
         base.extend(own);

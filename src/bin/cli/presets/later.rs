@@ -31,7 +31,7 @@ pub(super) const NEMOTRON_TEMPLATE: &str = "{{- bos_token }}
 {%- endfor %}";
 
 impl Preset {
-    /// What the families with the layers of Qwen add to the keys that these share, or say otherwise.
+    /// What the families with the layers of Qwen add to the keys that these share, or change.
     pub(super) fn coder_keys(&self) -> Value {
         let own = match self.family {
             Family::A2dQwen2 => {

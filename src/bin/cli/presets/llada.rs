@@ -57,7 +57,7 @@ impl Preset {
     }
 }
 
-/// What LLaDA's configuration says besides sizes.
+/// What LLaDA's configuration says in addition to sizes.
 fn llada_maths() -> Value {
     json!({
         "activation_type": "silu",

@@ -51,7 +51,7 @@ pub struct Preset {
     pub family: Family,
     /// Rows of the embedding.
     pub vocab: usize,
-    /// Tokens that are bytes or words: the id of the first special token.
+    /// Number of tokens that are bytes or words: the id of the first special token.
     pub words: usize,
     /// Width of the residual stream.
     pub hidden: usize,
@@ -169,7 +169,7 @@ const fn sdar(name: &'static str, hidden: usize, ffn: usize, layers: usize, n_he
     }
 }
 
-/// Its own config.json was not seen: these are the values of the model that it was made from, as SDAR has them.
+/// Its own config.json was not seen: these are the values of the model that it was derived from, as SDAR has them.
 const SDAR_30B: Preset = Preset {
     n_kv_heads: 4,
     experts: Some(Experts { count: 128, per_token: 8, ffn: 768 }),
@@ -310,7 +310,7 @@ impl Preset {
     /// The model as data, read from [`Self::config`] as from any config.json.
     ///
     /// # Errors
-    /// If sizes that were changed make no model.
+    /// If changed sizes make no valid model.
     pub fn architecture(&self) -> Result<Architecture> {
         let config = self.config("bfloat16").to_string();
         Architecture::from_config(self.name, &json::Value::parse(self.name, config.as_bytes())?)

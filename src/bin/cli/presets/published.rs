@@ -161,7 +161,7 @@ pub fn hub_id(name: &str) -> Option<&'static str> {
     all().find(called).or_else(|| PUBLISHED.iter().find(short).map(|published| published.ids[0]))
 }
 
-/// Bytes of all weights in memory, the vectors apart, which are few.
+/// Bytes of all weights in memory, except for the vectors, which are few.
 fn weight_bytes(arch: &Architecture, pair: [&str; 2]) -> u64 {
     let [blocks, head] = pair.map(|name| Format::from_name(name).expect("the table names formats"));
     matrix_bytes(arch, blocks, head) + embedding_bytes(arch, head)
@@ -170,7 +170,7 @@ fn weight_bytes(arch: &Architecture, pair: [&str; 2]) -> u64 {
 /// The table, as Markdown.
 ///
 /// # Errors
-/// Never: every shape makes a model, which a test holds.
+/// Never: every shape makes a model, as a test checks.
 pub fn table() -> Result<String> {
     let mut text = String::from(
         "| family | checkpoints | parameters | bf16 | int8 | int4 | checked against |\n|---|---|---|---|---|---|---|\n",

@@ -1,4 +1,4 @@
-//! The prompts of a batch: a JSON object a line, whose keys are those of [`Record`].
+//! The prompts of a batch: a JSON object per line, whose keys are those of [`Record`].
 
 use crate::cli::input::{self, Object, some};
 use diffulex::text::chat::Message;
@@ -15,11 +15,11 @@ pub(super) struct Line {
     pub(super) id: Value,
     /// Its place in the file, from 1, empty lines counted.
     number: usize,
-    /// What to answer, or what is wrong with the line.
+    /// The task, or what is wrong with the line.
     pub(super) task: std::result::Result<Task, String>,
 }
 
-/// What a line asks for. What it leaves open, the command line says.
+/// What a line requests. What it leaves open comes from the command line.
 #[derive(Debug, PartialEq)]
 pub(super) struct Task {
     pub(super) words: Words,
@@ -29,14 +29,14 @@ pub(super) struct Task {
     pub(super) stop: Option<Vec<String>>,
 }
 
-/// A question, or a conversation to go on with.
+/// A question, or a conversation to continue.
 #[derive(Debug, PartialEq)]
 pub(super) enum Words {
     Prompt(String),
     Messages(Vec<Message>),
 }
 
-/// The keys of a line. `prompt` or `messages` is there.
+/// The keys of a line. One of `prompt` and `messages` is there.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Record {
@@ -70,7 +70,7 @@ enum Stop {
     Several(Vec<String>),
 }
 
-/// What an unreadable line may still say.
+/// What can still be read from a malformed line.
 #[derive(Deserialize)]
 struct Named {
     #[serde(default, deserialize_with = "id")]
@@ -112,12 +112,12 @@ impl Record {
     }
 }
 
-/// Whether a path stands for stdin or stdout.
+/// Whether a path means stdin or stdout.
 pub(super) fn is_stream(path: &Path) -> bool {
     path == Path::new("-")
 }
 
-/// Reads all lines; empty ones are no prompts.
+/// Reads all lines; empty ones are skipped.
 ///
 /// # Errors
 /// [`Error::Io`], no line at all, or two lines with the same id.
@@ -136,7 +136,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<Line>> {
             return Err(Error::format(path.display(), what));
         }
     }
-    // A line that cannot be answered keeps nobody else from an answer: it takes a name that is left.
+    // A line that cannot be answered does not keep others from an answer: it takes an unused id.
     for line in lines.iter_mut().filter(|line| line.task.is_err()) {
         let others = (0..).map(|n| Value::from(format!("line {}{}", line.number, "'".repeat(n))));
         let names = [line.id.clone(), line.number.into()].into_iter().chain(others);

@@ -1,4 +1,4 @@
-//! `--prompts FILE --output FILE`: many prompts, one answer a line, continued where an earlier run was broken off.
+//! `--prompts FILE --output FILE`: many prompts, one answer per line, continued where an earlier run was broken off.
 
 mod input;
 mod output;
@@ -29,7 +29,7 @@ pub(crate) struct BatchArgs {
     /// `seed`, `stop`; `-` is stdin
     #[arg(long, value_name = "FILE", requires = "output")]
     prompts: Option<PathBuf>,
-    /// Where the answers go, one JSON object a line; what is there from an earlier run is kept, and the rest done; `-` is
+    /// Where the answers go, one JSON object per line; what is there from an earlier run is kept, and the rest is done; `-` is
     /// stdout
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -40,7 +40,7 @@ pub(crate) struct BatchArgs {
     /// memory allows, at most 8
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     parallel: Option<u16>,
-    /// Leave the answers in the order in which they were finished
+    /// Leave the answers in the order in which they finished
     #[arg(long)]
     unordered: bool,
 }
@@ -68,7 +68,7 @@ impl BatchArgs {
     /// The batch that the options name, if they name one.
     ///
     /// # Errors
-    /// Files that cannot be read or written, ids that stand twice, an output that belongs to another input.
+    /// Files that cannot be read or written, duplicate ids, an output that belongs to another input.
     pub(crate) fn prepare(&self) -> Result<Option<Batch>> {
         let (Some(prompts), Some(output)) = (&self.prompts, &self.output) else { return Ok(None) };
         let same = |path: &PathBuf| path.canonicalize().ok();
@@ -136,7 +136,7 @@ impl Batch {
             }
             let answered = answers
                 .step(&mut |_, _, _| Ok(if cli::interrupted() { Control::Stop } else { Control::Continue }));
-            // What an interrupt cut short is no answer.
+            // What an interrupt cut short is not an answer.
             for answered in answered.into_iter().filter(|_| !cli::interrupted()) {
                 let (index, tokens) = open.remove(&answered.id).expect("every answer was begun");
                 let id = &self.lines[index].id;
@@ -175,7 +175,7 @@ impl Counts {
         json!({ "id": id, "error": reason })
     }
 
-    /// Nothing in it depends on the other prompts: neither time, nor passes over parts of the prompt that others computed.
+    /// Nothing in it depends on the other prompts: neither time, nor passes over parts of the prompt that others have computed.
     fn success(&mut self, id: &Value, answer: &Answer, prompt_tokens: usize) -> Value {
         self.answered += 1;
         json!({
@@ -202,7 +202,7 @@ impl Counts {
     }
 }
 
-/// Begins the answer to one line, with the options of the command line where the line says nothing. Returns its name, and the
+/// Begins the answer to one line, with the options of the command line where the line says nothing. Returns its id, and the
 /// number of prompt tokens.
 fn begin(
     answers: &mut Answers<'_>,
@@ -240,7 +240,7 @@ fn begin(
             alternatives: setup.alternatives,
             max_tokens: task.max_tokens.or(setup.max_tokens),
         };
-        // What the command line says for all lines is left out where it has no place.
+        // What the command line says for all lines is left out where it does not apply.
         if task.stop.is_none() && setup.new_tokens(&prompt, model.fills_gaps(&prompt)?) == 0 {
             setup.stop.clear();
         }

@@ -1,6 +1,6 @@
 //! The answers of a batch: appended line by line, so that a run that is broken off loses nothing but the answer it was at.
 //!
-//! An output that is there is continued: lines with a result stay, lines with an error are tried again, half a line at the
+//! An existing output is continued: lines with a result stay, lines with an error are tried again, half a line at the
 //! end is cut off. A file gets every answer as soon as it is there, and is brought into the order of the input at the end; on
 //! stdout answers wait for those before them.
 
@@ -19,7 +19,7 @@ pub(super) struct Output {
     kept: Option<Vec<u8>>,
     /// Places in the input of the lines that were written, in the order of the output.
     order: Vec<usize>,
-    /// What is there from an earlier run, by place in the input.
+    /// What is left from an earlier run, by place in the input.
     done: Vec<bool>,
     /// Whether the order is that of the input in the end.
     ordered: bool,
@@ -27,11 +27,11 @@ pub(super) struct Output {
     held: BTreeMap<usize, Value>,
     /// The next place in the input that stdout waits for.
     next: usize,
-    /// Nobody reads stdout any more.
+    /// Whether nobody reads stdout any more.
     closed: bool,
 }
 
-/// What becomes of an output that is there.
+/// What becomes of an existing output.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Earlier {
     /// It is continued.
@@ -46,7 +46,7 @@ impl Output {
     /// Claims `path` for the answers to `lines`. Nothing in it changes before [`Self::begin`].
     ///
     /// # Errors
-    /// If it cannot be written, if another run writes to it, if it is there and refused, or if it is no output of these lines.
+    /// If it cannot be written, if another run writes to it, if it exists and is refused, or if it is not an output of these lines.
     pub(super) fn open(path: &Path, lines: &[Line], earlier: Earlier, ordered: bool) -> Result<Self> {
         let mut output = Self {
             file: None,
@@ -81,7 +81,7 @@ impl Output {
         Ok(output)
     }
 
-    /// Everything that can be checked is: what does not stay of an earlier run goes.
+    /// To be called when everything is checked: removes what does not stay of an earlier run.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -125,7 +125,7 @@ impl Output {
         Ok(())
     }
 
-    /// Writes what waits still, and brings a file into the order of the input.
+    /// Writes what is still waiting, and brings a file into the order of the input.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -170,7 +170,7 @@ fn existing<'a>(path: &Path, text: &'a [u8], lines: &[Line]) -> Result<Existing<
             return refuse(number, "no answer of an earlier run".to_owned());
         };
         let Some(&index) = known.get(&id.to_string()) else {
-            // A line that could not be read had a name of ours, and may have its own by now.
+            // A line that could not be read had an id of ours, and may have its own by now.
             if failed && is_given(id) {
                 whole = false;
                 continue;
@@ -178,7 +178,7 @@ fn existing<'a>(path: &Path, text: &'a [u8], lines: &[Line]) -> Result<Existing<
             return refuse(number, format!("the id {id} is not in the prompts"));
         };
         if seen[index] > 0 {
-            return refuse(number, format!("the id {id} stands in line {} already", seen[index]));
+            return refuse(number, format!("the id {id} is already in line {}", seen[index]));
         }
         seen[index] = number;
         if answered {

@@ -4,10 +4,10 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Columns between tab stops.
 const TAB: usize = 8;
-/// Asks for the coloured, wide form of the character before it.
+/// Selects the coloured, wide form of the character before it.
 const EMOJI_FORM: char = '\u{fe0f}';
 
-/// The characters of a text that share a cell (a base and the marks on it), with the columns they take. A newline and a tab are
+/// The characters of a string that share a cell (a base and the marks on it), with the columns they take. A newline and a tab are
 /// cells of their own, without a width.
 pub(crate) fn cells(text: &str) -> impl Iterator<Item = (&str, usize)> {
     let mut rest = text;
@@ -20,7 +20,7 @@ pub(crate) fn cells(text: &str) -> impl Iterator<Item = (&str, usize)> {
         rest = after;
         // Terminals draw the parts of a joined emoji side by side unless they know it: the sum is what all of them have room for.
         let width = match base {
-            // What it makes wider stands in the text before this one.
+            // What it makes wider is in the text before this one.
             EMOJI_FORM => 1,
             _ if cell.contains(EMOJI_FORM) => cell.width(),
             _ => base.width().unwrap_or(0),

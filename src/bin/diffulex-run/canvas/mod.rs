@@ -1,4 +1,4 @@
-//! [`Live`]: the answer as it is denoised. What is settled scrolls by as ordinary text; the masks and tokens after it stand in a
+//! [`Live`]: the answer as it is denoised. What is settled scrolls by as ordinary text; the masks and tokens after it are in a
 //! live region that is redrawn in place.
 
 mod cells;
@@ -23,7 +23,7 @@ const FRAME: Duration = Duration::from_millis(16);
 pub(crate) struct Live<'a> {
     region: Region<'a>,
     screen: Screen,
-    /// Gaps in a known text: what has no mask before it is final. Else the transcript says what is.
+    /// Whether gaps in known text are filled in: what has no mask before it is final. Else the transcript says what is.
     infills: bool,
     /// Decoded text that is not final: a stop string could begin in it.
     ahead: String,
@@ -32,7 +32,7 @@ pub(crate) struct Live<'a> {
     /// All final text.
     settled: String,
     last_frame: Option<Instant>,
-    /// How long a step is left to be looked at.
+    /// How long a step stays visible.
     delay: Duration,
 }
 
@@ -100,7 +100,7 @@ impl Display for Live<'_> {
     }
 
     fn finish(&mut self, rest: &str) -> Result<()> {
-        // A text with its gaps filled in comes as a whole.
+        // Text with its gaps filled in comes as a whole.
         let rest = if self.infills { rest.strip_prefix(&self.settled).unwrap_or(rest) } else { rest };
         let last = std::mem::take(&mut self.waiting) + rest;
         let printed = cli::print(&self.screen.finish(&last, size()));

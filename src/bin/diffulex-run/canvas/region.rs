@@ -36,7 +36,7 @@ pub(crate) struct Region<'a> {
 }
 
 impl<'a> Region<'a> {
-    /// Of an answer decoded by `policy`. `as_ids` shows numbers instead of words.
+    /// For an answer decoded by `policy`. `as_ids` shows numbers instead of words.
     pub(crate) fn new(
         model: &'a Model,
         policy: &Policy,
@@ -70,7 +70,7 @@ impl<'a> Region<'a> {
         }
     }
 
-    /// The text of what has nothing before it by now that is masked or may change, as far as it was not returned before.
+    /// The text that no longer has anything before it that is masked or may change, as far as it was not returned before.
     ///
     /// # Errors
     /// If the tokenizer refuses the tokens.
@@ -84,7 +84,7 @@ impl<'a> Region<'a> {
         }
     }
 
-    /// What stands after the decoded text: at least as much as fills `room` cells, and for how many positions all of it stands.
+    /// What follows the decoded text: at least as much as fills `room` cells, and how many positions all of it represents.
     ///
     /// # Errors
     /// If the tokenizer refuses the tokens.
@@ -118,7 +118,7 @@ impl<'a> Region<'a> {
         range.start..end
     }
 
-    /// A run of tokens, decoded together: one piece for each token that completes a text.
+    /// A run of tokens, decoded together: one piece for each token that completes a string.
     fn words(&self, canvas: &Canvas, run: Range<usize>, pieces: &mut Vec<Piece>) -> Result<()> {
         let mut decoder = self.tokenizer.map(|tokenizer| StreamDecoder::new(tokenizer, true));
         for pos in run {

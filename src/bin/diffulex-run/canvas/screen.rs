@@ -13,7 +13,7 @@ use crate::cli::safe;
 const BEGIN: &str = "\x1b[?2026h";
 const END: &str = "\x1b[?2026l";
 const CLEAR_BELOW: &str = "\x1b[J";
-/// Between frames the cursor stands where the live part begins: takes it away, and ends what a frame in the middle may have begun.
+/// Between frames the cursor is where the live part begins: clears that part, and ends what an unfinished frame may have begun.
 pub(super) const PARTING: &str = "\x1b[0m\x1b[?7h\x1b[?2026l\x1b[J\r\n";
 /// A vertical tab is a line feed that the tty driver leaves alone: the column stays, and the last line scrolls.
 const DOWN: &str = "\x0b";
@@ -63,7 +63,7 @@ impl Style {
 pub(crate) struct Piece {
     pub(crate) text: String,
     pub(crate) style: Style,
-    /// Positions of the sequence that it stands for: as many as it has cells (masks), or one, or none.
+    /// Positions of the sequence that it represents: as many as it has cells (masks), or one, or none.
     pub(crate) positions: usize,
 }
 
@@ -76,18 +76,18 @@ pub(crate) struct Screen {
     /// Bytes of it that are printed. A last cell that would fill its row is not: terminals disagree on where the cursor is then,
     /// so it waits in the live region.
     printed: usize,
-    /// Whether a live region stands after the anchor, whose place the terminal has saved.
+    /// Whether there is a live region after the anchor, whose place the terminal has saved.
     drawn: bool,
 }
 
 impl Screen {
-    /// A screen whose cursor stands at the start of a line.
+    /// A screen whose cursor is at the start of a line.
     pub(crate) fn new(colours: bool) -> Self {
         Self { colours, size: None, line: String::new(), printed: 0, drawn: false }
     }
 
-    /// What a terminal of this size needs to print `settled` and to show `live` after it. `positions` is the number of them that
-    /// the whole live region stands for, also where `live` does not go on to its end.
+    /// What to send to a terminal of this size to print `settled` and to show `live` after it. `positions` is the number of them that
+    /// the whole live region represents, even where `live` does not extend to its end.
     pub(crate) fn frame(&mut self, settled: &str, live: &[Piece], positions: usize, size: Size) -> String {
         let mut out = String::from(BEGIN);
         self.clear(size, &mut out);
@@ -134,7 +134,7 @@ impl Screen {
             // then terminals keep the cursor in the text.
             *out += RESTORE;
         } else if let Some((at, column)) = self.filled_row(size.width) {
-            // The anchor came to the end of a row: clearing would take the last cell with it, so that cell is printed anew.
+            // The anchor came to the end of a row: clearing would take the last cell with it, so that cell is printed again.
             self.printed = at;
             *out += &format!("\x1b[{}G", column + 1);
         }

@@ -38,7 +38,7 @@ fn trimmed(lines: Vec<String>) -> Vec<String> {
     lines
 }
 
-/// The lines of a text on a terminal of this width.
+/// The lines of a string on a terminal of this width.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let (mut lines, mut column) = (vec![String::new()], 0);
     let mut chars = text.chars().peekable();

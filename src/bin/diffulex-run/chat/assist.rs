@@ -1,4 +1,4 @@
-//! What the line editor knows: how a command goes on, and when a text is complete.
+//! What the line editor knows: how a command continues, and when an entry is complete.
 
 use super::command::{COMMANDS, values};
 use super::input::{is_command, is_open};
@@ -8,7 +8,7 @@ use rustyline::hint::Hinter;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Context, Helper, Result};
 
-/// Completion and the end of a text.
+/// Completion and the end of an entry.
 #[derive(Default)]
 pub(crate) struct Assist {
     files: FilenameCompleter,

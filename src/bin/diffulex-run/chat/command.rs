@@ -29,7 +29,7 @@ pub(crate) enum Command {
 pub(crate) struct Spec {
     pub(crate) name: &'static str,
     short: &'static str,
-    /// What stands behind it. Empty: nothing.
+    /// The argument that follows it. Empty: none.
     argument: &'static str,
     help: &'static str,
     /// The decode option that it sets. Empty: none.
@@ -74,13 +74,13 @@ pub(crate) static COMMANDS: [Spec; 21] = [
     spec("/stats", "/ss", "on|off", "a line about every answer"),
     spec("/canvas", "/cv", "on|off", "show the block while it is denoised"),
     spec("/save", "/w", "FILE", "write conversation and settings"),
-    spec("/load", "/l", "FILE", "go on with what was saved"),
+    spec("/load", "/l", "FILE", "continue what was saved"),
 ];
 
 /// What other programs call some of them.
 const ALSO: [(&str, &str); 2] = [("/?", "/help"), ("/bye", "/quit")];
 
-/// Takes back a setting.
+/// Resets a setting.
 const DEFAULT: &str = "default";
 
 /// Reads a line that begins with a slash.
@@ -108,7 +108,7 @@ pub(crate) fn parse(line: &str) -> Result<Command, String> {
     }
 }
 
-/// What stands behind a command.
+/// What follows a command.
 struct Argument<'a> {
     spec: &'static Spec,
     text: &'a str,
@@ -180,7 +180,7 @@ impl Argument<'_> {
     }
 }
 
-/// The words that may follow a command, if they are a few.
+/// The words that may follow a command, if there are only a few.
 pub(crate) fn values(spec: &Spec) -> Vec<String> {
     if matches!(spec.name, "/stats" | "/canvas") {
         return vec!["on".to_string(), "off".to_string()];

@@ -52,7 +52,7 @@ pub(crate) struct Saved {
     pub(crate) conversation: Conversation,
 }
 
-/// The one part that every version has.
+/// The only part that every version has.
 #[derive(Deserialize)]
 struct Version {
     version: u32,
@@ -66,7 +66,7 @@ impl Saved {
     /// Reads a file that [`Self::write`] wrote.
     ///
     /// # Errors
-    /// [`Error::Io`], or [`Error::Format`] with the place if it is no conversation of this version.
+    /// [`Error::Io`], or [`Error::Format`] with the place if it is not a conversation of this version.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let wrong = |what: String| Error::format(path.display(), what);
         let text = input::read(path)?;

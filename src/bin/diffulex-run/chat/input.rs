@@ -12,7 +12,7 @@ use std::io::{BufRead, IsTerminal};
 use std::path::PathBuf;
 
 const PROMPT: &str = "> ";
-/// Begins and ends a text of several lines.
+/// Begins and ends an entry of several lines.
 const QUOTES: &str = "\"\"\"";
 /// Entries that the history keeps.
 const HISTORY: usize = 1000;
@@ -40,7 +40,7 @@ impl Input {
     /// What was typed or piped, with all its lines. `None`: the session ends.
     ///
     /// # Errors
-    /// [`Error::Io`], or [`Error::Format`] for bytes that are no text.
+    /// [`Error::Io`], or [`Error::Format`] for bytes that are not text.
     pub(crate) fn next(&mut self) -> Result<Option<String>> {
         match self {
             Self::Terminal(terminal) => terminal.next(),
@@ -58,7 +58,7 @@ fn piped(first: &mut bool) -> Result<Option<String>> {
         let is_end = line.is_empty();
         let line = match std::mem::take(first) {
             true => input::utf8(input::STDIN, line)?,
-            // Only the first line may begin with a byte order mark that is none of its text.
+            // Only the first line may begin with a byte order mark that is not part of its text.
             false => input::utf8_as_is(input::STDIN, line)?,
         };
         if is_end {
@@ -113,7 +113,7 @@ impl Terminal {
                     interrupted = true;
                     cli::note("(Ctrl-C again, or Ctrl-D, ends the session)");
                 }
-                // The window has another size.
+                // The window has been resized.
                 Err(ReadlineError::Signal(_)) => {}
                 Err(error) => return Err(failed(error)),
             }
@@ -145,7 +145,7 @@ fn history_file() -> Option<PathBuf> {
     Some(dir.join("diffulex").join("history"))
 }
 
-/// Whether a text is a command: a slash and letters, with what may follow on the same line. A path or a comment is none, and neither is a
+/// Whether an entry is a command: a slash and letters, with what may follow on the same line. A path or a comment is not one, nor is a
 /// pasted text of several lines.
 pub(crate) fn is_command(text: &str) -> bool {
     let Some(rest) = text.strip_prefix('/') else { return false };
@@ -154,7 +154,7 @@ pub(crate) fn is_command(text: &str) -> bool {
     one_line && word.chars().all(|letter| letter.is_ascii_alphabetic() || letter == '?')
 }
 
-/// Whether more lines belong to a text: it ends with a backslash, or quotes are still open.
+/// Whether more lines belong to an entry: it ends with a backslash, or quotes are still open.
 pub(crate) fn is_open(text: &str) -> bool {
     match text.trim_start().strip_prefix(QUOTES) {
         _ if is_command(text) => false,
@@ -163,7 +163,7 @@ pub(crate) fn is_open(text: &str) -> bool {
     }
 }
 
-/// What a text says, without the signs that hold its lines together.
+/// The text of an entry, without the signs that hold its lines together.
 pub(crate) fn message(text: &str) -> String {
     match text.trim().strip_prefix(QUOTES) {
         Some(rest) => rest.strip_suffix(QUOTES).unwrap_or(rest).trim_matches('\n').to_string(),

@@ -1,4 +1,4 @@
-//! A conversation: every turn is a question that the model answers with all turns before it in mind, or a command.
+//! A conversation: every turn is a question, which the model answers with all previous turns in its prompt, or a command.
 //!
 //! One session of the engine lives as long as the conversation, so what a turn has in common with the one before is not
 //! computed again where the model's attention allows that.
@@ -32,7 +32,7 @@ use std::process::ExitCode;
 /// Words that are commands elsewhere.
 const MEANT: [&str; 5] = ["exit", "quit", "bye", "help", "?"];
 
-/// Whether the options, or a terminal without a prompt, ask for a conversation.
+/// Whether the options, or a terminal without a prompt, mean a conversation.
 pub(crate) fn is_asked_for(args: &Cli) -> bool {
     let prompt = &args.prompt;
     let given = prompt.prompt.is_some() || prompt.prompt_file.is_some() || prompt.ids.is_some();
@@ -41,10 +41,10 @@ pub(crate) fn is_asked_for(args: &Cli) -> bool {
     prompt.chat || !once && std::io::stdin().is_terminal()
 }
 
-/// Talks until the user has enough.
+/// Runs the conversation until the user ends it.
 ///
 /// # Errors
-/// Options that make no sense for the model, a model without a chat template, input that is no text, output that cannot be
+/// Options that make no sense for the model, a model without a chat template, input that is not text, output that cannot be
 /// written. What is wrong with a single turn or command is noted and does not end the session.
 pub(crate) fn run(args: &Cli, model: &Model, is_demo: bool) -> Result<ExitCode> {
     let mut chat = Chat::new(args, model)?;
@@ -65,7 +65,7 @@ pub(crate) fn run(args: &Cli, model: &Model, is_demo: bool) -> Result<ExitCode> 
             Flow::Next => {}
             Flow::End => break,
             Flow::Interrupted if matches!(input, Input::Terminal(_)) => cli::note("(stopped)"),
-            // Nobody is there to ask the next question otherwise.
+            // Otherwise nobody is there to ask the next question.
             Flow::Interrupted => return Ok(ExitCode::from(INTERRUPTED)),
         }
     }
@@ -102,7 +102,7 @@ struct Chat<'a> {
     model: &'a Model,
     session: Session<'a>,
     settings: Settings,
-    /// What the settings mean.
+    /// What follows from the settings.
     setup: Setup,
     output: OutputArgs,
     conversation: Conversation,
@@ -144,7 +144,7 @@ impl<'a> Chat<'a> {
     /// Takes what was typed.
     ///
     /// # Errors
-    /// Only what the session cannot go on after.
+    /// Only what the session cannot continue after.
     fn take(&mut self, text: &str) -> Result<Flow> {
         if input::is_command(text) {
             return match command::parse(text) {
@@ -257,7 +257,7 @@ impl<'a> Chat<'a> {
                 self.model.in_use.check()?;
                 let helps = match error {
                     Error::Capacity { .. } => {
-                        ": /clear forgets the conversation, /max asks for less, --context N gives more room"
+                        ": /clear forgets the conversation, /max lowers the number of new tokens, --context N gives more room"
                     }
                     _ => "",
                 };
@@ -289,7 +289,7 @@ impl<'a> Chat<'a> {
         Ok(answer)
     }
 
-    /// What is not as it was `before`, as lines.
+    /// What differs from `before`, as lines.
     fn since(&self, before: &Value) -> String {
         let after = self.describe();
         let entries = after.as_object().into_iter().flatten();

@@ -16,7 +16,7 @@ pub(crate) struct Settings {
     pub(crate) length: LengthArgs,
 }
 
-/// A new value for a setting; `None` takes it back to its default.
+/// A new value for a setting; `None` resets it to its default.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Change {
     /// Of the decode option with this name, as [`DecodeOption::set`] reads it.
@@ -29,7 +29,7 @@ impl Settings {
     /// These settings with one of them changed. Options that exclude each other replace each other.
     ///
     /// # Errors
-    /// A value that is none of its option.
+    /// A value that the option does not have.
     pub(crate) fn with(&self, change: Change) -> Result<Self> {
         let mut new = self.clone();
         match change {

@@ -4,7 +4,7 @@ use crate::display::Display;
 use diffulex::text_model::Answer;
 use diffulex::{Control, Event, Result};
 
-/// Another display that remembers how much of the prompt the session had already.
+/// Another display, with a note of how much of the prompt the session had already.
 pub(crate) struct Counting<'a> {
     pub(crate) inner: Box<dyn Display + 'a>,
     /// Positions whose keys and values were there before the first pass.

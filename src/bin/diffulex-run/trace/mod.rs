@@ -55,7 +55,7 @@ impl Trace {
                 return Err(Error::option("trace", what));
             }
         };
-        // A place that cannot be written to is found now.
+        // A file that cannot be written is found now.
         cli::replaceable(path)?;
         Ok(Self { path: path.into(), form, recorder: Recorder::default() })
     }
@@ -110,7 +110,7 @@ impl Display for Watched<'_> {
     }
 }
 
-/// Texts of tokens, each decoded once.
+/// The text of each token, decoded once.
 struct Words<'a> {
     tokenizer: Option<&'a dyn Tokenizer>,
     known: HashMap<TokenId, String>,
@@ -130,7 +130,7 @@ impl Words<'_> {
     }
 }
 
-/// Six digits after the point: what a reader can tell apart, in a file of a fair size.
+/// Six digits after the point: what a reader can tell apart, in a file of reasonable size.
 fn rounded(x: f64) -> f64 {
     format!("{x:.6}").parse().unwrap_or(x)
 }
@@ -209,7 +209,7 @@ fn write_page(out: &mut dyn Write, json: &[u8]) -> std::io::Result<()> {
     let page = PAGE.replace("{{style}}", STYLE).replace("{{script}}", SCRIPT);
     let (before, after) = page.split_once(PLACE).expect("the page has a place for the trace");
     out.write_all(before.as_bytes())?;
-    // `<` stands in JSON within strings only: escaped there, nothing can end the script element.
+    // `<` occurs in JSON within strings only: escaped there, nothing can end the script element.
     for piece in json.split_inclusive(|&byte| byte == b'<') {
         match piece.strip_suffix(b"<") {
             Some(text) => {

@@ -6,10 +6,10 @@ use diffulex::sampler::{Candidate, Edit};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-/// Candidates that are kept of a pass, the surest ones: a long canvas draws one for every mask in every step.
+/// How many candidates of a pass are kept, the surest ones: a long canvas draws one for every mask in every step.
 pub(super) const CANDIDATES: usize = 256;
 
-/// One forward pass and what came of it.
+/// One forward pass and its outcome.
 pub(super) struct Pass {
     pub(super) kind: PassKind,
     pub(super) index: usize,
@@ -37,7 +37,7 @@ pub(super) struct Recorder {
 }
 
 impl Recorder {
-    /// The time of an event is `now`: what others do with the event is not the model's time.
+    /// The time of an event is `now`: what others do with the event does not count as the model's time.
     pub(super) fn note(&mut self, event: &Event<'_>, now: Instant) {
         self.stop_clock(now);
         match *event {
@@ -126,7 +126,7 @@ mod tests {
         let pass = &recorder.passes[0];
         assert_eq!((pass.index, &pass.rows, pass.cached, &pass.block), (3, &(2..9), 2, &Some(0..8)));
         assert_eq!((pass.time, &pass.revealed[..]), (Duration::from_millis(5), &all[..2]));
-        // Of 998 that stayed the surest, in order.
+        // The surest of the 998 that stayed, in order.
         assert_eq!((pass.candidates.len(), pass.left_out), (CANDIDATES, 998 - CANDIDATES));
         assert!(pass.candidates.is_sorted_by_key(|c| c.pos), "by position");
         let kept = pass.candidates.iter().map(|c| c.score).fold(1.0, f64::min);

@@ -15,11 +15,11 @@ use crate::exec::Columns;
 use crate::kernels::simd::{AmxOp, AmxTiles, TILE_LANES, TILE_ROW, TILE_SIDE, TileConfig};
 use crate::quant::PANEL_ROWS;
 
-/// Tiles of k in a piece: moving the sums costs a tenth of the products then, and the decoded piece of two panels has 32 KiB.
+/// Tiles of k in a piece: moving the sums then costs a tenth of the multiplications, and the decoded piece of two panels has 32 KiB.
 const PIECE: usize = 16;
 /// Lanes of the decoded tiles of a piece.
 const PIECE_LANES: usize = 2 * PIECE * TILE_LANES;
-/// Blocks of rows that pass over a decoded piece: with 16 tiles of rows the products take several times as long as decoding,
+/// Blocks of rows that pass over a decoded piece: with 16 tiles of rows multiplying takes several times as long as decoding,
 /// and x (256 KiB) and the sums (32 KiB) stay in L2.
 const BLOCKS: usize = 8;
 
@@ -38,7 +38,7 @@ impl<W: Weights> AmxOp for AmxGemm<'_, W, Bf16> {
             // SAFETY: `decoded` has room for two pieces.
             let (now, later) =
                 unsafe { (decoded.add(i % 2 * PIECE_LANES), decoded.add((i + 1) % 2 * PIECE_LANES)) };
-            // Behind the last piece there is nothing to decode.
+            // After the last piece there is nothing to decode.
             let next = if i + 1 < walk.pieces() { walk.piece(i + 1) } else { KBlock { tiles: 0, ..piece } };
             let blocks = piece.rows.div_ceil(BLOCK_ROWS);
             // SAFETY: as above.
@@ -59,7 +59,7 @@ impl<W: Weights> AmxOp for AmxGemm<'_, W, Bf16> {
                     sums,
                 };
                 // SAFETY: the tiles are configured for `count` rows; the decoder wrote all tiles of this piece, and the
-                // products with the one before it the sums, unless this is the first one.
+                // multiplications by the one before it wrote the sums, unless this is the first one.
                 unsafe {
                     match (count > TILE_SIDE, piece.panels == 2) {
                         (false, false) => multiply::<W, 1, 1>(amx, &operands, piece, &mut decoder),
@@ -189,7 +189,7 @@ struct Operands {
     sums: *mut f32,
 }
 
-/// Adds the products of `A` tiles of x and `B` panels over a piece to the sums, which start at zero with k.
+/// Multiplies `A` tiles of x by `B` panels over a piece and adds to the sums, which start at zero with k.
 ///
 /// # Safety
 /// Tiles are configured for the rows of x. `w` holds the tiles of `piece`, x its steps; `sums` is valid for a block, and holds

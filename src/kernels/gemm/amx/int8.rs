@@ -2,7 +2,7 @@
 //! as in [`quant`](crate::kernels::gemm::quant), so that the bits are those of all integer units.
 //!
 //! int8 codes are right operands as they lie. int4 codes are unpacked, and while the matrix unit works on a step the vector
-//! units unpack the one behind it and scale the sums of the one before it.
+//! units unpack the next one and scale the sums of the previous one.
 
 use super::super::pack::StepRows;
 use super::super::quant::{Codes, Int4, Int8};

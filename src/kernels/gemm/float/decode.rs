@@ -11,7 +11,7 @@ pub(crate) trait Decode: Copy {
     /// The row has these elements.
     unsafe fn load<S: Tile>(self, s: S, at: usize) -> S::V;
 
-    /// Asks for the cache line of element `at`, which need not exist.
+    /// Prefetches the cache line of element `at`, which need not exist.
     fn prefetch<S: Tile>(self, s: S, at: usize);
 
     /// Elements `at .. at + len` as f32, and 0 in the other lanes.

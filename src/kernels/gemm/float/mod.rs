@@ -2,12 +2,12 @@
 //!
 //! A task reads its weight rows once from memory, in bands of [`NR`] rows.
 //!
-//! - Up to [`direct_rows`] rows it waits for memory: weights are decoded in registers as they stream in.
-//! - With more rows arithmetic is the limit: a band is decoded once into a buffer that stays in L1, and all rows of x pass
+//! - Up to [`direct_rows`] rows it is memory-bound: weights are decoded in registers as they stream in.
+//! - With more rows it is compute-bound: a band is decoded once into a buffer that stays in L1, and all rows of x pass
 //!   over it.
 //!
 //! Both go in blocks of [`KC`] elements of k, so that x stays in L1 too. Accumulators rest in memory between blocks as
-//! whole vectors, which rounds nothing, so all ways give the same bits.
+//! whole vectors, which rounds nothing, so both ways give the same bits.
 //!
 //! # Source
 //! The loop nest is that of Goto, van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008, with the packing
@@ -36,7 +36,7 @@ pub(super) const fn direct_rows(wide: bool) -> usize {
 /// Elements of k that a decoded band holds: with 12 rows 24 KiB, which leaves room for a tile of x
 /// in an L1 of 32 KiB. Measured on Zen 4: half of it costs a tenth (tiles too short), twice as much gains nothing.
 pub(super) const KC: usize = 512;
-/// Numbers in x that leave room for the weights in an L1 of 32 KiB: so many are read whole for every tile of weights.
+/// Numbers in x that leave room for the weights in an L1 of 32 KiB: up to this size x is read whole for every tile of weights.
 const X_IN_L1: usize = 4096;
 /// Rows of x that pass over a decoded band: decoding is a few percent of the work, and the accumulators stay in L2.
 pub(super) const MC: usize = 64;
@@ -141,7 +141,7 @@ where
     }
 }
 
-/// Decodes `x` to f32, zeros up to a whole vector behind it.
+/// Decodes `x` to f32, followed by zeros up to a whole vector.
 ///
 /// # Panics
 /// If there are more than `KC` elements.
@@ -280,7 +280,7 @@ where
     fn before<S: Tile>(&mut self, _: S) {}
 }
 
-/// Decoded before to `w`, `[NR, KC]`, by `decode_row`.
+/// Decoded beforehand to `w`, `[NR, KC]`, by `decode_row`.
 struct Decoded {
     w: *mut f32,
     ahead: Ahead,

@@ -1,13 +1,13 @@
-//! [`Ahead`]: asking memory for what is decoded next.
+//! [`Ahead`]: prefetches what is decoded next.
 
 use super::{FloatGemm, KC, KcBlock, NR};
 use crate::kernels::simd::Tile;
 
-/// Bytes that a prefetch asks for.
+/// Bytes that a prefetch fetches.
 const CACHE_LINE: usize = 64;
 
-/// The weights that are decoded next. Memory would rest while a band is swept, and the sweep would wait while the next one is
-/// decoded, so they are asked for along the way: a line or two with every vector of k, because a burst of them occupies the buffers
+/// The weights that are decoded next. Memory would be idle while a band is swept, and the sweep would wait while the next one is
+/// decoded, so they are prefetched along the way: a line or two with every vector of k, because a burst of them occupies the buffers
 /// that the loads of the sweep need, too.
 pub(super) struct Ahead {
     at: *const u8,
@@ -18,7 +18,7 @@ pub(super) struct Ahead {
     /// Lines of a weight row, and bytes from one row to the next.
     lines: usize,
     stride: usize,
-    /// Lines to ask for at a time; 0 after the last one.
+    /// Lines to prefetch at a time; 0 after the last one.
     share: usize,
 }
 
@@ -49,7 +49,7 @@ impl Ahead {
         }
     }
 
-    /// Asks for the share of a vector of k.
+    /// Prefetches the share of a vector of k.
     #[inline(always)]
     pub(super) fn ask<S: Tile>(&mut self, s: S) {
         for _ in 0..self.share {

@@ -22,7 +22,7 @@ const NARROW: usize = 3;
 pub(crate) unsafe trait TiledGemm {
     /// A row of weights.
     type Row: Decode;
-    /// Elements from a row of weights to the next, if they come from memory, so that a tile must ask for those of the next.
+    /// Elements from a row of weights to the next, if they come from memory, so that a tile must prefetch those of the next.
     fn stride(&self) -> Option<usize>;
     /// Told before every vector of k that a tile reads.
     #[inline(always)]
@@ -42,8 +42,8 @@ pub(crate) unsafe trait TiledGemm {
 /// Accumulates all `m * n` outputs over `k` elements.
 ///
 /// Tiles have 8 to 12 accumulators where there are 16 registers, up to 24 where there are 32: 8 chains keep two FMA units busy
-/// over a latency of 4 cycles. A single row waits for memory, and reads no more than 6 rows of weights at once: rows lie a
-/// multiple of 4 KiB apart in most models, so all streams fall into one set of L1, which has 8 or 12 ways.
+/// over a latency of 4 cycles. A single row is memory-bound, and reads no more than 6 rows of weights at once: rows lie a
+/// multiple of 4 KiB apart in most models, so all streams fall into the same set of L1, which has 8 or 12 ways.
 #[inline(always)]
 pub(crate) fn sweep<S: Tile, P: TiledGemm>(s: S, gemm: &mut P, m: usize, n: usize, k: usize) {
     let mut i = 0;
@@ -88,7 +88,7 @@ fn row_of_tiles<S: Tile, P: TiledGemm, const M: usize, const N: usize>(
     }
 }
 
-/// One tile: gathers the operands' rows, runs the loop, hands the accumulators on.
+/// One tile: gathers the operands' rows, runs the loop, passes the accumulators on.
 #[inline(always)]
 fn tile<S: Tile, P: TiledGemm, const M: usize, const N: usize>(
     s: S,
@@ -107,7 +107,7 @@ fn tile<S: Tile, P: TiledGemm, const M: usize, const N: usize>(
     }
     let mut acc = gemm.begin(s, i, j);
     let next = gemm.stride().map(|stride| N * stride);
-    // SAFETY: `TiledGemm` promises k elements behind every row of x and w.
+    // SAFETY: `TiledGemm` promises k elements in every row of x and w.
     unsafe { fma_tile(s, gemm, x, w, k, next, &mut acc) };
     gemm.end(s, i, j, acc);
 }

@@ -24,7 +24,7 @@ pub(in crate::kernels::gemm) trait Codes: Copy {
 
     /// Elements of k after which sums are closed.
     fn run<D: Dots>() -> usize;
-    /// The factors of a line: elements 0 to 3 of k, and 4 to 7 if there are so many.
+    /// The factors of a line: elements 0 to 3 of k, and 4 to 7 if there are that many.
     fn factors<D: Dots>(d: D, line: D::I) -> [D::I; 2];
     /// Begins run number `run` of a step.
     fn open<D: Dots>(d: D, stats: &Stats, run: usize) -> Self::Sums<D>;

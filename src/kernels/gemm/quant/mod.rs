@@ -79,8 +79,8 @@ pub(super) trait MicroKernel<X>: Copy {
     /// Adds `Σ x code` over `len` elements of k to the accumulators, as `end` says, for `M` rows and `N` strips of codes.
     ///
     /// # Safety
-    /// `x` holds a tile of `M` rows and `len` elements, a multiple of 32; at every `w` are the codes of a strip for so many. What `end`
-    /// points to is there for `M` rows and `N` strips. On the way it prefetches the lines of `ahead`.
+    /// `x` holds a tile of `M` rows and `len` elements, a multiple of 32; at every `w` are the codes of a strip for that many. What `end`
+    /// points to is there for `M` rows and `N` strips. Along the way it prefetches the lines of `ahead`.
     unsafe fn step<C: Codes, const M: usize, const N: usize>(
         self,
         w: [*const u8; N],

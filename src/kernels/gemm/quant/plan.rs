@@ -1,4 +1,4 @@
-//! Where things are for the loops over blocks: strips, panels to prefetch, and the tiles that are ever made.
+//! Where things are for the loops over blocks: strips, panels to prefetch, and the tiles that ever occur.
 
 use super::codes::LINE;
 use super::{Codes, PanelGemm};
@@ -15,7 +15,7 @@ pub(super) struct Strip {
     pub(super) codes: *const u8,
 }
 
-/// Elements of k in a round of a micro-kernel. Whole steps, unrolled, need long displacements, and the front end falls behind.
+/// Elements of k in a round of a micro-kernel. Whole steps, unrolled, need long displacements, and the front end cannot keep up.
 pub(super) const ROUND: usize = 16;
 
 /// Cache lines that are prefetched along the way: a few in every round, because a burst of them occupies the buffers that the
@@ -45,7 +45,7 @@ impl Ahead {
     }
 }
 
-/// Steps of k that a tile works off, and where they are.
+/// Steps of k that a tile goes through, and where they are.
 pub(super) struct Depth {
     pub(super) steps: Range<usize>,
     /// The step that the codes of the strips begin with.
@@ -70,8 +70,8 @@ impl<X> PanelGemm<'_, X> {
 
     /// The panels of `width` columns from `column` on, to be prefetched in `parts` parts; nothing if they are not this task's.
     ///
-    /// One or two panels are a short stream, in which the hardware's prefetcher starts late: measured from 8 rows on, on a CPU of
-    /// Intel, prefetching is worth 15 to 50 %. With more panels at once it keeps up by itself, and asking twice costs 10 to 30 %.
+    /// One or two panels are a short stream, in which the hardware's prefetcher starts late: measured from 8 rows on, on a CPU from
+    /// Intel, prefetching is worth 15 to 50 %. With more panels at once it keeps up by itself, and prefetching twice costs 10 to 30 %.
     #[inline(always)]
     pub(super) fn ahead(&self, column: usize, width: usize, parts: usize) -> Ahead {
         if column >= self.out.range().end || width > 2 * PANEL_ROWS {

@@ -41,7 +41,7 @@ impl<P: PairDots> MicroKernel<i8> for BySmmla<P> {
     ) {
         let (mm, d) = (self.0, self.0.dots());
         if M == 1 {
-            // Half of each product would be for nothing. Runs of a single row are the same in fours and in eights.
+            // Half of each product would be wasted. Runs of a single row are the same in fours and in eights.
             // SAFETY: the caller's contract.
             return unsafe { ByDots(d).step::<C, M, N>(w, x, len, end, ahead) };
         }

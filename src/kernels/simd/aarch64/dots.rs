@@ -32,7 +32,7 @@ impl NeonI8mm {
 impl PairDots for NeonI8mm {
     type I = int32x4_t;
     type Dots = NeonDot;
-    /// 16 sums of one register each, in pairs of rows against pairs of weights.
+    /// 16 sums in a register each, of pairs of rows against pairs of weights.
     const SHAPES: &'static [Shape] =
         &[Shape::new(1, 8), Shape::new(2, 4), Shape::new(4, 4), Shape::new(8, 2)];
 

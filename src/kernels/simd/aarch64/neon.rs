@@ -1,7 +1,7 @@
 //! [`Neon`]: four lanes, 32 registers; Advanced SIMD, which every 64-bit Arm CPU for applications has.
 //!
-//! Why a vector is one register and not a pair: the largest tile then has 24 accumulators and needs 5 more registers, 24
-//! chains where four FMA units with a latency of 4 cycles want 16, and 10 loads for 24 multiply-adds. The same tile of
+//! A vector is one register and not a pair because the largest tile then has 24 accumulators and needs 5 more registers, 24
+//! chains where four FMA units with a latency of 4 cycles need 16, and 10 loads for 24 multiply-adds. The same tile of
 //! pairs (4 by 3) has as many chains but 14 loads, and all 32 registers are not enough for it.
 
 use crate::dtype::F16;
@@ -166,7 +166,7 @@ impl Tile for Neon {
         // SAFETY: the token proves NEON.
         unsafe { vreinterpretq_f32_u32(codes) }
     }
-    /// A half-byte stays where it is: it is converted from a fixed point, with as many bits behind it as there are below it.
+    /// A half-byte stays where it is: it is converted from a fixed point, with as many fractional bits as there are bits below it.
     #[inline(always)]
     fn nibble(self, codes: uint32x4_t, j: usize) -> float32x4_t {
         // SAFETY: the token proves NEON.

@@ -1,6 +1,6 @@
 //! [`Amx`]: the matrix unit of Intel's server CPUs since 2023, and vectors of 512 bits.
 //!
-//! Stable Rust neither detects the unit nor has intrinsics for it, so both are assembly here. Tile registers hold their
+//! Stable Rust neither detects the unit nor has intrinsics for it, so both are written in assembly here. Tile registers hold their
 //! contents from one block of assembly to the next: the compiler itself uses none of them.
 
 use super::{Avx512, Avx512Vnni};
@@ -78,7 +78,7 @@ fn tiles_are_saved() -> bool {
     low >> 17 & 3 == 3
 }
 
-/// Asks Linux for tiles, which it grants a process on request: `arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)`.
+/// Requests tiles from Linux, which grants them to a process: `arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)`.
 #[cfg(target_os = "linux")]
 fn ask_for_tiles() -> bool {
     const ARCH_PRCTL: isize = 158;
@@ -166,7 +166,7 @@ impl AmxTiles for Amx {
 
     #[inline(always)]
     unsafe fn store_pairs(self, even: <Avx512 as F32s>::V, odd: <Avx512 as F32s>::V, p: *mut u32) {
-        // Element 2 i is number i of the 16 of `even`, element 2 i + 1 number i of the 16 of `odd` behind them.
+        // Element 2 i is number i of the 16 of `even`, element 2 i + 1 number i of the 16 of `odd` after them.
         const LANE: i32 = 16 << 16;
         // SAFETY: the caller's contract; the token proves AVX-512 F, BW and BF16.
         unsafe {

@@ -25,7 +25,7 @@ impl Avx512 {
 /// The first `len` of 16 lanes.
 ///
 /// # Panics
-/// If there are not so many.
+/// If there are not that many.
 #[inline(always)]
 fn mask(len: usize) -> __mmask16 {
     assert!(len <= 16, "{len} elements in 16 lanes");

@@ -224,7 +224,7 @@ impl Dots for Avx2 {
         _mm256_add_epi32
     );
     /// Two sums of 16 bits in a lane. They begin with -8 Σx of their own elements, so that what they end with is
-    /// `Σ x (code - 8)`, which fits for 64 k; on the way they may wrap.
+    /// `Σ x (code - 8)`, which fits for 64 k; they may wrap in between.
     type Partial = __m256i;
 
     #[inline(always)]
@@ -236,7 +236,7 @@ impl Dots for Avx2 {
         // SAFETY: the token proves AVX.
         unsafe { _mm256_set1_epi32(begin) }
     }
-    /// All products, then all sums: in turns, the execution ports are assigned worse.
+    /// All products, then all sums: if they alternate, the execution ports are assigned worse.
     #[inline(always)]
     fn dot_int4<const N: usize>(self, sums: &mut [__m256i; N], codes: &[__m256i; N], x: __m256i) {
         let mut pairs = [self.zero(); N];

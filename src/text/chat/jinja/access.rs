@@ -78,7 +78,7 @@ fn loop_attribute(state: &Loop, value: &Value, name: &str) -> Or<Option<Value>> 
     }))
 }
 
-/// What is not there. Using it says so.
+/// What does not exist. Using it is an error that says so.
 fn missing(value: &Value, name: &str) -> Value {
     Value::undefined(format!("'{}' has no attribute '{name}'", described(value)))
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 /// An expression.
 pub(super) struct Expr {
     pub(super) line: u32,
-    /// How deep it is nested: a leaf is 1. Evaluation recurses so far.
+    /// How deep it is nested: a leaf is 1. Evaluation recurses that deep.
     pub(super) height: u32,
     pub(super) kind: Kind,
 }

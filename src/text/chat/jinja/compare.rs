@@ -42,7 +42,7 @@ impl Value {
         }
     }
 
-    /// What `<` and its sisters compare by; `None` with a NaN.
+    /// What `<` and its siblings compare by; `None` with a NaN.
     pub(super) fn order(&self, other: &Self) -> Or<Option<Ordering>> {
         if let Self::Undefined(what) = self {
             return Err(what.to_string());

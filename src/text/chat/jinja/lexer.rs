@@ -156,7 +156,7 @@ impl Lexer {
         (sign, inside)
     }
 
-    /// Emits the text up to a tag, without the blanks that the tag takes away.
+    /// Emits the text up to a tag, without the blanks that the tag removes.
     fn data_before(&mut self, position: usize, start: Start, sign: Option<char>) {
         let text = &self.source[self.at..position];
         let kept = match sign {
@@ -195,7 +195,7 @@ impl Lexer {
         Ok(())
     }
 
-    /// Goes behind the end of a tag and what it takes away.
+    /// Moves past the end of a tag and the whitespace that it removes.
     fn close(&mut self, end: usize, sign: Option<char>) {
         let end = match sign {
             Some('-') => self.skip_spaces(end),
@@ -232,7 +232,7 @@ impl Lexer {
                 {
                     self.skip_to(space);
                     self.out.push((close, self.line));
-                    // Only a block takes the line end that follows it.
+                    // Only a block removes the line end that follows it.
                     self.close(at + 2, if block || sign == Some('-') { sign } else { Some('+') });
                     return Ok(());
                 }

@@ -15,7 +15,7 @@ const MAX_STEPS: u64 = 10_000_000;
 /// The longest text that a template may print, in bytes, and the longest string, in characters. A million tokens take some 4 MB.
 pub(super) const MAX_TEXT: usize = 64 << 20;
 
-/// Expressions, blocks and calls inside of each other, each of which takes a part of the stack.
+/// Expressions, blocks and calls inside each other, each of which takes a part of the stack.
 const MAX_NESTED: u32 = 400;
 
 pub(super) type Run<T> = Result<T, Fault>;
@@ -47,7 +47,7 @@ impl Scope {
     }
 }
 
-/// A value that changes.
+/// A mutable value.
 pub(super) enum Object {
     Namespace(HashMap<Name, Value>),
     Cycler(Vec<Value>, usize),
@@ -81,7 +81,7 @@ impl<'a> Machine<'a> {
 
     pub(super) fn run(&mut self, body: &Body, globals: Vec<(&str, Value)>) -> Run<Vec<Ch>> {
         let variables = globals.into_iter().map(|(name, value)| (Name::from(name), value)).collect();
-        // A template's own variables hide those it was given, and do not replace them.
+        // A template's own variables shadow those it was given, and do not replace them.
         let context = Rc::new(Scope { variables: RefCell::new(variables), outer: None });
         self.body(body, &Scope::inside(&context))?;
         Ok(std::mem::take(&mut self.out))
@@ -98,7 +98,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Takes the steps of a string of so many characters.
+    /// Takes the steps of a string of this many characters.
     pub(super) fn charge_text(&mut self, chars: usize) -> Or<()> {
         self.check_text(chars)?;
         self.charge(1 + chars as u64 / 16)

@@ -1,11 +1,11 @@
 //! Jinja2 as the transformers library runs chat templates: a sandbox without mutation, without a loader, without escaping,
 //! with `trim_blocks` and `lstrip_blocks`, the loop controls, `{% generation %}`, `tojson`, `raise_exception` and
-//! `strftime_now`. A template prints here what it prints there, byte for byte, or is refused by what is not supported.
+//! `strftime_now`. A template prints here what it prints there, byte for byte, or is refused with the name of what is not supported.
 //!
 //! Engines for Jinja in other languages print other numbers, other lists, other escapes. Values here are Python's: `value.rs`
 //! has truth, equality and order, `print.rs` how they are written, `ops.rs` the arithmetic.
 //!
-//! A template comes from a stranger: steps, text and nesting are bounded (`machine.rs`, `value.rs`, `expressions.rs`), so it ends, in
+//! Templates are untrusted: steps, text and nesting are bounded (`machine.rs`, `value.rs`, `expressions.rs`), so it ends, in
 //! bounded memory and on a small stack.
 //!
 //! Source: Jinja2 3.1.6 (`lexer.py`, `parser.py`, `compiler.py`, `runtime.py`, `filters.py`, `tests.py`, `sandbox.py`) and
@@ -56,7 +56,7 @@ pub(super) enum Variable<'a> {
     Bool(bool),
     Text(&'a str),
     Texts(&'a [String]),
-    /// What is in a content, and in what a message has besides, came in through a message.
+    /// The `content` of a message and its other keys count as coming in through a message.
     Messages(&'a [Message]),
     /// A list that came in as messages do.
     Json(&'a [Json]),

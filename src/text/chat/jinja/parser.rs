@@ -20,7 +20,7 @@ pub(super) struct Parser {
     blocks: usize,
     /// Whether `break` would leave a loop here.
     in_loop: bool,
-    /// Of each macro around: which of [`IMPLIED`] it uses.
+    /// For each enclosing macro, which of [`IMPLIED`] it uses.
     implied: Vec<[bool; 3]>,
 }
 
@@ -97,7 +97,7 @@ impl Parser {
         self.fault(format!("{found} found, {expected} expected"))
     }
 
-    /// Notes that the macros around use a name.
+    /// Notes that the enclosing macros use a name.
     pub(super) fn uses(&mut self, name: &str) {
         if let Some(at) = IMPLIED.iter().position(|implied| *implied == name) {
             self.implied.iter_mut().for_each(|used| used[at] = true);
@@ -173,7 +173,7 @@ impl Parser {
                 Ok(Action::FilterBlock(filter, self.whole("endfilter")?))
             }
             "generation" => {
-                // Jinja2 makes a function of it, which a loop cannot be left from.
+                // Jinja2 makes a function of it, from which a loop cannot be left.
                 let around = std::mem::take(&mut self.in_loop);
                 let body = self.whole("endgeneration")?;
                 self.in_loop = around;
@@ -385,13 +385,13 @@ impl Parser {
         Ok(Target::Name(name))
     }
 
-    /// Whether no expression can go on here.
+    /// Whether no expression can continue here.
     pub(super) fn is_end(&self) -> bool {
         matches!(self.peek(0), Some(Token::PrintEnd | Token::BlockEnd)) || self.is_sign(0, ")")
     }
 }
 
-/// Words that are values and no names.
+/// Words that are values and not names.
 pub(super) fn is_constant(name: &str) -> bool {
     matches!(name, "true" | "false" | "none" | "True" | "False" | "None")
 }

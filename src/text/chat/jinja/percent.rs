@@ -10,7 +10,7 @@ use super::value::{Kind, Or, Value};
 pub(super) struct Spec {
     pub(super) left: bool,
     pub(super) zero: bool,
-    /// `+`, a blank or none.
+    /// `+`, a blank or nothing.
     pub(super) sign: Option<char>,
     pub(super) alternate: bool,
     pub(super) width: usize,
@@ -47,7 +47,7 @@ pub(super) fn format(machine: &mut Machine, format: &[Ch], value: &Value) -> Or<
     Ok(out.into())
 }
 
-/// What has items by key or index, as C's Python sees it.
+/// What has items by key or index, as CPython sees it.
 fn is_mapping(value: &Value) -> bool {
     match value {
         Value::Seq(seq) => !matches!(seq.kind, Kind::Keys | Kind::Values | Kind::Items),

@@ -1,11 +1,11 @@
-//! Python's methods of strings that cut, join, pad and ask.
+//! Python's string methods that cut, join, pad and test.
 
 use super::machine::Machine;
 use super::text::{self, Ch, Ends, Text, plain};
 use super::unicode::{is_alpha, is_cased, is_decimal, is_digit, is_numeric, is_printable, is_titlecase};
 use super::value::{Or, Value};
 
-/// `str.replace`; a negative count is no limit.
+/// `str.replace`; a negative count means no limit.
 pub(super) fn replace(machine: &mut Machine, text: &[Ch], old: &[Ch], new: &[Ch], count: i128) -> Or<Text> {
     let limit = usize::try_from(count).unwrap_or(if count < 0 { usize::MAX } else { 0 });
     let times = text::count(text, old).min(limit);
@@ -130,7 +130,7 @@ pub(super) fn expand_tabs(text: &[Ch], size: usize) -> Vec<Ch> {
     out
 }
 
-/// The methods that ask something about all characters.
+/// The methods that test all characters.
 pub(super) fn question(text: &[Ch], name: &str) -> Or<bool> {
     let all = |test: fn(char) -> bool| !text.is_empty() && text.iter().all(|c| test(c.get()));
     let some = |test: fn(char) -> bool| text.iter().any(|c| test(c.get()));
@@ -182,7 +182,7 @@ pub(super) fn zero_fill(text: &[Ch], width: usize) -> Vec<Ch> {
     text[..sign].iter().copied().chain(zeros).chain(text[sign..].iter().copied()).collect()
 }
 
-/// The part of a string that `start` and `end` mean, and where it begins; none if it begins behind the end.
+/// The part of a string that `start` and `end` mean, and where it begins; none if it begins after the end.
 pub(super) fn within(text: &[Ch], start: Option<i128>, end: Option<i128>) -> Option<(usize, &[Ch])> {
     let len = text.len() as i128;
     let clamp = |at: i128| (if at < 0 { at.saturating_add(len) } else { at }).max(0);
@@ -212,7 +212,7 @@ pub(super) fn affixed(part: Option<(usize, &[Ch])>, affix: &Value, end: bool) ->
     }
 }
 
-/// `str.find`, `index`, their sisters from the right, and `count`.
+/// `str.find`, `index`, their siblings from the right, and `count`.
 pub(super) fn search(
     whole: &[Ch],
     part: &[Ch],

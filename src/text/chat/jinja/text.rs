@@ -110,7 +110,7 @@ pub(super) fn rfind(whole: &[Ch], part: &[Ch]) -> Option<usize> {
     search(whole.iter().rev(), part.iter().rev()).map(|end| whole.len() - end)
 }
 
-/// Strings up to this length are looked for by comparing everywhere.
+/// Strings up to this length are searched for by comparing at every position.
 const SHORT: usize = 16;
 
 /// Where the first `part` ends, in a time that does not depend on what the strings have in common (Knuth, Morris, Pratt).
@@ -160,7 +160,7 @@ pub(super) enum Ends {
     Right,
 }
 
-/// `str.strip` and its sisters; `None` strips blanks.
+/// `str.strip` and its siblings; `None` strips blanks.
 pub(super) fn strip<'a>(text: &'a [Ch], of: Option<&[Ch]>, ends: Ends) -> &'a [Ch] {
     let mut set = of.map(<[Ch]>::to_vec);
     set.iter_mut().for_each(|set| set.sort_unstable());

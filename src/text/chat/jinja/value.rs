@@ -1,4 +1,4 @@
-//! [`Value`]: what expressions of a template are worth, with Python's rules for truth, equality and order.
+//! [`Value`]: what expressions of a template evaluate to, with Python's rules for truth, equality and order.
 
 use super::ast::{Literal, MacroDef};
 use super::machine::Scope;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// Containers may be nested this deep: comparing, printing and dropping them recurses.
 const MAX_DEPTH: u32 = 100;
 
-/// A value may have so many parts, those counted twice that are in it twice: comparing and printing goes through all.
+/// A value may have this many parts, with those that are in it twice counted twice: comparing and printing goes through all.
 const MAX_SIZE: u64 = 1 << 22;
 
 /// How deep a value is nested, and how many parts it has.
@@ -25,7 +25,7 @@ pub(super) type Or<T> = Result<T, String>;
 
 #[derive(Clone)]
 pub(super) enum Value {
-    /// What using it says.
+    /// The message when it is used.
     Undefined(Rc<str>),
     None,
     Bool(bool),
@@ -135,7 +135,7 @@ impl Value {
         Self::seq(Kind::List, items)
     }
 
-    /// What a loop goes through.
+    /// What a loop iterates over.
     pub(super) fn loop_items(items: Vec<Self>) -> Or<Rc<Seq>> {
         let extent = extent(items.iter())?;
         Ok(Rc::new(Seq { kind: Kind::List, items, extent }))
@@ -263,7 +263,7 @@ impl Value {
         }
     }
 
-    /// What a loop over it goes through. A generator is empty afterwards.
+    /// What a loop over it iterates over. A generator is empty afterwards.
     pub(super) fn items(&self) -> Or<Vec<Self>> {
         match self {
             Self::Undefined(_) => Ok(Vec::new()),
@@ -296,7 +296,7 @@ impl Dict {
     }
 }
 
-/// The extent of what holds these values.
+/// The extent of a container of these values.
 fn extent<'a>(items: impl Iterator<Item = &'a Value>) -> Or<Extent> {
     let mut extent = Extent { depth: 0, size: 1 };
     for item in items {

@@ -2,9 +2,9 @@
 
 use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Hir, HirKind};
 
-/// A set of characters, ready to be asked.
+/// A set of characters, ready for queries.
 pub(super) struct Set {
-    /// One bit a character below 128.
+    /// One bit for each character below 128.
     ascii: u128,
     /// Inclusive ranges, ascending.
     ranges: Vec<(char, char)>,
@@ -63,7 +63,7 @@ fn union(properties: &[&str]) -> ClassUnicode {
     all
 }
 
-/// `\w` and `\p{Word}` outside of brackets, and what word boundaries ask: some characters of Latin-1 more than `[[:word:]]` has.
+/// `\w` and `\p{Word}` outside of brackets, and what word boundaries use: some more characters of Latin-1 than `[[:word:]]` has.
 pub(super) fn word() -> ClassUnicode {
     let mut class = posix("word").expect("a known name");
     class.union(&ranges(&[('²', '³'), ('¹', '¹'), ('¼', '¾')]));

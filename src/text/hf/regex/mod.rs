@@ -2,7 +2,7 @@
 //!
 //! The files are written for Python's tokenizers package, which cuts with Oniguruma in its Ruby syntax: `^` and `$` hold at every
 //! line, `(?m)` lets the dot match a line end, `[[:alpha:]]` is Unicode. Rust's engines differ in these points, and the
-//! backtracking one among them ends a search without a word when a million characters follow each other. So the expressions are
+//! backtracking one among them ends a search without an error when a million characters follow each other. So the expressions are
 //! parsed and run here: what is supported matches what Oniguruma matches, the rest is refused by name, a run of one character class
 //! takes one entry of the stack whatever its length, and the work of a search is bounded.
 //!
@@ -14,7 +14,7 @@ mod run;
 
 use std::fmt;
 
-/// Steps that one cutting of a text may take: a fixed number, and more for each byte. Published expressions take below 100 for a
+/// Steps that splitting one string may take: a fixed number, and more for each byte. Published expressions take below 100 for a
 /// byte.
 const STEPS: u64 = 100_000_000;
 const STEPS_PER_BYTE: u64 = 1000;
@@ -22,7 +22,7 @@ const STEPS_PER_BYTE: u64 = 1000;
 /// An expression may have this many bytes. Published ones have up to 1000.
 const MAX_SOURCE: usize = 1 << 14;
 
-/// Byte ranges that cover a text, and whether each is a match.
+/// Byte ranges that cover a string, and whether each is a match.
 pub(super) type Pieces = Vec<((usize, usize), bool)>;
 
 /// A compiled regular expression.
@@ -58,7 +58,7 @@ impl Regex {
         Ok(Self { source: text.to_owned(), program })
     }
 
-    /// Cuts a text into matches and what lies between them. An empty text is one piece that is no match, and an empty match right
+    /// Cuts a string into matches and what lies between them. An empty string is one piece that is not a match, and an empty match right
     /// after a match does not count, as in the tokenizers package.
     ///
     /// # Errors
@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn pieces_are_those_of_the_tokenizers_package() {
         let Some(table) = table() else { return };
-        let text = |value: &Value| value.as_str().expect("a text").to_owned();
+        let text = |value: &Value| value.as_str().expect("a string").to_owned();
         let mut failures = Vec::new();
         for pattern in list(&table, "patterns") {
             let [pattern, pieces] = pattern.as_array().unwrap() else { panic!("a pattern with its pieces") };
@@ -178,7 +178,7 @@ mod tests {
                 panic!("a class, its size and a hash")
             };
             let source = source.as_str().unwrap();
-            let Ok(parse::Node::Set(class)) = parse::parse(source) else { panic!("{source} is no class") };
+            let Ok(parse::Node::Set(class)) = parse::parse(source) else { panic!("{source} is not a class") };
             let ranges: Vec<_> = assigned.iter().flat_map(|&range| part(&class, range)).collect();
             let size: u64 = ranges.iter().map(|(first, last)| u64::from(last - first) + 1).sum();
             let text: String = ranges.iter().map(|(first, last)| format!("{first:x}-{last:x};")).collect();

@@ -8,7 +8,7 @@ use std::str::Chars;
 /// Groups and brackets may be nested this deep.
 const MAX_DEPTH: usize = 100;
 
-/// An interval may ask for this many repetitions, as in Oniguruma.
+/// An interval may have this many repetitions, as in Oniguruma.
 const MAX_REPEAT: usize = 100_000;
 
 /// An expression, parsed.
@@ -66,7 +66,7 @@ impl Node {
     }
 }
 
-/// The expression that is this text.
+/// The expression that matches exactly this string.
 pub(super) fn literal(text: &str) -> Node {
     Node::Concat(text.chars().map(|c| Node::Set(class::single(c))).collect())
 }

@@ -52,7 +52,7 @@ enum Inst {
 pub(super) struct Program {
     insts: Vec<Inst>,
     sets: Vec<Set>,
-    /// What word boundaries ask.
+    /// The set for word boundaries.
     word: Set,
     slots: usize,
 }
@@ -70,7 +70,7 @@ pub(super) fn compile(node: &Node) -> Result<Program, String> {
     Ok(compiler.program)
 }
 
-/// A program in the making.
+/// A program under construction.
 struct Compiler {
     program: Program,
     /// The sets of nodes, by where these are: a repeated node is emitted several times.
@@ -192,7 +192,7 @@ impl Compiler {
     }
 }
 
-/// What is tried when a way fails.
+/// What is tried when a branch fails.
 enum Way {
     Branch {
         at: usize,
@@ -213,7 +213,7 @@ enum Way {
 /// The search took more steps than it may.
 pub(super) struct TooLong;
 
-/// A search through a text.
+/// A search through a string.
 pub(super) struct Search<'p, 't> {
     program: &'p Program,
     text: &'t str,
@@ -298,7 +298,7 @@ impl<'p, 't> Search<'p, 't> {
         }
     }
 
-    /// The next way, if there is one.
+    /// The next branch, if there is one.
     fn back(&mut self, ways: &mut Vec<Way>) -> Option<(usize, usize)> {
         loop {
             match ways.pop()? {

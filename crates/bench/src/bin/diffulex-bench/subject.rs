@@ -117,7 +117,7 @@ fn check_memory(args: &Cli, arch: &Architecture, [blocks, head]: [Format; 2]) ->
     let weights =
         memory::matrix_bytes(arch, blocks, head).saturating_add(memory::embedding_bytes(arch, head));
     let need = Need::new(weights, arch, args.model.kv, context);
-    let advice = "what helps: --format int4, fewer --layers; --no-memory-check goes on anyway";
+    let advice = "what helps: --format int4, fewer --layers; --no-memory-check continues anyway";
     let note = memory::check("preset", &need, memory::available(), advice)?;
     note.iter().for_each(|note| cli::note(note));
     Ok(())

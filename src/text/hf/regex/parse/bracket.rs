@@ -74,7 +74,7 @@ impl Parser<'_> {
         }
         let digits: String = self.rest.by_ref().take_while(|&c| c != '}').collect();
         let c = u32::from_str_radix(&digits, 16).ok().and_then(char::from_u32);
-        c.ok_or_else(|| format!("`\\x{{{digits}}}` is no character"))
+        c.ok_or_else(|| format!("`\\x{{{digits}}}` is not a character"))
     }
 
     fn digits(&mut self, escape: &str, n: usize) -> Result<char, String> {
