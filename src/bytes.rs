@@ -80,7 +80,7 @@ impl std::fmt::Debug for Bytes {
 pub(crate) fn ask_for(what: impl Into<String>, bytes: usize) -> Result<()> {
     let mut memory = Vec::<u8>::new();
     let granted = memory.try_reserve_exact(bytes).is_ok();
-    // An allocation that nobody looks at may be optimized away, and its failure with it.
+    // An allocation that is never used may be optimized away, and its failure with it.
     std::hint::black_box(&memory);
     if granted { Ok(()) } else { Err(Error::Memory { what: what.into(), bytes }) }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 /// Bytes of a large page of x86-64, and of aarch64 with small pages of 4 KiB.
 pub(crate) const LARGE_PAGE: usize = 2 << 20;
 
-/// Requests large pages for `memory`, as far as whole ones fit, where nobody has written yet. With small ones, GEMMs whose
+/// Requests large pages for `memory`, as far as whole ones fit, where nothing has been written yet. With small ones, GEMMs whose
 /// weights come from memory wait for translations of addresses: a third of their time in a virtual machine.
 pub(crate) fn prefer_large_pages<T>(memory: &mut [T]) {
     let (bytes, start) = (size_of_val(memory), memory.as_mut_ptr().cast::<u8>());

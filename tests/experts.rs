@@ -273,7 +273,7 @@ fn equal_experts_are_chosen_by_their_number() {
     assert!(choices.contains(&vec![1, 3]), "{choices:?}");
 }
 
-/// More rows than go through the feed-forward part at a time, and experts that nobody chooses.
+/// More rows than go through the feed-forward part at a time, and experts that no row chooses.
 #[test]
 fn many_rows_and_experts_without_rows() {
     let arch = architecture(5, 2, 7, false);

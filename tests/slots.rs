@@ -226,7 +226,7 @@ fn a_quantized_fused_tensor_is_cut_between_panels() {
     let [(arch, separate), (fused_arch, fused)] = separate_and_fused("sdar-f32");
     let expected = logits(&arch, &quantized(&arch, &separate), None).unwrap();
     assert_eq!(logits(&fused_arch, &quantized(&fused_arch, &fused), None).unwrap(), expected);
-    // Heads of 6 elements put the first cut at row 24, inside of a panel of 16.
+    // Heads of 6 elements put the first cut at row 24, inside a panel of 16.
     let odd = Dims { head_dim: 6, ..arch.dims };
     let arch = Architecture { dims: odd, ..fused_arch };
     let source = quantized(&arch, &source_of(&arch.tensors()));

@@ -63,7 +63,7 @@ fn open(index: &[u8]) {
         let Ok(source) = checkpoint.open(storage) else { continue };
         assert!(missing.as_ref().is_ok_and(Vec::is_empty), "opened although shards are missing: {missing:?}");
         for file in source.files() {
-            assert_eq!(Path::new(file).parent(), Some(&*directory), "a file outside of the directory");
+            assert_eq!(Path::new(file).parent(), Some(&*directory), "a file outside the directory");
         }
         let index: Value = serde_json::from_slice(index).expect("what we read is JSON");
         let map = index["weight_map"].as_object().expect("a map of names");

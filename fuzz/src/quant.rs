@@ -39,7 +39,7 @@ fn check_panels(u: &mut Unstructured<'_>, n: usize, k: usize, exponent: i32, see
     let (quant, m) = (*u.choose(&Quant::all())?, u.int_in_range(1..=20)?);
     let x = numbers(u, m * k, exponent)?;
     let mut data = crate::bytes(u, quant.bytes(n, k).expect("a small shape"))?;
-    // Where the input ends codes and scales go on, otherwise most matrices would be zeros.
+    // Where the input ends, codes and scales are made up, otherwise most matrices would be zeros.
     let mut state = seed;
     for byte in data.iter_mut().rev().take_while(|byte| **byte == 0) {
         state = state.wrapping_mul(5).wrapping_add(seed);

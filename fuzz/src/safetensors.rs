@@ -12,7 +12,7 @@ use diffulex::bytes::Bytes;
 use diffulex::dtype::DType;
 use diffulex::weights::SafeTensors;
 
-/// Takes the input as a file, and as a header and data with a zero byte between them, which get the length in front that
+/// Takes the input as a file, and as a header and data with a zero byte between them, preceded by the length that
 /// the fuzzer would have to guess.
 pub fn check(data: &[u8]) {
     agree(data);

@@ -6,7 +6,7 @@
 //!
 //! | plan | committed | staged |
 //! |---|---|---|
-//! | block-causal | finished blocks | the active block, every denoise step anew |
+//! | block-causal | finished blocks | the active block, again in every denoise step |
 //! | sub-block cache | finished blocks | the active block once, then only a sub-block of it |
 //! | prefix (approximate) | positions before the active block | the rest of the canvas |
 //! | dual (approximate) | nothing | the whole canvas once, then only the active block |

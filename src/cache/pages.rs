@@ -76,12 +76,12 @@ impl Pages {
         self.pages.extend((0..more).map(|_| Page::default()));
     }
 
-    /// Pages that [`Self::take`] can hand out. Nobody holds the children of a page that nobody holds, so all of these can go.
+    /// Pages that [`Self::take`] can hand out. The children of a page that no slot holds are not held either, so all of these can go.
     pub(super) fn available(&self) -> usize {
         self.pages.iter().filter(|page| page.holders == 0).count()
     }
 
-    /// Pages that nobody holds and that can be found.
+    /// Pages that no slot holds and that can be found.
     pub(super) fn kept(&self) -> usize {
         self.pages.iter().filter(|page| page.holders == 0 && page.node.is_some()).count()
     }
@@ -92,7 +92,7 @@ impl Pages {
             return None;
         }
         let taken = (0..count).map(|_| {
-            let page = self.next_free().expect("as many pages are held by nobody");
+            let page = self.next_free().expect("that many pages are free");
             self.forget(page);
             self.hold(page);
             page
@@ -186,7 +186,7 @@ mod tests {
         (0..len as u32).map(|i| i * 7 + seed).collect()
     }
 
-    /// A page of the tree that nobody holds.
+    /// A page of the tree that no slot holds.
     fn publish(pages: &mut Pages, parent: Parent, ids: &[TokenId], rows: usize) -> PageId {
         let page = pages.take(1).expect("a free page")[0];
         let used = pages.publish(page, parent, ids, rows);

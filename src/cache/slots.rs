@@ -68,7 +68,7 @@ impl KvPool {
         self.store.pages() * PAGE
     }
 
-    /// Positions in pages that no slot holds. What was computed in some of them may still be of use to a later sequence.
+    /// Positions in pages that no slot holds. What was computed in some of them may still be useful to a later sequence.
     pub fn available(&self) -> usize {
         self.pages.available() * PAGE
     }
@@ -78,7 +78,7 @@ impl KvPool {
         self.pages.kept() * PAGE
     }
 
-    /// A slot for `limit` positions that shares nothing, or `None` if the pages that nobody holds are too few.
+    /// A slot for `limit` positions that shares nothing, or `None` if there are too few free pages.
     pub fn open(&mut self, limit: usize) -> Option<SlotId> {
         let table = self.pages.take(limit.div_ceil(PAGE))?;
         Some(self.insert(Slot { table, limit, committed: 0, filled: 0, rule: None, published: 0 }))
@@ -88,7 +88,7 @@ impl KvPool {
     /// and attends to nothing before `first_visible`. What other sequences have computed for such a beginning is committed in it already;
     /// its whole pages can be found by others, as soon as [`Self::publish`] says what they hold.
     ///
-    /// `None` if the pages that nobody holds are too few.
+    /// `None` if there are too few free pages.
     pub fn open_after(
         &mut self,
         blocks: Blocks,

@@ -19,7 +19,7 @@ pub struct Request<'a> {
     pub stop: &'a [TokenId],
     /// Seed of every random number.
     pub seed: u64,
-    /// Positions at the start of the prompt that nobody may attend to.
+    /// Positions at the start of the prompt that may not be attended to.
     pub padding: usize,
     /// What the caller decides differently from this engine: [`super::Choose`] for a rule of its own instead of [`Policy::unmask`].
     pub rules: &'a dyn Rules,

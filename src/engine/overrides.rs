@@ -51,7 +51,7 @@ pub struct Overrides {
     pub edit_passes: Option<usize>,
     /// Masks that are less sure than this choose among the experts of the rest of their block.
     pub expert_budget: Option<f64>,
-    /// Blocks in work ahead of the first one with masks; 0 is off.
+    /// Blocks that are denoised ahead of the first one with masks; 0 is off.
     pub blocks_ahead: Option<usize>,
     /// How sure the model is of a token.
     pub confidence: Option<Score>,

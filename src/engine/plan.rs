@@ -7,7 +7,7 @@ use crate::model::{Alignment, Architecture, CommitRule};
 use crate::sampler::{Canvas, Commit, Policy};
 use std::ops::Range;
 
-/// The length of a block of a block-causal model, or `None` for a bidirectional one. Refuses a policy that makes no sense for the model,
+/// The length of a block of a block-causal model, or `None` for a bidirectional one. Refuses a policy that does not suit the model,
 /// whatever the request.
 ///
 /// # Errors
@@ -17,7 +17,7 @@ pub(super) fn block_of(arch: &Architecture, policy: &Policy) -> Result<Option<us
         let family = arch.family;
         Err(Error::option(
             "cache",
-            format!("`{}` given, {family} models know {expected}", policy.cache.name()),
+            format!("`{}` given, {family} models support {expected}", policy.cache.name()),
         ))
     };
     let family = arch.family;
@@ -83,7 +83,7 @@ impl Lead {
     }
 }
 
-/// Refuses requests that make no sense.
+/// Refuses invalid requests.
 ///
 /// # Errors
 /// [`Error::Option`] or [`Error::Unsupported`].

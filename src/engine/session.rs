@@ -104,7 +104,7 @@ impl<'e> Session<'e> {
         self.cache.position(self.slot, layer, pos)
     }
 
-    /// Generates. `on_event` is told of every pass and every revealed token and may end the generation; an error that it returns ends
+    /// Generates. `on_event` is called for every pass and every revealed token and may end the generation; an error that it returns ends
     /// it too, and comes back.
     ///
     /// # Errors

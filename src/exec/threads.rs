@@ -100,7 +100,7 @@ impl Threads {
         Self::new(super::physical_cores())
     }
 
-    /// Whether this is a child of the process that has the helpers. Nobody would do their part, and one that was busy when the
+    /// Whether this is a child of the process that has the helpers. Nothing would do their part, and one that was busy when the
     /// process forked would be waited for forever.
     fn forked(&self) -> bool {
         self.process != std::process::id()

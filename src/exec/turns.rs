@@ -5,7 +5,7 @@
 //! A thread that holds the turn takes it again without waiting for itself.
 //!
 //! What is [lent](Turns::run) need not wait for its own thread: whoever gives up the turn does the work of those that wait. A thread
-//! that is woken while every core is busy gets one only when the system says so, which is milliseconds, and the cores that it
+//! that is woken while every core is busy gets one only when the system decides so, which takes milliseconds, and the cores that it
 //! shares the work with wait for it. So the cores keep working, and the thread that waited wakes meanwhile.
 
 use std::cell::UnsafeCell;
@@ -151,7 +151,7 @@ impl Turns {
         }
         drop(line);
         let _turn = Turn(Some(self));
-        // SAFETY: this thread has the turn now, so it is not in the line any more and nobody else has its work.
+        // SAFETY: this thread has the turn now, so it is not in the line any more and no other thread has its work.
         unsafe { lent.perform() };
     }
 
@@ -255,7 +255,7 @@ mod tests {
                 let (turns, order) = (&turns, &order);
                 threads.push(scope.spawn(move || {
                     turns.run(|| {
-                        // Its own turn is not waited for, whoever's thread it is.
+                        // Its own turn is not waited for, whichever thread runs it.
                         drop(turns.take());
                         order.lock().unwrap().push((i, caller() == here));
                         assert!(i != 2, "the third fails");

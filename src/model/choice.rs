@@ -12,7 +12,7 @@ pub enum Choice<'a> {
     Router,
     /// The router, which has fewer experts to choose from for some rows.
     Budget(&'a Budget),
-    /// Nobody: the rows take turns through this many experts, which are spread evenly over all of a block, and weigh them as the router does.
+    /// Not the router: the rows take turns through this many experts, which are spread evenly over all of a block, and weigh them as the router does.
     /// What comes out means nothing. For measurements: how long a pass takes depends on how many experts it reads.
     ///
     /// The number is at least that of a row, and at most that of a block.

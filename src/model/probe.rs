@@ -1,4 +1,4 @@
-//! A look at the inside of a forward pass: recorded hidden states are compared this way, and a NaN is traced to the layer
+//! A view into a forward pass: recorded hidden states are compared this way, and a NaN is traced to the layer
 //! where it first appeared. A pass without a watcher pays one branch per stage.
 
 use super::scratch::Mat;

@@ -59,7 +59,7 @@ pub struct Slot {
     pub shape: Vec<usize>,
     /// What it is for.
     pub role: Role,
-    /// The block that it belongs to, counted from 0; `None` outside of the blocks.
+    /// The block that it belongs to, counted from 0; `None` outside the blocks.
     pub layer: Option<usize>,
     /// The expert that it belongs to, counted from 0 in its block.
     pub expert: Option<usize>,
@@ -185,7 +185,7 @@ impl Make for List {
     }
 }
 
-/// The weights outside of the blocks, and the blocks.
+/// The weights outside the blocks, and the blocks.
 pub(super) struct Weights<M, V> {
     /// `[vocab, hidden]`.
     pub(super) embed: M,

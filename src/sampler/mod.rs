@@ -222,11 +222,11 @@ pub struct Policy {
     pub editing: Option<Editing>,
     /// What becomes of a denoised block.
     pub commit: Commit,
-    /// An expert budget for models with experts: a mask of the active block that the pass before was less sure of than this chooses among
+    /// An expert budget for models with experts: a mask of the block being denoised that the pass before was less sure of than this chooses among
     /// the experts that the other positions of its block have chosen ([`crate::model::Budget`]). In the first pass over a block no mask is
     /// unsure. No published model is decoded this way; `None` is off.
     pub expert_budget: Option<f64>,
-    /// Blocks that may be in work ahead of the first one that holds masks. The next one is opened when the last one in work has revealed
+    /// Blocks that may be denoised ahead of the first one that holds masks. The next one is opened when the last open one has revealed
     /// [`OPENS_AT`] of its masks. A block sees what is before it as it is then. In one whose predecessor holds masks a pass reveals what passes
     /// the threshold and nothing else, and its steps are not counted. No published model is decoded this way; 0 is off.
     pub blocks_ahead: usize,
@@ -302,8 +302,8 @@ impl Policy {
         let reasons = [
             (!own, "needs a threshold"),
             (self.cache != CachePlan::Block, "needs the cache plan block"),
-            (self.schedule.sub_block.is_some(), "knows no sub-blocks"),
-            (self.editing.is_some(), "knows no tokens that change"),
+            (self.schedule.sub_block.is_some(), "does not support sub-blocks"),
+            (self.editing.is_some(), "does not support tokens that change"),
             (
                 self.commit != Commit::Model || self.right_shift,
                 "needs blocks that are predicted from themselves alone",

@@ -66,7 +66,7 @@ impl ChatTemplate {
     ///
     /// # Errors
     /// [`Error::Text`] with the line, if the template fails, refuses the conversation or uses what is not supported, or if it runs
-    /// or prints without end.
+    /// or prints forever.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
         self.run(messages, &[], add_generation_prompt).map(|printed| printed.text)
     }

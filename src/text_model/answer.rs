@@ -117,7 +117,7 @@ impl Model {
         self.answer(&mut session, prompt, &self.setup(), &mut |_, _| Ok(Control::Continue))
     }
 
-    /// Answers `prompt`. `on_event` is told of every event with the text that became final by it, may end the answer with what there
+    /// Answers `prompt`. `on_event` is called for every event with the text that became final by it, may end the answer with what there
     /// is, and may fail it.
     ///
     /// # Errors

@@ -69,7 +69,7 @@ impl<'m> Batch<'m> {
         &self.scheduler
     }
 
-    /// Makes one forward pass for all that are ready, and returns those that are answered. `on_event` is told of every event of an
+    /// Makes one forward pass for all that are ready, and returns those that are answered. `on_event` is called for every event of an
     /// answer with the text that became final by it, may end that answer with what there is, and may fail it.
     pub fn step(
         &mut self,

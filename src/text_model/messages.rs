@@ -1,7 +1,7 @@
 //! Conversations as ids, in which text is only text.
 //!
 //! What a template prints itself is control, what came in through a message is not, whatever it says: messages may come from
-//! strangers. Where a control token in the rendered text comes from is determined by rendering once more, with other characters, which
+//! anyone. Where a control token in the rendered text comes from is determined by rendering once more, with other characters, which
 //! occur nowhere else, in the messages. First they take the places of all characters that begin or end a control token; if the
 //! template otherwise prints the same text, every control token that is still whole is the template's. If it does not (a template
 //! may look for words such as `</think>` in a message), only the control tokens that a message has from their first to their last

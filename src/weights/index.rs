@@ -4,7 +4,7 @@
 //! { "metadata": { .. }?, "weight_map": { tensor name: shard, .. } }
 //! ```
 //!
-//! A shard is the plain name of a file in the directory of the index: an index from elsewhere must not name files outside of its
+//! A shard is the plain name of a file in the directory of the index: an index from elsewhere must not name files outside its
 //! directory.
 
 use super::{Error, Result};

@@ -173,11 +173,15 @@ fn decoding_options_that_do_not_fit() {
         &["--strategy", "sdar-static"],
         &["option `strategy`: `sdar-static` given, LLaDA", "bidirectional"],
     );
-    row(sdar, &["--cache", "dual"], &["option `cache`: `dual` given, SDAR models know block and sub-block"]);
+    row(
+        sdar,
+        &["--cache", "dual"],
+        &["option `cache`: `dual` given, SDAR models support block and sub-block"],
+    );
     row(
         dream,
         &["--cache", "block"],
-        &["option `cache`: `block` given, Dream models know none, prefix and dual"],
+        &["option `cache`: `block` given, Dream models support none, prefix and dual"],
     );
     row(sdar, &["--stop-id", "301"], &["option `stop-id`: 301 given, a token id from 0 to 300 expected"]);
     row(sdar, &["--threshold", "0.5", "--factor", "1"], &["--threshold", "--factor", "cannot be used with"]);

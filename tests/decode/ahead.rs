@@ -149,7 +149,7 @@ fn a_stop_id_ends_the_text_and_nothing_beyond_it_is_worked_on() {
             let last = stopped.map_or(usize::MAX, |at| (prompt.len() + at) / 8);
             pass.revealed.iter().filter(move |c| c.pos / 8 > last)
         });
-        assert_eq!(beyond.count(), 0, "work on what nobody reads");
+        assert_eq!(beyond.count(), 0, "work on what is never read");
         assert_eq!(run.generation.canvas[end], stop[0]);
     }
 }
@@ -184,13 +184,13 @@ fn what_makes_no_sense_is_refused() {
     refused("sdar-f32", &with("sdar-static"), "needs a threshold");
     refused("llada-f32", &with("llada-threshold"), "needs the cache plan block");
     refused("dream-f32", &with("dream-threshold"), "needs a threshold");
-    refused("llada2-f32", &with("llada2-editing"), "knows no tokens that change");
+    refused("llada2-f32", &with("llada2-editing"), "does not support tokens that change");
     let whole = |name: &str| {
         let mut policy = with(name);
         policy.schedule.sub_block = None;
         policy
     };
-    refused("fastdllm2-f32", &with("fast-dllm-v2"), "knows no sub-blocks");
+    refused("fastdllm2-f32", &with("fast-dllm-v2"), "does not support sub-blocks");
     refused("fastdllm2-f32", &whole("fast-dllm-v2"), "begins with what the one before it predicts");
     refused(
         "nemotron-diffusion-f32",

@@ -20,7 +20,7 @@ fn the_most_probable_tokens_are_told_and_change_nothing() {
                 };
                 for token in *tokens {
                     let Some(best) = alternatives.get(&token.pos).filter(|best| !best.is_empty()) else {
-                        assert_eq!(token.score, 1.0, "{name}: a token that nobody drew");
+                        assert_eq!(token.score, 1.0, "{name}: a token that was not drawn");
                         continue;
                     };
                     seen += 1;

@@ -278,7 +278,8 @@ fn a_cancelled_sequence_ends_before_its_next_pass_and_what_does_not_fit_is_refus
     let known = scheduler.canvas(running).unwrap().first_mask(0..50);
     scheduler.cancel(running);
     scheduler.cancel(waiting);
-    let finished = scheduler.step(&mut |_, event| panic!("a pass for nobody: {:?}", event_name(&event)));
+    let finished =
+        scheduler.step(&mut |_, event| panic!("a pass without a sequence: {:?}", event_name(&event)));
     for finished in &finished {
         let generation = finished.result.as_ref().unwrap();
         assert_eq!(generation.stop, diffulex::engine::StopReason::Cancelled);

@@ -56,8 +56,10 @@ fn plans_and_blocks_of_another_family_are_refused() {
             message
         };
         let (others, known) = match BLOCK_CAUSAL.contains(&name) {
-            true => (vec![CachePlan::None, CachePlan::Prefix, CachePlan::Dual], "know block and sub-block"),
-            false => (vec![CachePlan::Block, CachePlan::SubBlock], "know none, prefix and dual"),
+            true => {
+                (vec![CachePlan::None, CachePlan::Prefix, CachePlan::Dual], "support block and sub-block")
+            }
+            false => (vec![CachePlan::Block, CachePlan::SubBlock], "support none, prefix and dual"),
         };
         for plan in others {
             let message = refused(&|policy| policy.cache = plan);
@@ -191,7 +193,7 @@ fn a_repetition_penalty_lowers_what_was_said_and_forbids_nothing_else() {
     }
 }
 
-/// Nobody attends to padding, and a shift of all positions turns all rotations alike.
+/// Padding is never attended to, and a shift of all positions turns all rotations alike.
 #[test]
 fn padding_changes_nothing() {
     for name in FAMILIES {

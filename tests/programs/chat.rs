@@ -114,7 +114,7 @@ fn what_is_wrong_with_a_command_is_said_and_changes_nothing() {
         ("/iter 0", "option `steps`: 0 given, at least 1 expected"),
         ("/max 0", "option `max-tokens`: 0 given, a number from 1 to "),
         ("/max 99999999", "option `max-tokens`: 99999999 given, a number from 1 to "),
-        ("/cache dual", "option `cache`: `dual` given, SDAR models know block and sub-block"),
+        ("/cache dual", "option `cache`: `dual` given, SDAR models support block and sub-block"),
         ("/strategy llada-random", "option `strategy`: `llada-random` given, SDAR models need one for"),
         ("/stats maybe", "/stats: `maybe` given, on or off expected"),
         ("/load no/such/file", "no/such/file"),
@@ -258,7 +258,7 @@ fn a_session_that_cannot_be_is_refused() {
         (&["-w", &model, "--chat", "--prompt", "x"], "cannot be used with"),
         (&["-w", &model, "--chat", "--json"], "cannot be used with"),
         (&["-w", &model, "--chat", "--max-tokens", "0"], "option `max-tokens`: 0 given"),
-        (&["-w", &model, "--chat", "--cache", "dual"], "SDAR models know block and sub-block"),
+        (&["-w", &model, "--chat", "--cache", "dual"], "SDAR models support block and sub-block"),
     ] {
         let output = run_with_stdin(arguments, b"Hello\n");
         assert_eq!((output.code, output.stdout.as_str()), (Some(2), ""), "{arguments:?}");

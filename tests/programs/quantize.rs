@@ -166,7 +166,7 @@ fn the_file_depends_on_weights_and_options_only_and_panels_are_aligned() {
         assert!(panels.len() > 10, "{format}");
         for (name, tensor) in panels {
             let begin = tensor["data_offsets"][0].as_u64().unwrap() as usize;
-            assert_eq!((start + begin) % 64, 0, "{format}: {name} begins inside of a cache line");
+            assert_eq!((start + begin) % 64, 0, "{format}: {name} begins inside a cache line");
         }
     }
 }

@@ -287,7 +287,7 @@ fn ids_get_the_recorded_ids() {
     let (mut compared, mut left_out) = (0, Vec::new());
     for name in MODELS {
         let (dir, manifest) = (TempDir::without_tokenizer(name), manifest(name));
-        // The entropies recorded for dream-bf16 hold so much of the mask's own probability that the order changes without it.
+        // The entropies recorded for dream-bf16 include so much of the mask's own probability that the order changes without it.
         let answers = manifest["end_to_end"].as_array().unwrap().iter().filter(|_| name != "dream-bf16");
         for entry in answers {
             let prompt = ids(&entry["prompt_ids"]);

@@ -45,7 +45,7 @@ fn what_is_forced_needs_no_pass() {
         assert_eq!(answer.text, text, "{name}");
         assert!(matches!(answer.generation.stop, StopReason::Stop(_)));
         let (made, blocks) = (answer.generation.decode_passes(), answer.generation.canvas.len());
-        // Models whose commits predict store their blocks; nobody denoises.
+        // Models whose commits predict store their blocks; no pass denoises.
         assert!(made < answer.counted / 2, "{name}: {made} passes for {} tokens of {blocks}", answer.counted);
     }
 }

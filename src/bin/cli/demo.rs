@@ -37,7 +37,7 @@ pub fn is(model: &Model) -> bool {
 /// Opens the demo model with what the options say about machine and engine.
 ///
 /// # Errors
-/// Options that make no sense.
+/// Invalid options.
 pub fn open(model: &ModelArgs, machine: &MachineArgs) -> Result<Model> {
     let config = Value::parse(ORIGIN, TOKENIZER_CONFIG)?;
     let template = config.get("chat_template").and_then(Value::as_str);

@@ -43,7 +43,7 @@ fn handle() {
 /// What the terminal still has to be told if a Ctrl-C ends the program at once; nothing at first.
 static PARTING: Mutex<&str> = Mutex::new("");
 
-/// Sets what restores the terminal: whoever draws on it sets this before, and takes it back ("") after.
+/// Sets what restores the terminal: code that draws on it sets this before, and resets it ("") after.
 pub fn parting(text: &'static str) {
     *PARTING.lock().unwrap_or_else(PoisonError::into_inner) = text;
 }

@@ -22,7 +22,7 @@ impl WithProgress {
         Self { inner, streams, line, revealed: 0, passes: 0 }
     }
 
-    /// What goes on after `event`.
+    /// The line of progress after `event`.
     fn words(&mut self, event: &Event<'_>) -> String {
         match event {
             Event::Pass { kind: PassKind::Prefill, rows, canvas, .. } => {

@@ -243,7 +243,7 @@ impl<'e, 'r> Scheduler<'e, 'r> {
         self.pass(&chosen);
         let time = start.elapsed();
         for (member, prefill) in self.running.iter_mut().zip(prefill) {
-            // A sequence waits for the whole pass, whoever else is in it.
+            // A sequence waits for the whole pass, whatever else is in it.
             member.sequence.spent(time, prefill);
         }
         self.collect(&mut finished);

@@ -13,11 +13,11 @@ pub(super) struct Admission {
     pub(super) canvas: Canvas,
     /// The blocks of a block-causal model.
     pub(super) blocks: Option<Blocks>,
-    /// What keys and values depend on, if they can be of use to others: ids up to the end of such a block.
+    /// What keys and values depend on, if others can use them: ids up to the end of such a block.
     pub(super) final_blocks: Option<Blocks>,
     /// What is known of the first position of a block before its steps.
     pub(super) lead: Lead,
-    /// Positions of the whole blocks at the beginning that need no pass if somebody has computed them.
+    /// Positions of the whole blocks at the beginning that need no pass if another sequence has computed them.
     pub(super) reusable: usize,
 }
 

@@ -15,7 +15,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// The grammar of an answer in progress.
 pub(super) struct Binding {
-    /// Nobody waits for this lock: it lets the rows of a pass, which look at `allowed` alone, share the value.
+    /// This lock is never contended: it lets the rows of a pass, which look at `allowed` alone, share the value.
     walk: Mutex<Box<dyn Walk>>,
     stop: Vec<TokenId>,
     /// The position of the first token that the grammar has not seen.

@@ -180,7 +180,7 @@ pub(crate) fn attention(level: Level, exec: &dyn Executor, mut args: Attention<'
 ///
 /// Large tasks read keys and values for many pairs at once, small ones leave no thread idle.
 fn pairs_per_task(threads: usize, n_kv_heads: usize, group: usize, spans: &[KeySpan]) -> usize {
-    /// What a task costs besides its pairs: reading and decoding take as long as the arithmetic of about two.
+    /// What a task costs in addition to its pairs: reading and decoding take as long as the arithmetic of about two.
     const READING: usize = 2;
     let largest = spans.iter().map(|span| span.rows.len() * group).max().unwrap_or(0);
     let time = |&per_task: &usize| {

@@ -52,7 +52,7 @@ impl Claim {
             let mut claim = Self { file, name: name.clone(), at: at.clone(), regular: true, new };
             // Any other refusal comes from a file system without locks.
             if let Err(TryLockError::WouldBlock) = claim.file.try_lock() {
-                // Whoever has the lock has the file, too.
+                // The process with the lock has the file, too.
                 claim.new = None;
                 let reason = format!("{}: another run writes to it", path.display());
                 return Err(Error::option(option, reason));
@@ -95,7 +95,7 @@ impl Claim {
     pub fn replace(&mut self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
         let replaced = || {
             let mut new = Beside::new(&self.at)?;
-            // Nobody else has it yet; a file system without locks has none.
+            // No other program has it yet; a file system without locks has no lock.
             let _ = new.file.as_file().try_lock();
             new.write(write)?;
             self.file = new.persist()?;
@@ -121,7 +121,7 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        // Under the lock, so that nobody has begun to use it.
+        // Under the lock, so that no other program has begun to use it.
         if self.new.is_some() && self.is_there() && self.file.metadata().is_ok_and(|file| file.len() == 0) {
             let _ = fs::remove_file(&self.at);
         }

@@ -55,7 +55,7 @@ impl OutputDirectory {
         for path in entries {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if output.lock.is_some() && name.starts_with(STAGING[0]) && name.ends_with(STAGING[1]) {
-                // Whoever is still running holds the lock.
+                // A program that is still running holds the lock.
                 fs::remove_dir_all(&path).map_err(|error| Error::io(&path, error))?;
             } else {
                 match replaces {

@@ -99,7 +99,7 @@ impl Batch {
     /// Answers what has no answer yet. The exit code is 1 if a line failed.
     ///
     /// # Errors
-    /// Options that make no sense, or an output that cannot be written. What is wrong with a line is recorded there.
+    /// Invalid options, or an output that cannot be written. What is wrong with a line is recorded there.
     pub(crate) fn run(mut self, args: &Cli, model: &Model) -> Result<ExitCode> {
         let policy = args.decoding.overrides.policy(&model.engine)?;
         let setup = answer::setup(&args.length, policy, model)?;

@@ -1,4 +1,4 @@
-//! [`Region`]: which part of a sequence is live, and what it says so far.
+//! [`Region`]: which part of a sequence is live, and its text so far.
 
 use super::cells::cells;
 use super::screen::{Piece, Style};

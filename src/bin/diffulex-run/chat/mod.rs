@@ -44,7 +44,7 @@ pub(crate) fn is_asked_for(args: &Cli) -> bool {
 /// Runs the conversation until the user ends it.
 ///
 /// # Errors
-/// Options that make no sense for the model, a model without a chat template, input that is not text, output that cannot be
+/// Options that do not suit the model, a model without a chat template, input that is not text, output that cannot be
 /// written. What is wrong with a single turn or command is noted and does not end the session.
 pub(crate) fn run(args: &Cli, model: &Model, is_demo: bool) -> Result<ExitCode> {
     let mut chat = Chat::new(args, model)?;
@@ -69,7 +69,7 @@ pub(crate) fn run(args: &Cli, model: &Model, is_demo: bool) -> Result<ExitCode> 
             Flow::Interrupted => return Ok(ExitCode::from(INTERRUPTED)),
         }
     }
-    // Somebody at a terminal has read what failed.
+    // At a terminal the user has read what failed.
     let failed = chat.failed && !matches!(input, Input::Terminal(_));
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -135,7 +135,7 @@ impl<'a> Chat<'a> {
         })
     }
 
-    /// Says that a turn or a command failed; the session goes on.
+    /// Says that a turn or a command failed; the session continues.
     fn fail(&mut self, what: &str) {
         self.failed = true;
         cli::note(&format!("error: {what}"));

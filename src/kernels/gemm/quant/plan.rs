@@ -64,7 +64,7 @@ impl<X> PanelGemm<'_, X> {
     pub(super) fn strip(&self, column: usize) -> Strip {
         let panel = self.w.panel(column / PANEL_ROWS);
         let (lane, header) = (column % PANEL_ROWS, self.w.quant().header_bytes(self.w.k()));
-        // A lane is a row: 2 bytes of every scale, 4 bytes of every run of codes. Both offsets lie inside of the panel.
+        // A lane is a row: 2 bytes of every scale, 4 bytes of every run of codes. Both offsets lie inside the panel.
         Strip { scales: panel[2 * lane..].as_ptr().cast(), codes: panel[header + 4 * lane..].as_ptr() }
     }
 

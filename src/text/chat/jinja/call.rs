@@ -119,7 +119,7 @@ impl Machine<'_> {
         let name = def.name.as_deref().unwrap_or("caller");
         let Some(outer) = item.scope.upgrade() else {
             return Err(fault(format!(
-                "calling the macro `{name}` outside of the block that defines it is not supported"
+                "calling the macro `{name}` outside the block that defines it is not supported"
             )));
         };
         let scope = Scope::inside(&outer);

@@ -5,7 +5,7 @@ use super::ast::{Binary, Compare, Expr, Kind, Literal, Name};
 use super::lexer::Token;
 use super::parser::Parser;
 
-/// Expressions inside of expressions, and links of a chain such as `a + b + c`. Python fails at about as many.
+/// Expressions inside expressions, and links of a chain such as `a + b + c`. Python fails at about as many.
 const MAX_NESTED: u32 = 200;
 
 type Parsed = Result<Expr, Fault>;

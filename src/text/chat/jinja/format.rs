@@ -37,7 +37,7 @@ impl Formatter<'_, '_> {
                     let len = format[at + 1..].iter().position(|c| c.get() == '}');
                     let field = &format[at + 1..at + 1 + len.ok_or("expected '}' before end of string")?];
                     if field.iter().any(|c| c.get() == '{') {
-                        return Err("a field inside of a field of a format is not supported".into());
+                        return Err("a field inside a field of a format is not supported".into());
                     }
                     self.field(&mut out, &plain(field))?;
                     self.machine.charge_text(out.len())?;

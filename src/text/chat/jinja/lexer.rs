@@ -7,7 +7,7 @@ use super::text::{Ch, Text, is_space};
 /// A token. Words of the language are names, too.
 #[derive(Clone, PartialEq)]
 pub(super) enum Token {
-    /// Text outside of tags.
+    /// Text outside tags.
     Data(Text),
     BlockStart,
     BlockEnd,

@@ -116,7 +116,7 @@ impl<'a> Machine<'a> {
     pub(super) fn enter(&mut self, line: u32) -> Run<()> {
         self.nested += 1;
         let deep = if self.nested > MAX_NESTED {
-            Err(format!("more than {MAX_NESTED} expressions, blocks and calls inside of each other"))
+            Err(format!("more than {MAX_NESTED} expressions, blocks and calls inside each other"))
         } else {
             self.charge(1)
         };

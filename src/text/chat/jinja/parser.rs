@@ -6,7 +6,7 @@ use super::ast::{Action, Args, Body, Expr, For, Kind, MacroDef, Name, Stmt, Targ
 use super::lexer::{Placed, Token, tokens};
 use std::sync::Arc;
 
-/// Blocks inside of blocks; Python itself knows 20 loops and 100 indents.
+/// Blocks inside blocks; Python itself allows 20 loops and 100 indents.
 const MAX_BLOCKS: usize = 90;
 
 /// Names that a macro body may use without naming them as parameters.
@@ -15,7 +15,7 @@ const IMPLIED: [&str; 3] = ["caller", "kwargs", "varargs"];
 pub(super) struct Parser {
     tokens: Vec<Placed>,
     at: usize,
-    /// Expressions that are being parsed inside of each other.
+    /// Expressions that are being parsed inside each other.
     pub(super) nested: usize,
     blocks: usize,
     /// Whether `break` would leave a loop here.
@@ -116,7 +116,7 @@ impl Parser {
     fn body(&mut self, ends: &[&str]) -> Result<(Body, String), Fault> {
         self.blocks += 1;
         if self.blocks > MAX_BLOCKS {
-            return self.fault(format!("more than {MAX_BLOCKS} blocks inside of each other"));
+            return self.fault(format!("more than {MAX_BLOCKS} blocks inside each other"));
         }
         let mut body = Vec::new();
         loop {
@@ -192,7 +192,7 @@ impl Parser {
             }
             "break" | "continue" => {
                 if !self.in_loop {
-                    return self.fault(format!("`{word}` outside of a loop"));
+                    return self.fault(format!("`{word}` outside a loop"));
                 }
                 self.end_of_block()?;
                 Ok(if word == "break" { Action::Break } else { Action::Continue })

@@ -104,7 +104,7 @@ pub(super) fn pad(text: &[Ch], width: usize, fill: Ch, name: &str) -> Vec<Ch> {
     let before = match name {
         "ljust" => 0,
         "rjust" => fills,
-        // CPython puts the odd one in front where the width is odd.
+        // CPython puts the extra one in front where the width is odd.
         _ => fills / 2 + (fills & width & 1),
     };
     let filler = |n| std::iter::repeat_n(fill, n);
