@@ -179,7 +179,7 @@ impl From<&str> for Value {
 }
 
 impl Number {
-    /// The number as written, in the grammar of RFC 8259; `NaN`, `Infinity` or `-Infinity`, too, of [`Value::parse_python`].
+    /// The number as written, in the grammar of RFC 8259; also `NaN`, `Infinity` or `-Infinity` from [`Value::parse_python`].
     pub fn text(&self) -> &str {
         &self.0
     }

@@ -162,7 +162,7 @@ fn several_tokens_are_the_chain_of_their_probabilities() {
     let first = plain(&model, &Place { prompt: &prompt, rest: &common, tokens: &digits });
     let second = after(lead, &digits[..9]);
     let raw = |label: usize| match label {
-        // 7 is not a beginning of 79, which is not among the labels.
+        // 79 is not among the labels, so its share counts for 7.
         7 => first[7] + (1.0 - second.iter().map(|log| log.exp()).sum::<f64>()).ln(),
         70.. => first[7] + second[label - 70],
         8 | 9 => first[label],

@@ -21,7 +21,7 @@ pub fn physical_cores() -> usize {
     allowed.map_or(threads, |allowed| count(&allowed, online.as_ref(), siblings, threads))
 }
 
-/// Cores of the CPUs that are `allowed` and `online`, at most `threads`, which knows quotas, too. A CPU for which the system does not
+/// Cores of the CPUs that are `allowed` and `online`, at most `threads`, which takes quotas into account. A CPU for which the system does not
 /// say what shares its core has a core of its own.
 fn count(
     allowed: &HashSet<usize>,

@@ -56,7 +56,7 @@ struct Shared {
 
 /// A pool of `width - 1` helpers and the calling thread.
 ///
-/// In a child of the process, which a fork gives no helpers, tasks run on the calling thread.
+/// In a forked child of the process, which has no helpers, tasks run on the calling thread.
 ///
 /// Calls from several threads are allowed: they take turns, in the order in which they came, so each of them has all threads. A task
 /// that forks again does so on its own thread if the pool is busy.

@@ -45,7 +45,7 @@ impl Dims {
 pub enum Alignment {
     /// Row `i` predicts position `i`.
     Own,
-    /// Row `i - 1` predicts position `i`. The first row of a forward pass has no row before it, and takes its place itself.
+    /// Row `i - 1` predicts position `i`. The first row of a forward pass has no row before it, and serves as that row itself.
     Shifted,
     /// Row `i` predicts position `i`, but for the first position of a block: the last row of the pass that stores what is before
     /// it predicts that one.

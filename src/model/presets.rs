@@ -172,7 +172,7 @@ impl Architecture {
 }
 
 impl Architecture {
-    /// The same model, with the policy that the name of its directory says, where its files do not say how it was trained: the
+    /// The same model, with the policy that the name of its directory implies, where its files do not say how it was trained: the
     /// last part of the path that names the training of the dLLM framework decides.
     #[must_use]
     pub fn named_by(mut self, directory: &Path) -> Self {
@@ -186,7 +186,7 @@ impl Architecture {
     }
 }
 
-/// By the class, because two families may share a model type; a file without a class is told by its model type, and then by its
+/// By the class, because two families may share a model type; a file without a class is identified by its model type, and then by its
 /// keys. A known model type with another class has another head.
 fn recognise(config: &Config<'_>) -> Result<&'static Family> {
     let class = match config.get("architectures") {

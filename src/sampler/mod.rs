@@ -64,7 +64,7 @@ pub enum Grid {
     Open,
 }
 
-/// What becomes of a denoised block of a model that makes blocks final causally (Nemotron-Labs-Diffusion). Others know
+/// What becomes of a denoised block of a model that makes blocks final causally (Nemotron-Labs-Diffusion). Other models support
 /// [`Self::Model`] only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Commit {
@@ -73,7 +73,7 @@ pub enum Commit {
     /// It is stored from a pass in which it sees all of itself, as the prompt is, and predicts nothing of the next block.
     Full,
     /// It is a draft: the pass that stores it keeps what this pass itself predicts, up to the first token that differs. So the
-    /// text is that of one token after the other. The unmasking rule has no part in it.
+    /// text is that of one token after the other. The unmasking rule does not matter.
     Verified,
 }
 

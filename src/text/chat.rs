@@ -1,7 +1,7 @@
 //! [`ChatTemplate`]: turns a conversation into the text that a chat model was trained on.
 //!
 //! Checkpoints ship a Jinja template, written for the Python library Jinja2 as the transformers library sets it up. `jinja` runs
-//! it and prints what transformers prints, or says what is not supported; `tests/chat` holds it to that.
+//! it and prints what transformers prints, or says what is not supported; `tests/chat` checks that.
 //!
 //! Source: transformers, `chat_template_utils.py` and `apply_chat_template` (the variables).
 

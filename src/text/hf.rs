@@ -34,7 +34,7 @@ const MAX_SIZE: usize = 1 << 24;
 /// A tokenizer in the Hugging Face format.
 ///
 /// It gives the ids and the text that Python's tokenizers package gives. Settings of the file that are meant for training
-/// (truncation, padding, dropout) have no effect, and neither have the tokens that a post-processor adds nor
+/// (truncation, padding, dropout) have no effect, and neither do the tokens that a post-processor adds nor
 /// `clean_up_tokenization_spaces`, which versions of transformers treat differently.
 pub struct HfTokenizer {
     file: String,

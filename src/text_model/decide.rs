@@ -265,8 +265,8 @@ impl Model {
         Ok(Tree::new(ids))
     }
 
-    /// Answers decisions, all in the same forward passes. The answers to one do not depend on the others. Of the policy counts what
-    /// positions see.
+    /// Answers decisions, all in the same forward passes. The answers to one do not depend on the others. Of the policy only what
+    /// positions see matters.
     ///
     /// # Errors
     /// As [`Reader::read`].

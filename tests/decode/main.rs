@@ -1,8 +1,10 @@
 //! Decoding through [`Engine`] and [`Session`], on the recorded models of every family: the rules that every mode keeps
-//! (`rules`), what is the same bit for bit (`bits`, `batch`), what the cache may and may not change (`cache`), how blocks become
-//! final (`commit`), tokens that change before that (`editing`), chats (`chat`), other probable tokens (`alternatives`), what requests mean and which are refused (`requests`), where the text ends (`ends`), values that
-//! are not finite (`not_finite`), what callers bring or share (`embedding`), where blocks lie and what becomes of them in later families (`grids`), and how they depart from the model's defaults
-//! (`overrides`); what no model was published with: an expert budget (`budget`), blocks ahead (`ahead`).
+//! (`rules`), what is the same bit for bit (`bits`, `batch`), what the cache may and may not change (`cache`), how blocks
+//! become final (`commit`), tokens that change before that (`editing`), chats (`chat`), other probable tokens
+//! (`alternatives`), what requests mean and which are refused (`requests`), where the text ends (`ends`), values that are
+//! not finite (`not_finite`), what callers bring or share (`embedding`), where blocks lie and what becomes of them in later
+//! families (`grids`), and how they depart from the model's defaults (`overrides`); what no model was published with: an
+//! expert budget (`budget`), blocks ahead (`ahead`).
 
 #[path = "../fixture/mod.rs"]
 mod fixture;

@@ -25,7 +25,7 @@ const ALIASES: [(&str, Option<char>, &[&str]); 6] = [
 /// Letters, dashes included, that a name must share with what was typed to be suggested.
 const LIKELY: usize = 3;
 
-/// Reads the command line of a program, and refuses options that `idle` calls without effect. Every program has two options more than
+/// Reads the command line of a program, and refuses options that `idle` calls without effect. Every program has two more options than
 /// it declares, `--completions SHELL` and `--man`; they need no other argument, print to stdout and end the program.
 pub fn parse<P: Parser>(idle: &[Idle]) -> P {
     parse_from(idle, std::env::args_os()).unwrap_or_else(|error| end(&error))

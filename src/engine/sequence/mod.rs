@@ -241,7 +241,7 @@ impl<'r> Sequence<'r> {
         }
     }
 
-    /// Requests a pass over `rows`, whose visibility was set, and for tokens at the positions in `self.positions`.
+    /// Requests a pass over `rows`, whose visibility was set, and tokens at the positions in `self.positions`.
     fn ask(&mut self, kind: PassKind, rows: Range<usize>) {
         // Random numbers follow this count, because what was in the cache and how blocks are committed change the number of
         // all passes but must not change the text.

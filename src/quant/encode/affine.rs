@@ -24,7 +24,7 @@ struct Line {
 
 pub(super) struct Affine<'a> {
     w: &'a [f32],
-    /// Sum of the weights less `center`, which is in the middle of them: sums of differences do not cancel.
+    /// Sum of the weights minus `center`, which is in the middle of them: sums of differences do not cancel.
     total: f32,
     center: f32,
 }

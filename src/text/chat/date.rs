@@ -35,8 +35,8 @@ pub(super) fn now(format: &str) -> Result<String, String> {
     strftime(format, zone.to_datetime(now), now.as_second())
 }
 
-/// What the C library takes a value of TZ for that jiff does not know: any file of the system's zones, summer time without its rule,
-/// and UTC if it is nothing.
+/// How the C library interprets a value of TZ that jiff does not know: any file of the system's zones, summer time without its rule,
+/// and UTC if nothing fits.
 fn named(name: &str) -> Result<TimeZone, String> {
     let file = Path::new("/usr/share/zoneinfo").join(name.strip_prefix(':').unwrap_or(name));
     let zone = std::fs::read(file).ok().and_then(|bytes| TimeZone::tzif(name, &bytes).ok());

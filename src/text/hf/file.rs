@@ -197,7 +197,7 @@ fn check_merges(file: &str, json: &Value) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a post-processor that does more than to add tokens, which ours leaves out: one that drops or repeats the text.
+/// Refuses a post-processor that does more than add tokens, which ours leaves out: one that drops or repeats the text.
 fn check_post_processor(json: &Value) -> std::result::Result<(), String> {
     fn check(value: &Value) -> std::result::Result<(), String> {
         match value.get("type").and_then(Value::as_str) {

@@ -17,7 +17,7 @@ use tempfile::{Builder, NamedTempFile};
 /// Links that are followed to a file that is not there yet.
 const LINKS: usize = 40;
 
-/// Writes a file so that a partial one never appears under its name: a run that is broken off leaves what was there before. What
+/// Writes a file so that a partial one never appears under its name: an interrupted run leaves what was there before. What
 /// a link points to is replaced, not the link. A pipe or a device is written to; a reader that went away is not an error.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! `--prompts FILE --output FILE`: many prompts, one answer per line, continued where an earlier run was broken off.
+//! `--prompts FILE --output FILE`: many prompts, one answer per line, continued where an earlier run was interrupted.
 
 mod input;
 mod output;

@@ -1,4 +1,4 @@
-//! The answers of a batch: appended line by line, so that a run that is broken off loses nothing but the answer it was at.
+//! The answers of a batch: appended line by line, so that an interrupted run loses nothing but the answer it was at.
 //!
 //! An existing output is continued: lines with a result stay, lines with an error are tried again, half a line at the
 //! end is cut off. A file gets every answer as soon as it is there, and is brought into the order of the input at the end; on

@@ -70,8 +70,8 @@ impl<X> PanelGemm<'_, X> {
 
     /// The panels of `width` columns from `column` on, to be prefetched in `parts` parts; nothing if they are not this task's.
     ///
-    /// One or two panels are a short stream, in which the hardware's prefetcher starts late: measured from 8 rows on, on a CPU from
-    /// Intel, prefetching is worth 15 to 50 %. With more panels at once it keeps up by itself, and prefetching twice costs 10 to 30 %.
+    /// One or two panels are a short stream, in which the hardware's prefetcher starts late: measured from 8 rows on, on an
+    /// Intel CPU, prefetching is worth 15 to 50 %. With more panels at once it keeps up by itself, and prefetching twice costs 10 to 30 %.
     #[inline(always)]
     pub(super) fn ahead(&self, column: usize, width: usize, parts: usize) -> Ahead {
         if column >= self.out.range().end || width > 2 * PANEL_ROWS {

@@ -262,7 +262,7 @@ impl<'a> Machine<'a> {
         self.body(body, &inner)
     }
 
-    /// Runs a loop over `items`. Its `else` is for a loop of which no pass came to its end, and may leave a loop around it.
+    /// Runs a loop over `items`. Its `else` runs if no pass of the loop came to its end, and may leave an enclosing loop.
     ///
     /// Source: Jinja2, `CodeGenerator.visit_For`.
     pub(super) fn for_loop(
