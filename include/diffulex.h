@@ -21,9 +21,9 @@
  *            program is taken as it is; a longer one of a newer program is taken if what this library does not know is zero.
  * Panics     A defect of the library is caught at the boundary and reported as DIFFULEX_PANIC (its message also goes to
  *            stderr); the session it happened in answers DIFFULEX_POISONED from then on and can only be freed. A library that
- *            was built with panic=abort ends the process instead. Memory that grows with a model or a request is asked for first
+ *            was built with panic=abort ends the process instead. Memory that grows with a model or a request is requested first
  *            (DIFFULEX_MEMORY); where the system promises more than it has, it still ends a process that uses it.
- * Texts      are UTF-8 and end with NUL, paths on every system included. Numbers in texts have a decimal point.
+ * Strings    are UTF-8 and end with NUL, paths on every system included. Numbers in strings have a decimal point.
  */
 #ifndef DIFFULEX_H
 #define DIFFULEX_H
@@ -49,16 +49,16 @@ enum {
     DIFFULEX_OK = 0,
     DIFFULEX_IO = 1,          /* the system refused to open, read or map a file */
     DIFFULEX_FORMAT = 2,      /* a file or buffer is malformed, or does not fit the model's config */
-    DIFFULEX_UNSUPPORTED = 3, /* the input asks for what this library does not do */
+    DIFFULEX_UNSUPPORTED = 3, /* the input requires what this library does not do */
     DIFFULEX_OPTION = 4,      /* an option is unknown or out of range */
     DIFFULEX_CAPACITY = 5,    /* more positions than the context holds */
     DIFFULEX_TOKEN = 6,       /* a token id outside the vocabulary */
     DIFFULEX_NOT_FINITE = 7,  /* the model computed NaN or infinity; the message says in which layer */
-    DIFFULEX_ARGUMENT = 8,    /* NULL, a wrong length, no UTF-8, or a call out of order */
+    DIFFULEX_ARGUMENT = 8,    /* NULL, a wrong length, not UTF-8, or a call out of order */
     DIFFULEX_BUSY = 9,        /* the session serves another call */
     DIFFULEX_POISONED = 10,   /* an earlier call with this session ended with DIFFULEX_PANIC */
     DIFFULEX_PANIC = 11,      /* a defect of the library; please report the message */
-    DIFFULEX_MEMORY = 12      /* the system has not so much memory; nothing was computed */
+    DIFFULEX_MEMORY = 12      /* the system does not have enough memory; nothing was computed */
 };
 
 /* Where a failing call leaves its message, cut to fit. A call that succeeds sets it to DIFFULEX_OK and "". */
@@ -80,7 +80,7 @@ typedef struct diffulex_options {
     size_t threads;          /* at most 1024; 0: one for each physical core */
     size_t context;          /* positions that a session holds; 0: 4096, or what the model was made for */
     const uint32_t *mask;    /* the mask id; NULL: what config.json says */
-    const uint32_t *stop;    /* ids that end a text; NULL: what the checkpoint says */
+    const uint32_t *stop;    /* ids that end the text; NULL: what the checkpoint says */
     size_t stop_len;         /* 0 with stop not NULL: none */
     size_t token_limit;      /* ids from here on are never produced (the tokenizer's size); 0: the vocabulary */
 } diffulex_options;
@@ -95,14 +95,14 @@ typedef struct diffulex_files {
     const void *weights; /* bytes of one safetensors file */
     size_t weights_len;
     /* 0: weights are copied. 1: they are used where they are, and must stay, unchanged, until the engine and all its sessions
-     * are freed. Both JSON texts are never needed after the call. */
+     * are freed. Neither JSON string is needed after the call. */
     int32_t borrow;
 } diffulex_files;
 
 /* A loaded model: weights, kernels, threads. */
 typedef struct diffulex_engine diffulex_engine;
 
-/* Opens a checkpoint: a directory, a .safetensors file, or an index file, with config.json beside it. `options` may be NULL.
+/* Opens a checkpoint: a directory, a .safetensors file, or an index file, with config.json next to it. `options` may be NULL.
  * *engine is NULL if the call fails. */
 diffulex_status diffulex_engine_open(const char *path, const diffulex_options *options, diffulex_engine **engine, diffulex_error *error);
 
@@ -131,7 +131,7 @@ typedef struct diffulex_info {
     size_t layers;
     size_t parameters;
     size_t weight_bytes;
-    int64_t mask; /* -1: nobody named one */
+    int64_t mask; /* -1: none was named */
     const uint32_t *stop;
     size_t stop_len;
     int32_t alignment; /* logits for position i are in row i (DIFFULEX_ROW_OWN) or i - 1 (DIFFULEX_ROW_BEFORE); DIFFULEX_ROW_SEEDED: row i, but for the first position of a block, which the last
@@ -167,7 +167,7 @@ typedef struct diffulex_request {
     const uint32_t *stop; /* NULL: the engine's */
     size_t stop_len;      /* 0 with stop not NULL: none */
     uint64_t seed;        /* of every random number */
-    size_t padding;       /* positions at the start of the prompt that nobody may attend to */
+    size_t padding;       /* positions at the start of the prompt that may not be attended to */
 } diffulex_request;
 
 /* A masked position and the token for it. */
@@ -206,7 +206,7 @@ typedef struct diffulex_event {
     uint32_t mask; /* the mask id */
 } diffulex_event;
 
-/* Told of every event. Returns 0 to go on, anything else to end the generation with what there is. It must return: no C++
+/* Called for every event. Returns 0 to continue, anything else to end the generation with what there is. It must return: no C++
  * exception and no longjmp may leave it. */
 typedef int (*diffulex_callback)(const diffulex_event *event, void *user_data);
 
@@ -283,14 +283,14 @@ typedef struct diffulex_question {
     size_t max_new; /* new tokens at most; 0: 128, or only what fills the gaps */
     uint64_t seed;
     int32_t raw; /* not 0: `text` is taken as it is, without the chat template */
-    /* What the answer has to be, at most one of them: JSON that a JSON schema allows, a match of a regular expression, or what a
+    /* A constraint on the answer, at most one of them: JSON that a JSON schema allows, a match of a regular expression, or what a
      * grammar in Lark's syntax derives from `start`. The answer ends when it is complete. */
     const char *schema;
     const char *regex;
     const char *grammar;
 } diffulex_question;
 
-/* Told of text as it becomes final: `text_len` bytes, which never change again, and a NUL. Returns 0 to go on, anything else to
+/* Called with text as it becomes final: `text_len` bytes, which never change again, and a NUL. Returns 0 to continue, anything else to
  * end the answer with what there is. As for diffulex_callback, it must return. */
 typedef int (*diffulex_text_callback)(const char *text, size_t text_len, void *user_data);
 
