@@ -71,7 +71,7 @@ class ArgumentError(DiffulexError):
 
 
 class BusyError(DiffulexError):
-    """The session serves another call."""
+    """The session is serving another call."""
 
     status = "BUSY"
 

@@ -1,5 +1,5 @@
-//! One forward pass with logits, as a denoise step makes it: blocks of the SDAR-1.7B shape, a few layers of them and a short
-//! vocabulary, so that the bench fits into memory and minutes. Ids: `step/sdar-1.7b-4layers/q4g64xi8/avx2/m<rows>_past<cached>`.
+//! One forward pass with logits, as in a denoise step: blocks of the SDAR-1.7B shape, only a few layers and a short
+//! vocabulary, so that the bench fits into memory and takes minutes. Ids: `step/sdar-1.7b-4layers/q4g64xi8/avx2/m<rows>_past<cached>`.
 //!
 //! Throughput is bytes of weights per second; compare it with `machine/read` of the kernels bench. `diffulex-bench` measures
 //! whole models.

@@ -24,7 +24,7 @@ const STD: f32 = 0.02;
 /// Elements that one task fills: 64 KiB to 256 KiB of output, which stays in the second-level cache.
 const PIECE: usize = 1 << 16;
 
-/// Odd, and its multiples fill 64 bits evenly (2^64 over the golden ratio).
+/// Odd, and its multiples fill 64 bits evenly (2^64 divided by the golden ratio).
 const PHI: u64 = 0x9e37_79b9_7f4a_7c15;
 
 fn mix(mut x: u64) -> u64 {
@@ -40,7 +40,7 @@ fn key(seed: u64, name: &str) -> u64 {
 /// Element `i` of the tensor with this key, around 0.
 fn noise(key: u64, i: u64) -> f32 {
     let bits = mix(key.wrapping_add(i.wrapping_mul(PHI)));
-    // Even and odd parts are added two at a time; each of the two sums fits the 32 bits that it has.
+    // Even and odd parts are added two at a time; each of the two sums fits into its 32 bits.
     let pairs = (bits & 0x0000_ffff_0000_ffff) + ((bits >> 16) & 0x0000_ffff_0000_ffff);
     let sum = (pairs as u32 + (pairs >> 32) as u32) as i32;
     // Four uniform numbers below 65536: mean 131070, variance 4 * 65536^2 / 12.
@@ -73,7 +73,7 @@ fn fill_with<const SIZE: usize>(bytes: &mut [u8], element: impl Fn(u64) -> [u8; 
     });
 }
 
-/// The weights of `arch` in memory of their own each: block matrices in the format `blocks`, embedding and output matrix in
+/// The weights of `arch`, each in memory of its own: block matrices in the format `blocks`, embedding and output matrix in
 /// `head`, norms and biases in f32.
 ///
 /// # Panics
@@ -115,7 +115,7 @@ pub fn fill_panels(seed: u64, name: &str, stored: StoredQuant, bytes: &mut [u8])
         for (i, out) in (0u64..).zip(codes.as_chunks_mut::<8>().0) {
             let bits = mix(key.wrapping_add(i.wrapping_mul(PHI)));
             *out = match quant.code {
-                // There is no code -128.
+                // The code -128 does not exist.
                 Code::Int8 => bits.to_le_bytes().map(|code| if code == 0x80 { 0 } else { code }),
                 Code::Int4 => bits.to_le_bytes(),
             };
@@ -123,7 +123,7 @@ pub fn fill_panels(seed: u64, name: &str, stored: StoredQuant, bytes: &mut [u8])
     });
 }
 
-/// Scales from 3/4 to 5/4 of what gives the deviation, and minima that put the middle code at 0.
+/// Scales from 3/4 to 5/4 of the one that gives the deviation, and minima that put the middle code at 0.
 fn fill_header(quant: Quant, groups: usize, key: u64, header: &mut [u8]) {
     let scales = groups * PANEL_ROWS;
     // The deviation of codes that are all equally likely: (their number squared - 1) / 12, under the root.
@@ -229,7 +229,7 @@ mod tests {
         for format in Quant::all() {
             let x = decoded(&format.to_string(), 70, 1000, 3);
             let (mean, std) = mean_and_std(&x);
-            // Codes from 0 to 15 stand for -8 to 7: half a step below the middle.
+            // Codes from 0 to 15 mean -8 to 7: half a step below the middle.
             let middle =
                 if format.to_string().starts_with("q4") && !format.zero_points { 0.0022 } else { 0.0 };
             assert!((mean + middle).abs() < 5e-4, "{format}: mean {mean}");

@@ -1,4 +1,4 @@
-//! What the programs count (bytes, operations) against models that are there.
+//! What the programs count (bytes, operations) compared with real models.
 
 use crate::random;
 use diffulex::engine::{Engine, ModelFiles};

@@ -36,13 +36,13 @@ pub struct Question {
     pub messages: *const Message,
     /// Its turns.
     pub messages_len: usize,
-    /// A policy as text.
+    /// A policy as a string.
     pub policy: *const c_char,
     /// Strings that end the text.
     pub stop: *const *const c_char,
     /// How many.
     pub stop_len: usize,
-    /// New tokens at most.
+    /// The most new tokens.
     pub max_new: usize,
     /// Seed of every random number.
     pub seed: u64,
@@ -187,7 +187,7 @@ impl State {
     ) -> Outcome<text_model::Answer> {
         let model = &handle.model;
         self.answer.clear();
-        // A pass of the answer will have been the latest.
+        // The latest pass will be one of the answer.
         self.rows = 0;
         // SAFETY: by the contract, for this and the blocks below.
         let prompt = unsafe { question.prompt(model) }?;

@@ -16,7 +16,7 @@ use std::ffi::{CString, c_char, c_void};
 use std::ptr;
 use std::sync::Arc;
 
-/// More threads are a mistake.
+/// More threads than this are a mistake.
 const MAX_THREADS: usize = 1024;
 
 /// `diffulex_engine`: an engine, and its descriptions as C reads them.
@@ -43,7 +43,7 @@ impl EngineHandle {
         Self { engine, texts }
     }
 
-    /// What an opening function hands out.
+    /// Writes the handle that an opening function returns.
     ///
     /// # Safety
     /// `to` is writable.
@@ -86,7 +86,7 @@ impl EngineHandle {
     }
 }
 
-/// A share of a handle, for the time of a call: the handle outlives the call also if a callback frees it.
+/// A share of a handle, for the time of a call: the handle outlives the call even if a callback frees it.
 ///
 /// # Safety
 /// NULL, or a handle that was handed out and not freed.
@@ -98,7 +98,7 @@ pub(super) unsafe fn share<T>(name: &str, handle: *const T) -> Outcome<Arc<T>> {
     Ok(unsafe { Arc::from_raw(handle) })
 }
 
-/// The settings that options ask for.
+/// The settings that options give.
 ///
 /// # Safety
 /// Members as the header says.
@@ -109,7 +109,7 @@ pub(super) unsafe fn builder(options: *const Options) -> Outcome<EngineBuilder> 
     }
     // SAFETY: by the contract.
     let options = unsafe { read(options) }?;
-    // SAFETY: by the contract, also for the two blocks below.
+    // SAFETY: by the contract, for this and the two blocks below.
     let text = |name, pointer| unsafe { text(name, pointer) };
     if let Some(name) = text("diffulex_options.level", options.level)? {
         builder = builder.level(Level::from_name(name)?);
@@ -162,7 +162,7 @@ fn storage(name: &str) -> Result<Storage> {
     }
 }
 
-/// Writes NULL where a handle will be handed out.
+/// Writes NULL where a handle will be written.
 ///
 /// # Safety
 /// NULL, or writable.
@@ -216,7 +216,7 @@ impl AsRef<[u8]> for Borrowed {
 unsafe fn files(files: *const Files) -> Outcome<(ModelFiles, SafeTensors)> {
     // SAFETY: by the contract, for this and the block below.
     let files = unsafe { read(files) }?;
-    // `'static` is true of the weights with `borrow`, and not used of anything else.
+    // `'static` holds for the weights with `borrow`, and is not used for anything else.
     let bytes = |name, pointer: *const c_void, len| -> Outcome<Option<&'static [u8]>> {
         // SAFETY: as above.
         let bytes = unsafe { slice(name, pointer.cast(), len) }?;
@@ -279,14 +279,14 @@ pub unsafe extern "C" fn diffulex_engine_free(engine: *mut EngineHandle) {
     unsafe { release(engine) };
 }
 
-/// Drops the caller's share of a handle. A panic while dropping has nobody to report to and is only caught.
+/// Drops the caller's share of a handle. A panic while dropping cannot be reported and is only caught.
 ///
 /// # Safety
 /// NULL, or a handle that was handed out and not freed.
 pub(super) unsafe fn release<T>(handle: *mut T) {
     let free = || {
         if !handle.is_null() {
-            // SAFETY: handles come from `Arc::into_raw`; the caller gives up the share that it was handed.
+            // SAFETY: handles come from `Arc::into_raw`; the caller gives up the share that it was given.
             drop(unsafe { Arc::from_raw(handle) });
         }
         Ok(())

@@ -26,7 +26,7 @@ pub enum Status {
     NotFinite = 7,
     /// A wrong call.
     Argument = 8,
-    /// The session serves another call.
+    /// The session is serving another call.
     Busy = 9,
     /// The session panicked before.
     Poisoned = 10,
@@ -81,7 +81,7 @@ impl ErrorText {
         let mut text = Self { status: failure.status, ..Self::EMPTY };
         // One byte stays for the NUL; a character that does not fit is left out as a whole.
         let fits = failure.message.floor_char_boundary(MESSAGE - 1);
-        // A NUL inside would end the text early.
+        // A NUL inside would end the string early.
         let bytes = failure.message[..fits].bytes().map(|byte| if byte == 0 { b'?' } else { byte });
         for (to, byte) in text.message.iter_mut().zip(bytes) {
             *to = byte as c_char;

@@ -1,11 +1,11 @@
-//! The C interface: what `include/diffulex.h` declares, which documents every function, who owns what, and threads.
+//! The C interface: what `include/diffulex.h` declares. The header documents every function, ownership and threads.
 //!
-//! A thin layer: pointers become slices and texts (`pointers.rs`), an [`Error`](diffulex::Error) or a panic becomes a status and a
+//! A thin layer: pointers become slices and strings (`pointers.rs`), an [`Error`](diffulex::Error) or a panic becomes a status and a
 //! message (`error.rs`), and everything else is [`Engine`](diffulex::Engine), [`Session`](diffulex::Session) and
 //! [`Model`](diffulex::Model). Handles are shared
 //! pointers, so that a session keeps its engine alive and may be freed inside its own callback.
 //!
-//! The names of Rust's side are those of the header without the prefix: [`Options`] is `diffulex_options`.
+//! The names on the Rust side are those of the header without the prefix: [`Options`] is `diffulex_options`.
 
 mod ask;
 mod engine;

@@ -50,7 +50,7 @@ impl ModelHandle {
         Ok(Some(Bound(Arc::new(words.compile(&form)?))))
     }
 
-    /// A build without text opens no model, so that nobody asks.
+    /// A build without text opens no model, so this is never called.
     #[cfg(not(feature = "text"))]
     pub(super) fn bound(&self, _: [Option<&str>; 3]) -> Outcome<Option<Bound>> {
         Ok(None)
@@ -63,7 +63,7 @@ fn open(path: &str, builder: EngineBuilder) -> Result<Model> {
     Model::open_with(path, builder)
 }
 
-/// A build that has no tokenizer to open one with.
+/// A build without a tokenizer cannot open one.
 #[cfg(not(feature = "text"))]
 fn open(path: &str, _: EngineBuilder) -> Result<Model> {
     let what = "text needs a tokenizer, which this library was built without; diffulex_engine_open takes ids";
@@ -107,7 +107,7 @@ pub unsafe extern "C" fn diffulex_model_free(model: *mut ModelHandle) {
     unsafe { release(model) };
 }
 
-/// Hands out the engine.
+/// Returns the engine.
 ///
 /// # Safety
 /// Arguments as the header says.
@@ -188,7 +188,7 @@ pub unsafe extern "C" fn diffulex_decode(
     unsafe { call(error, decode) }
 }
 
-/// Writes as much as fits, and how much there is.
+/// Writes as many elements as fit, and how many there are.
 ///
 /// # Safety
 /// `to` is NULL with a capacity of 0, or as many writable elements; `len` is NULL or writable.

@@ -143,7 +143,7 @@ pub unsafe extern "C" fn diffulex_rewind(
     unsafe { with(session, error, rewind) }
 }
 
-/// Tells how many positions are committed.
+/// Reports how many positions are committed.
 ///
 /// # Safety
 /// Arguments as the header says.

@@ -1,5 +1,5 @@
-//! From the caller's pointers to slices, texts and structs. What can be checked is checked; what cannot is the contract of the
-//! header: a pointer that is not NULL points to as many elements as its length says, and nobody writes them during the call.
+//! From the caller's pointers to slices, strings and structs. What can be checked is checked; what cannot is the contract of the
+//! header: a pointer that is not NULL points to as many elements as its length says, and nothing writes them during the call.
 
 use super::error::{Failure, Outcome};
 use super::structs::Versioned;
@@ -39,7 +39,7 @@ fn check<T>(name: &str, pointer: *const T, len: usize) -> Outcome {
     required(name, pointer)?;
     if len.checked_mul(size_of::<T>()).is_none_or(|bytes| isize::try_from(bytes).is_err()) {
         return Err(Failure::argument(format!(
-            "{name}: {len} elements are more than the address space holds"
+            "{name}: {len} elements are more than fit into the address space"
         )));
     }
     Ok(())
@@ -56,7 +56,7 @@ pub(super) fn required<T>(name: &str, pointer: *const T) -> Outcome {
     Ok(())
 }
 
-/// A text, or `None` for NULL.
+/// A string, or `None` for NULL.
 ///
 /// # Safety
 /// NULL, or bytes that end with NUL and are not written for `'a`.

@@ -11,14 +11,14 @@ use std::ffi::{CStr, c_void};
 use std::ptr;
 use std::sync::{Arc, Mutex, TryLockError};
 
-/// `diffulex_session`. The lock says that a call is under way, and remembers a panic; nobody ever waits for it.
+/// `diffulex_session`. The lock says that a call is in progress, and remembers a panic; it is never waited for.
 pub struct SessionHandle(Mutex<State>);
 
-/// A session and what its calls leave behind.
+/// A session and what its calls leave.
 pub(super) struct State {
     pub(super) session: Session<'static>,
     pub(super) engine: Arc<EngineHandle>,
-    /// Rows of the latest pass of the caller's own, whose logits may be asked for.
+    /// Rows of the latest pass of the caller's own, whose logits may be requested.
     pub(super) rows: usize,
     /// Owns the arrays that the caller was shown.
     generation: Option<engine::Generation>,
@@ -35,7 +35,7 @@ impl SessionHandle {
         let refuse = |status, message: &str| Err(Failure { status, message: message.into() });
         match self.0.try_lock() {
             Ok(mut state) => work(&mut state),
-            Err(TryLockError::WouldBlock) => refuse(Status::Busy, "the session serves another call"),
+            Err(TryLockError::WouldBlock) => refuse(Status::Busy, "the session is serving another call"),
             Err(TryLockError::Poisoned(_)) => {
                 refuse(Status::Poisoned, "an earlier call with this session panicked; it can only be freed")
             }
@@ -126,7 +126,7 @@ impl State {
     /// Members of the request and the callback as the header says.
     unsafe fn generate(&mut self, request: &Request, mut listener: Listener) -> Outcome {
         self.generation = None;
-        // A pass of the generation will have been the latest.
+        // The latest pass will be one of the generation.
         self.rows = 0;
         let handle = Arc::clone(&self.engine);
         // SAFETY: by the contract, for this and the blocks below.
@@ -210,7 +210,7 @@ fn fill(tokens: &mut Vec<Token>, candidates: &[Candidate]) {
 }
 
 impl Event {
-    /// What every event tells.
+    /// What every event reports.
     fn new(kind: i32, canvas: &Canvas) -> Self {
         Self {
             struct_size: size_of::<Self>(),
@@ -280,7 +280,7 @@ pub(super) fn stop_reason(stop: StopReason) -> (i32, u32) {
     }
 }
 
-/// [`CachePlan::name`] with the NUL that C needs; a test holds both equal.
+/// [`CachePlan::name`] with the NUL that C needs; a test compares both.
 pub(super) fn cache_name(plan: CachePlan) -> &'static CStr {
     match plan {
         CachePlan::None => c"none",

@@ -1,4 +1,4 @@
-//! The structs of the header, member for member. `tests/capi` compares names, order and offsets with what a C compiler sees.
+//! The structs of the header, member by member. `tests/capi` compares names, order and offsets with what a C compiler sees.
 
 use std::ffi::{c_char, c_int, c_void};
 
@@ -33,11 +33,11 @@ pub const PASS_PREFILL: i32 = 0;
 pub const PASS_DENOISE: i32 = 1;
 /// Keys and values of a finished block.
 pub const PASS_COMMIT: i32 = 2;
-/// `DIFFULEX_STOP_*`: everything asked for was generated.
+/// `DIFFULEX_STOP_*`: as many tokens as requested were generated.
 pub const STOP_LENGTH: i32 = 0;
 /// A stop id was generated.
 pub const STOP_TOKEN: i32 = 1;
-/// The callback asked for it.
+/// The callback requested it.
 pub const STOP_CANCELLED: i32 = 2;
 /// A stop string ended the text.
 pub const STOP_STRING: i32 = 3;
@@ -54,7 +54,7 @@ pub struct Options {
     pub struct_size: usize,
     /// Instruction set.
     pub level: *const c_char,
-    /// What quantized weights are multiplied with.
+    /// What quantized weights are multiplied by.
     pub activations: *const c_char,
     /// Element type of keys and values.
     pub kv: *const c_char,
@@ -68,11 +68,11 @@ pub struct Options {
     pub context: usize,
     /// The mask id.
     pub mask: *const u32,
-    /// Ids that end a text.
+    /// Ids that end the answer.
     pub stop: *const u32,
     /// How many.
     pub stop_len: usize,
-    /// Ids from here on are no tokens.
+    /// Ids from here on are not tokens.
     pub token_limit: usize,
 }
 
@@ -122,7 +122,7 @@ pub struct Info {
     pub policy: *const c_char,
     /// Instruction set.
     pub level: *const c_char,
-    /// What quantized weights are multiplied with.
+    /// What quantized weights are multiplied by.
     pub activations: *const c_char,
     /// Element type of keys and values.
     pub kv: *const c_char,
@@ -144,7 +144,7 @@ pub struct Info {
     pub weight_bytes: usize,
     /// The mask id, or -1.
     pub mask: i64,
-    /// Ids that end a text.
+    /// Ids that end the answer.
     pub stop: *const u32,
     /// How many.
     pub stop_len: usize,
@@ -170,7 +170,7 @@ pub struct Request {
     pub prompt_len: usize,
     /// Positions after the prompt.
     pub max_new: usize,
-    /// A policy as text.
+    /// A policy as a string.
     pub policy: *const c_char,
     /// Ids that end the text.
     pub stop: *const u32,
@@ -178,7 +178,7 @@ pub struct Request {
     pub stop_len: usize,
     /// Seed of every random number.
     pub seed: u64,
-    /// Positions at the start that nobody may attend to.
+    /// Positions at the start that must not be attended to.
     pub padding: usize,
 }
 

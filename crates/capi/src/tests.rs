@@ -1,4 +1,4 @@
-//! What C programs cannot provoke: panics, structs of other versions, texts at their limits.
+//! What C programs cannot provoke: panics, structs of other versions, strings at their limits.
 
 use super::engine::EngineHandle;
 use super::error::{ErrorText, Failure, MESSAGE, Outcome, Status, call};
@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What a call reported.
 fn message(text: &ErrorText) -> &str {
-    // SAFETY: a message ends with NUL inside of its array.
+    // SAFETY: a message ends with NUL inside its array.
     unsafe { CStr::from_ptr(text.message.as_ptr()) }.to_str().unwrap()
 }
 
@@ -32,11 +32,11 @@ fn failing(body: impl FnOnce() -> Outcome) -> (Status, String) {
 #[test]
 fn every_status_has_the_name_of_the_header() {
     for (number, name) in [(0, c"DIFFULEX_OK"), (8, c"DIFFULEX_ARGUMENT"), (12, c"DIFFULEX_MEMORY")] {
-        // SAFETY: a static text.
+        // SAFETY: a static string.
         assert_eq!(unsafe { CStr::from_ptr(diffulex_status_name(number)) }, name);
     }
     for number in [-1, 13, i32::MAX] {
-        // SAFETY: a static text.
+        // SAFETY: a static string.
         assert_eq!(unsafe { CStr::from_ptr(diffulex_status_name(number)) }, c"DIFFULEX_UNKNOWN");
     }
 }
@@ -180,7 +180,7 @@ fn structs_of_older_and_newer_programs_are_written() {
     assert_eq!(
         written(caller(16, [1, 2, 3, 4])),
         [16, 8, 2, 3, 4],
-        "nothing behind an older struct is touched"
+        "nothing after an older struct is touched"
     );
     assert_eq!(written(caller(24, [1, 2, 3, 4])), [24, 8, 9, 3, 4]);
     assert_eq!(written(caller(32, [1, 2, 3, 4])), [32, 8, 9, 0, 4], "what a newer program knows is 0");
@@ -201,11 +201,11 @@ fn pointers_that_cannot_be_used_are_named() {
     };
     let found = found.map(|result| result.map_err(|failure| (failure.status, failure.message)));
     let refused = |message: &str| Err((Status::Argument, message.to_string()));
-    let huge = format!("ids: {} elements are more than the address space holds", usize::MAX / 4);
+    let huge = format!("ids: {} elements are more than fit into the address space", usize::MAX / 4);
     let expected =
         [Ok(0), Ok(2), refused("ids is NULL"), refused("ids is not aligned to 4 bytes"), refused(&huge)];
     assert_eq!(found, expected);
-    // SAFETY: a static text.
+    // SAFETY: a static string.
     let broken = unsafe { text("path", c"\xff".as_ptr()) }.unwrap_err();
     assert!(broken.message.starts_with("path is not UTF-8"), "{}", broken.message);
 }

@@ -16,7 +16,7 @@ pub(crate) fn flaw(path: &Path, file: &File) -> Result<Option<String>> {
     let content = std::fs::File::open(path).map_err(failed)?;
     let size = content.metadata().map_err(failed)?.len();
     if size != file.size {
-        return Ok(Some(format!("{size} bytes came, {} were expected", file.size)));
+        return Ok(Some(format!("{size} bytes received, {} expected", file.size)));
     }
     let found = match &file.sum {
         Sum::Sha256(_) => digest(Sha256::new(), content),
@@ -25,7 +25,7 @@ pub(crate) fn flaw(path: &Path, file: &File) -> Result<Option<String>> {
     let found = found.map_err(failed)?;
     let expected = file.sum.hex();
     Ok((!found.eq_ignore_ascii_case(expected))
-        .then(|| format!("its checksum is {found}, {expected} was expected")))
+        .then(|| format!("its checksum is {found}, {expected} expected")))
 }
 
 fn digest<D: Digest>(mut digest: D, mut content: impl Read) -> std::io::Result<String> {
@@ -54,7 +54,7 @@ mod tests {
         for sum in [Sum::Sha256(sha256.to_owned()), Sum::Git(git.to_owned())] {
             assert_eq!(flaw(&path, &file(6, sum.clone())).unwrap(), None, "{sum:?}");
             let short = flaw(&path, &file(7, sum)).unwrap().unwrap();
-            assert_eq!(short, "6 bytes came, 7 were expected");
+            assert_eq!(short, "6 bytes received, 7 expected");
         }
         let other = flaw(&path, &file(6, Sum::Git(git.replace('c', "d")))).unwrap().unwrap();
         assert!(other.contains(git), "{other}");

@@ -20,10 +20,10 @@ pub(crate) struct Conversion {
 }
 
 impl Conversion {
-    /// To `format`, in `output` or else a directory that is called like the model. What would fail afterwards fails here, before the download.
+    /// To `format`, in `output` or else a directory named after the model. What would fail afterwards fails here, before the download.
     ///
     /// # Errors
-    /// [`Error::Format`] for a directory that has something in it, or without the program.
+    /// [`Error::Format`] for a directory that is not empty, or without the program.
     pub(crate) fn prepare(format: &str, output: Option<&Path>, listing: &Listing) -> Result<Self> {
         let name = listing.id.rsplit('/').next().unwrap_or(&listing.id);
         let output = output
@@ -44,7 +44,7 @@ impl Conversion {
         Ok(Self { format: format.to_owned(), output })
     }
 
-    /// Makes it of the model in `snapshot`, and returns its directory, or what the program ended with. Nothing is left of what it does not finish.
+    /// Makes it from the model in `snapshot`, and returns its directory, or how the program ended. Nothing is left of what it does not finish.
     ///
     /// # Errors
     /// [`Error::Format`] if the program does not start.
@@ -53,7 +53,7 @@ impl Conversion {
         output.push(&self.output);
         let mut command = sibling::command(PROGRAM);
         command.arg(output).args(["--no-check", "--format", &self.format, "--"]).arg(snapshot);
-        // The directory is all that is printed.
+        // Only the directory is printed.
         let status = command.stdout(Stdio::null()).status();
         let status =
             status.map_err(|error| Error::option("format", sibling::failed(PROGRAM, "--format", &error)))?;

@@ -11,7 +11,7 @@ use indicatif::ProgressBar;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Downloads what is missing of `plan` and returns the directory of the snapshot. The branch or tag that was asked for points to it only when
+/// Downloads what is missing of `plan` and returns the directory of the snapshot. The branch or tag that was requested points to it only when
 /// every file is there and is what it should be.
 ///
 /// # Errors
@@ -30,7 +30,7 @@ pub(crate) fn all(hub: &Hub, listing: &Listing, plan: &[File], quiet: bool) -> R
     let made = cache.repo(repository(&listing.revision)).create_ref(&listing.commit);
     made.map_err(|error| Error::io(&folder, error))?;
     if listing.revision != listing.commit {
-        // The library notes each commit as a branch of that name, too, which no other program does.
+        // The library also records each commit as a branch of that name, which no other program does.
         let _ = fs::remove_file(folder.join("refs").join(&listing.commit));
     }
     Ok(snapshot(hub, listing))
@@ -40,7 +40,7 @@ fn snapshot(hub: &Hub, listing: &Listing) -> PathBuf {
     hub.cache().join(listing.folder()).join("snapshots").join(&listing.commit)
 }
 
-/// The path of a file in the snapshot, downloaded unless it is there, and compared with its checksum. What turns out wrong is removed, and
+/// The path of a file in the snapshot, downloaded unless it is there, and compared with its checksum. A wrong file is removed, and
 /// downloaded a second time.
 ///
 /// # Errors
@@ -63,7 +63,7 @@ pub(crate) fn one(hub: &Hub, listing: &Listing, file: &File, bar: Option<&Progre
             return Err(Error::format(name, format!("{flaw}; it was downloaded twice and removed")));
         }
         again = false;
-        // What came is taken off the line again.
+        // What was received is subtracted from the progress again.
         if let Some(bar) = bar {
             bar.set_position(bar.position().saturating_sub(file.size));
         }
@@ -79,7 +79,7 @@ fn checked(path: &Path, file: &File, bar: Option<&ProgressBar>) -> Result<Option
     Ok(flaw)
 }
 
-/// Takes away what was received of a file.
+/// Removes what was received of a file.
 fn remove(hub: &Hub, listing: &Listing, file: &File, path: &Path) {
     let _ = fs::remove_file(path);
     let _ = fs::remove_file(blob(hub, listing, file));
@@ -91,8 +91,8 @@ fn blob(hub: &Hub, listing: &Listing, file: &File) -> PathBuf {
 
 fn fetch(hub: &Hub, listing: &Listing, file: &File, bar: Option<&ProgressBar>) -> Result<()> {
     let name = format!("{}@{}/{}", listing.id, listing.revision, file.name);
-    // A server refuses a range past the end. All that came may be right, so the last byte is requested again; more than there can be was
-    // begun from something else.
+    // A server refuses a range past the end. Everything received may be right, so the last byte is requested again; if there is more than
+    // the file can have, it came from something else.
     let part = blob(hub, listing, file).with_extension("part");
     if fs::metadata(&part).is_ok_and(|metadata| metadata.len() >= file.size) {
         let shorter = fs::File::options().write(true).open(&part);

@@ -1,4 +1,4 @@
-//! The hub: where it is, who asks, and what its refusals mean.
+//! The hub: its address, the token for it, and what its refusals mean.
 
 use crate::listing::Listing;
 use crate::watch::Watch;
@@ -8,7 +8,7 @@ use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
 use hf_hub::{Repo, RepoType};
 use std::path::{Path, PathBuf};
 
-/// Times that a file is asked for again from where it broke off.
+/// How many times the download of a file is resumed where it broke off.
 const RETRIES: usize = 5;
 /// The longest description of a model that is read, in bytes; real ones have some 100 kB.
 const LONGEST: u64 = 16 << 20;
@@ -25,7 +25,7 @@ impl Hub {
     /// The hub that the environment names.
     ///
     /// # Errors
-    /// [`Error::Option`] without a place for the cache, or with an address that is none.
+    /// [`Error::Option`] without a place for the cache, or with an address that is not one.
     pub(crate) fn from_env() -> Result<Self> {
         let cache = diffulex_cli::hub::directory().ok_or_else(|| {
             Error::option(
@@ -69,7 +69,7 @@ impl Hub {
     /// What the hub has of a model.
     ///
     /// # Errors
-    /// [`Error::Format`] for a model or revision that the hub does not have, and for an answer that is not understood.
+    /// [`Error::Format`] for a model or revision that the hub does not have, and for an answer that cannot be read.
     pub(crate) fn listing(&self, id: &Id<'_>) -> Result<Listing> {
         let (path, revision) = (id.path(), id.revision());
         let request = self.model(&path, revision).info_request().query("blobs", "true");
@@ -81,7 +81,7 @@ impl Hub {
         Listing::read(&named, &body)
     }
 
-    /// Refuses a file whose content the hub calls by what cannot be a checksum: it becomes the name of a file of the cache.
+    /// Refuses a file whose checksum from the hub cannot be one: it becomes the name of a file in the cache.
     ///
     /// # Errors
     /// [`Error::Format`], and what the hub refuses.
@@ -96,7 +96,7 @@ impl Hub {
         Ok(())
     }
 
-    /// What a failed request means, for whoever asked for `what`.
+    /// What a failed request for `what` means.
     pub(crate) fn refused(&self, what: &str, error: &ureq::Error) -> Error {
         let host = &self.endpoint;
         let means = match error {
@@ -114,13 +114,13 @@ impl Hub {
         Error::format(what, means)
     }
 
-    /// As [`Self::refused`], of what the download of a file ends with.
+    /// As [`Self::refused`], for the error that a download of a file ends with.
     pub(crate) fn broken(&self, what: &str, error: &ApiError) -> Error {
         match error {
             ApiError::RequestError(error) => self.refused(what, error),
             ApiError::TooManyRetries(error) => self.broken(what, error),
             ApiError::LockAcquisition(path) => {
-                Error::format(what, format!("another program downloads it ({})", path.display()))
+                Error::format(what, format!("another program is downloading it ({})", path.display()))
             }
             error => Error::format(what, format!("{}: {error}", self.endpoint)),
         }
@@ -131,7 +131,7 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
 }
 
-/// The token of the environment, or that which `hf auth login` wrote. What a header cannot hold is refused without
+/// The token of the environment, or the one that `hf auth login` wrote. One that a header cannot hold is refused without
 /// being shown.
 fn token(cache: &Path) -> Result<Option<String>> {
     let stored = || {
@@ -145,7 +145,7 @@ fn token(cache: &Path) -> Result<Option<String>> {
         .or_else(stored)
         .unwrap_or_default();
     if !token.chars().all(|c| c.is_ascii_graphic()) {
-        return Err(Error::option("HF_TOKEN", "holds characters that no token has"));
+        return Err(Error::option("HF_TOKEN", "contains characters that no token has"));
     }
     Ok(Some(token).filter(|token| !token.is_empty()))
 }

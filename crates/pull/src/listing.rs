@@ -1,4 +1,4 @@
-//! What a repository holds, and which of it is read.
+//! What a repository contains, and what of it is read.
 
 use crate::hub::Hub;
 use diffulex::{Error, Result};
@@ -16,7 +16,7 @@ pub(crate) struct Listing {
     /// Its id as the hub writes it.
     pub(crate) id: String,
     pub(crate) commit: String,
-    /// The branch, tag or commit that was asked for.
+    /// The branch, tag or commit that was requested.
     pub(crate) revision: String,
     files: Vec<File>,
 }
@@ -95,7 +95,7 @@ impl Listing {
     /// # Errors
     /// [`Error::Format`] if it is not such an answer.
     pub(crate) fn read(named: &str, body: &[u8]) -> Result<Self> {
-        let bad = |what: String| Error::format(named, format!("the hub's answer is not understood: {what}"));
+        let bad = |what: String| Error::format(named, format!("the hub's answer cannot be read: {what}"));
         let answer: Answer = serde_json::from_slice(body).map_err(|error| bad(error.to_string()))?;
         // These become names of files.
         let hex = |text: &str, length| text.len() == length && text.bytes().all(|c| c.is_ascii_hexdigit());
@@ -208,7 +208,7 @@ mod tests {
             (answer("../Name", &commit, &commit), "`../Name` is not an id"),
             (answer("Org/Name@v2", &commit, &commit), "`Org/Name@v2` is not an id"),
             (answer("Org/Name", &commit, "../x"), "`../x` is not the checksum of config.json"),
-            ("<html>".to_owned(), "is not understood"),
+            ("<html>".to_owned(), "cannot be read"),
             (r#"{"id": "Org/Name"}"#.to_owned(), "missing field `sha`"),
         ] {
             let error = read(text.clone()).err().expect("refused").to_string();

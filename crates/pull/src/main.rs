@@ -19,23 +19,23 @@ use std::process::ExitCode;
 /// Download a model from the Hugging Face hub.
 ///
 /// Only what is read is downloaded: configuration, tokenizer, chat template and safetensors weights. The files go into the local Hugging
-/// Face cache, as `hf download` does it (HF_HUB_CACHE, HF_HOME), and every file is compared with its published checksum. A download that
-/// was broken off goes on where it stopped when the same command is given again; given for a model that is there, it checks the files.
-/// With --format the model is quantized as soon as it is there.
+/// Face cache, as `hf download` does (HF_HUB_CACHE, HF_HOME), and every file is compared with its published checksum. A download that
+/// was interrupted resumes where it stopped when the same command is given again; given for a model that is there, it checks the files.
+/// With --format the model is quantized as soon as it is downloaded.
 ///
-/// HF_TOKEN (or the token that `hf auth login` stored) opens models that need one, HF_ENDPOINT names another server, and with HF_HUB_OFFLINE=1 nothing is downloaded.
+/// HF_TOKEN (or the token that `hf auth login` stored) gives access to models that need one, HF_ENDPOINT names another server, and with HF_HUB_OFFLINE=1 nothing is downloaded.
 /// Proxies are taken from HTTPS_PROXY, HTTP_PROXY and ALL_PROXY.
 #[derive(Parser)]
 #[command(name = "diffulex-pull", version = cli::version(), long_version = cli::long_version())]
 struct Args {
-    /// Hub id (ORG/NAME, with @REVISION if wanted), its address in a browser, or a name of `diffulex-run --list-models` with or without
+    /// Hub id (ORG/NAME, optionally with @REVISION), its URL, or a name of `diffulex-run --list-models` with or without
     /// its organisation, in any letter case
     #[arg(value_name = "NAME")]
     model: String,
     /// Say what would be downloaded, and download nothing but the list of shards
     #[arg(long)]
     dry_run: bool,
-    /// Make a model of this format of it, in a directory of its own: int4, int8, or another name that diffulex-quantize takes. What was
+    /// Convert it to this format, in a directory of its own: int4, int8, or another name that diffulex-quantize takes. What was
     /// downloaded stays in the cache
     #[arg(long, value_name = "FORMAT", value_parser = format)]
     format: Option<String>,
@@ -112,7 +112,7 @@ fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether the environment forbids connections, in the words that huggingface_hub knows.
+/// Whether the environment forbids connections, with the values that huggingface_hub knows.
 fn offline() -> bool {
     let value = |name| std::env::var(name).unwrap_or_default().to_ascii_uppercase();
     ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"]
@@ -126,7 +126,7 @@ fn room(cache: &Path, missing: u64) -> Result<()> {
     let free = fs4::available_space(cache).map_err(|error| Error::io(cache, error))?;
     if free < missing {
         let (missing, free) = (cli::readable(missing), cli::readable(free));
-        let what = format!("{missing} are to be downloaded, and {free} are free there");
+        let what = format!("{missing} are to be downloaded, but only {free} are free there");
         return Err(Error::format(cache.display(), what));
     }
     Ok(())

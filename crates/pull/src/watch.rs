@@ -1,4 +1,4 @@
-//! How far a download is: a line on a terminal, and an end to one that no longer moves.
+//! Progress of a download: a line on a terminal, and an end to a download that is stuck.
 
 use diffulex::{Error, Result};
 use diffulex_cli::{BAD_INPUT, note};
@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-/// A server that sends nothing for so long is given up.
+/// A download ends if the server sends nothing for this long.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The variable that has other seconds.
+/// The variable that overrides it, in seconds.
 const VARIABLE: &str = "DIFFULEX_PULL_TIMEOUT";
 
 /// How long a server may send nothing.
@@ -25,9 +25,9 @@ pub(crate) fn patience() -> Result<Duration> {
         .ok_or_else(|| Error::option(VARIABLE, format!("`{text}` given, whole seconds from 1 on expected")))
 }
 
-/// Watches transfers: the library that makes them waits without end.
+/// Watches transfers: the library that makes them waits forever.
 pub(crate) struct Watch {
-    /// Milliseconds since the start at which something last came.
+    /// Milliseconds from the start to when something was last received.
     last: Arc<AtomicU64>,
     done: Arc<AtomicBool>,
     bar: ProgressBar,
@@ -41,7 +41,7 @@ fn now() -> u64 {
 }
 
 impl Watch {
-    /// Begins to watch the transfer of `what` from `host`; the program ends when nothing comes any more. What was received stays.
+    /// Begins to watch the transfer of `what` from `host`; the program ends when nothing more comes. What was received stays.
     pub(crate) fn start(what: &str, host: &str, bar: Option<&ProgressBar>) -> Self {
         let watch = Self {
             last: Arc::new(AtomicU64::new(now())),
@@ -58,7 +58,7 @@ impl Watch {
                 let idle = Duration::from_millis(now().saturating_sub(last.load(Ordering::Relaxed)));
                 if idle > patience && !done.load(Ordering::Relaxed) {
                     let seconds = patience.as_secs();
-                    note(&format!("{message} {seconds} s; the same command goes on from there"));
+                    note(&format!("{message} {seconds} s; the same command resumes there"));
                     std::process::exit(i32::from(BAD_INPUT));
                 }
             }
@@ -73,7 +73,7 @@ impl Drop for Watch {
     }
 }
 
-/// Told by the library; `init` comes again, followed by what is there already, when a broken transfer goes on.
+/// Called by the library; `init` comes again, followed by what is there already, when a broken transfer is resumed.
 impl Progress for &mut Watch {
     fn init(&mut self, _size: usize, _name: &str) {
         self.bar.set_position(self.bar.position().saturating_sub(self.counted));

@@ -1,4 +1,4 @@
-//! What Python gives, as the library takes it. Numbers out of range and what is not text are refused, never cut.
+//! What Python gives, as the library takes it. Numbers out of range and what is not text are refused, never truncated.
 
 use crate::error::Raise;
 use diffulex::Error;
@@ -48,7 +48,7 @@ pub(crate) fn rows(value: &Bound<'_, PyAny>) -> PyResult<Vec<usize>> {
     value.try_iter()?.map(|item| size("row", Some(&item?), 0)).collect()
 }
 
-/// A string without a NUL, which no text holds and a path cannot.
+/// A string without a NUL, which text does not contain and a path cannot.
 pub(crate) fn text(value: &Bound<'_, PyAny>) -> PyResult<String> {
     let text: String = value.cast::<PyString>().map_err(PyErr::from)?.extract()?;
     if text.contains('\0') {
@@ -80,7 +80,7 @@ fn written(value: &Bound<'_, PyAny>) -> PyResult<String> {
     value.str()?.extract()
 }
 
-/// How to decode: a published policy by name, or that and changes as text, and changes by keyword. None changes nothing.
+/// How to decode: a published policy by name, or that and changes as a string, and changes by keyword. None changes nothing.
 pub(crate) fn overrides(
     py: Python<'_>,
     policy: Option<&Bound<'_, PyAny>>,

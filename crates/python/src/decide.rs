@@ -10,7 +10,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyMapping, PyString};
 
-/// One of `options`, `boolean` and `score`, and what may be said about it: `ask`, `lead`.
+/// One of `options`, `boolean` and `score`, and optionally `ask` and `lead`.
 fn question(name: &Bound<'_, PyAny>, given: &Bound<'_, PyAny>) -> PyResult<Question> {
     let name = text(name)?;
     let Ok(given) = given.cast::<PyMapping>() else {

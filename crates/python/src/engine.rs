@@ -1,4 +1,4 @@
-//! `Engine`: a loaded model that takes and gives token ids, and the options of opening one.
+//! `Engine`: a loaded model that takes and returns token ids, and the options of opening one.
 
 use crate::arguments::{ids, optional_text, path, size, whole};
 use crate::error::{Raise, Stopped, detached};
@@ -21,7 +21,7 @@ use pyo3::types::{PyDict, PyType};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-/// More threads are a mistake.
+/// More threads than this are a mistake.
 const MAX_THREADS: usize = 1024;
 
 /// Options of opening, as Python gives them.
@@ -94,7 +94,7 @@ impl Options {
         Ok(true)
     }
 
-    /// Tells a callback of tensors loaded and in all. What it raises, or a signal, is raised when loading is over.
+    /// Reports the number of loaded tensors and of all to a callback. What it raises, or a signal, is raised when loading is over.
     fn told(&self, builder: EngineBuilder, callback: Py<PyAny>) -> EngineBuilder {
         let raised = Arc::clone(&self.raised);
         builder.progress(move |done, all| {
@@ -139,7 +139,7 @@ fn storage(name: &str) -> Result<Storage> {
     }
 }
 
-/// Where a model lies that is called by its path or by its id in the Hugging Face cache.
+/// Where a model is that is named by its path or by its id in the Hugging Face cache.
 pub(crate) fn located(name: PathBuf) -> Result<PathBuf> {
     Ok(diffulex_cli::hub::resolve(&name)?.into_owned())
 }
@@ -172,7 +172,7 @@ pub(crate) fn description(engine: &diffulex::Engine) -> String {
 /// Sessions keep it alive, so it may be closed before they are.
 ///
 /// Options, all optional: level, activations, kv, storage, quantize (strings); threads, context, mask, token_limit (numbers); stop
-/// (ids); progress (told of what is loaded, and of how much there is).
+/// (ids); progress (called with how much is loaded, and how much there is in all).
 #[pyclass(frozen, subclass, module = "diffulex")]
 pub(crate) struct Engine {
     of: Slot<diffulex::Engine>,

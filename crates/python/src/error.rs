@@ -5,7 +5,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// What an exception holds besides its message.
+/// What an exception holds in addition to its message.
 #[derive(Default)]
 struct Parts {
     file: Option<String>,
@@ -54,7 +54,7 @@ impl Parts {
         parts
     }
 
-    /// What a reason says that is written as most are: `5 given, 1 to 4 expected`.
+    /// What a reason in the usual form says: `5 given, 1 to 4 expected`.
     fn reason(&mut self, reason: &str) {
         let Some(before) = reason.strip_suffix(" expected") else { return };
         let cut = [" given, ", " found, "].iter().find_map(|word| before.split_once(word));
@@ -154,7 +154,7 @@ pub(crate) fn detached<T: Send>(
     }
 }
 
-/// What a callback leaves where the library only takes errors of its own: the exception comes back in the place of this one.
+/// What a callback returns where the library only takes errors of its own: the exception later takes the place of this one.
 #[derive(Default)]
 pub(crate) struct Raised(Option<PyErr>);
 
@@ -167,7 +167,7 @@ impl Raised {
         })
     }
 
-    /// The exception, if there is one, instead of the outcome.
+    /// The exception, if there is one, else the outcome.
     pub(crate) fn or<T>(self, outcome: diffulex::Result<T>) -> Result<T, Stopped> {
         match (self.0, outcome) {
             (Some(error), _) => Err(Stopped::Python(error)),

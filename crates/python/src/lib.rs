@@ -1,8 +1,8 @@
-//! The extension module below `python/diffulex`, which documents itself to Python.
+//! The extension module of `python/diffulex`. Its doc comments are its Python documentation.
 //!
-//! A thin layer: what Python gives becomes what the library takes (`arguments.rs`), what the library hands out becomes values of
-//! `diffulex._types` (`values.rs`), an [`Error`](diffulex::Error) or a panic becomes an exception (`error.rs`). Passes are made without
-//! Python's global lock; between two of them signals are heard (`steps.rs`). A lock of ours is never waited for while that one is held,
+//! A thin layer: what Python gives becomes what the library takes (`arguments.rs`), what the library returns becomes values of
+//! `diffulex._types` (`values.rs`), an [`Error`](diffulex::Error) or a panic becomes an exception (`error.rs`). Passes run without
+//! Python's global lock; signals are handled between two of them (`steps.rs`). Our own locks are never waited for while that one is held,
 //! so that a process may fork at any time.
 
 mod arguments;

@@ -1,4 +1,4 @@
-//! `generate_many`: many prompts in common forward passes, each with the answer that it has alone.
+//! `generate_many`: many prompts in shared forward passes, each with the answer that it would get alone.
 
 use crate::error::{Raised, detached, failure};
 use crate::model::Opened;
@@ -11,7 +11,7 @@ use pyo3::types::PyDict;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Answers to all prompts, in their order. `on_answer` is told of each as it is finished: its number, and the answer.
+/// Answers to all prompts, in their order. `on_answer` is called for each as it is finished: its number, and the answer.
 pub(crate) fn run(
     py: Python<'_>,
     opened: &Arc<Opened>,

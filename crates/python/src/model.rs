@@ -28,7 +28,7 @@ pub(crate) struct Opened {
 impl Opened {
     /// The grammar of a question, given as JSON schema, regular expression or Lark grammar.
     pub(crate) fn bound(&self, form: &Form) -> diffulex::Result<Grammar> {
-        // A process that forks meanwhile does not wait for who was the first: both read them.
+        // A process that forks meanwhile does not wait for the first reader: both read them.
         let words = match self.words.get() {
             Some(words) => Arc::clone(words),
             None => Arc::new(Grammars::new(Arc::clone(self.model.tokenizer()?))?),
@@ -145,11 +145,11 @@ impl Model {
     /// template. A string with `<mask:N>` in it has gaps to fill in; `raw` leaves the template out.
     ///
     /// `max_new` limits the new tokens (default: 128, or only what fills the gaps). `policy` and further keywords are those of
-    /// `Session.generate`. `stop` strings end the answer. `on_text` is told of text as it becomes final; if it returns True the answer
-    /// ends there. `session` keeps what was computed for the next question.
+    /// `Session.generate`. `stop` strings end the answer. `on_text` gets text as it becomes final; if it returns True the answer
+    /// ends there. `session` keeps what was computed, for the next question.
     ///
-    /// The answer can be bound to a JSON `schema` (a dictionary, or JSON), a regular expression (`regex`), or a `grammar` in Lark's
-    /// syntax: one that ends by itself (`stop_reason` is "token") is valid.
+    /// The answer can be constrained to a JSON `schema` (a dictionary, or JSON), a regular expression (`regex`), or a `grammar` in Lark's
+    /// syntax: an answer that ends by itself (`stop_reason` is "token") is valid.
     #[pyo3(signature = (question, *, on_text=None, **options))]
     fn ask(
         &self,
@@ -212,8 +212,8 @@ impl Model {
         Ok(Steps::new(self.begin(py, Question::read(question, true)?, options, false)?, Wants::Steps))
     }
 
-    /// Answers many prompts in common forward passes, each as it would be alone: strings and ids as `generate` does, messages as `chat`
-    /// does. `parallel` limits how many run at a time, and with it the memory. `on_answer` is told of each as it is finished: its number,
+    /// Answers many prompts in shared forward passes, each as it would be alone: strings and ids as `generate` does, messages as `chat`
+    /// does. `parallel` limits how many run at a time, and with it the memory. `on_answer` is called for each as it is finished: its number,
     /// and the answer. Keywords as for `ask`, without `session`.
     #[pyo3(signature = (prompts, *, parallel=None, on_answer=None, **options))]
     fn generate_many(
@@ -233,7 +233,7 @@ impl Model {
     }
 
     /// How probable every answer to questions about a state is. `questions` are by name: one of `options` (strings), `boolean` (True)
-    /// and `score` (`{"min": .., "max": ..}`), and `ask` and `lead` in words. `prompt` takes the place of the words around them,
+    /// and `score` (`{"min": .., "max": ..}`), and `ask` and `lead` in words. `prompt` replaces the words around them,
     /// `again` asks every question a second time with the answers to the others. Returns verdicts by name.
     #[pyo3(signature = (state, questions, *, prompt=None, again=false))]
     fn decide<'py>(
@@ -247,7 +247,7 @@ impl Model {
         decide::run(py, &*self.of.share(py)?, state, questions, optional_text(prompt)?, again)
     }
 
-    /// Logits of a pass over `ids`, which see what the model's rule says: an array of numpy, `[rows, vocabulary]`, of all rows or of those
+    /// Logits of a pass over `ids`, which see what the model's rule says: a numpy array, `[rows, vocabulary]`, of all rows or of those
     /// in `rows`.
     #[pyo3(signature = (ids, rows=None))]
     fn logits<'py>(
@@ -259,8 +259,8 @@ impl Model {
         numbers::logits(py, &self.of.share(py)?.model.engine, ids, rows)
     }
 
-    /// Hidden states of a pass over `ids`: an array of numpy, `[rows, hidden]`. With `layer`, the residual stream after that block, counted
-    /// from 0 or, negative, from the end; without, the final norm, which the logits come from.
+    /// Hidden states of a pass over `ids`: a numpy array, `[rows, hidden]`. With `layer`, the residual stream after that block, counted
+    /// from 0 or, if negative, from the end; without it, the final norm, from which the logits are computed.
     #[pyo3(signature = (ids, layer=None, rows=None))]
     fn hidden<'py>(
         &self,

@@ -1,4 +1,4 @@
-//! What a model computes, as arrays of numpy, which is imported only here.
+//! What a model computes, as numpy arrays. numpy is imported only here.
 
 use crate::arguments::{ids, rows};
 use crate::error::{argument, detached};
@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyByteArray;
 use std::sync::Arc;
 
-/// Numbers as an array of so many columns.
+/// Numbers as an array of this many columns.
 fn array<'py>(py: Python<'py>, numbers: &[u8], columns: usize) -> PyResult<Bound<'py, PyAny>> {
     let numpy = py.import("numpy")?;
     let rows = numbers.len() / size_of::<f32>() / columns;

@@ -100,7 +100,7 @@ fn turn(place: usize, turn: &Bound<'_, PyAny>) -> PyResult<Message> {
     }
     let message = Message::new(member("role")?, member("content")?);
     if turn.len()? > 2 {
-        // Nothing is left out of a prompt in silence.
+        // Nothing is left out of a prompt silently.
         let keys = turn.keys()?.repr()?;
         return Err(PyValueError::new_err(format!(
             "messages[{place}] has the keys {keys}, only role and content are known"
@@ -122,7 +122,7 @@ pub(crate) enum Question {
 }
 
 impl Question {
-    /// A string or messages; ids, too, if they are allowed.
+    /// A string or messages; also ids, if they are allowed.
     pub(crate) fn read(given: &Bound<'_, PyAny>, with_ids: bool) -> PyResult<Self> {
         let what = if with_ids { "a string, token ids" } else { "a string" };
         let refuse = || {

@@ -43,7 +43,7 @@ impl Shared {
     /// Takes the session, until the lease is dropped.
     pub(crate) fn lease(self: &Arc<Self>, py: Python<'_>) -> PyResult<Lease> {
         if self.busy.swap(true, Ordering::Acquire) {
-            return Err(failure(py, "BUSY", "the session serves another call"));
+            return Err(failure(py, "BUSY", "the session is serving another call"));
         }
         let lease = Lease(Arc::clone(self));
         if self.state.is_poisoned() {
@@ -57,7 +57,7 @@ impl Shared {
 impl Lease {
     /// Works with the session.
     pub(crate) fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
-        // Never waits: only the holder of the lease comes here.
+        // Never waits: only the holder of the lease gets here.
         work(&mut self.0.state.lock().expect("a poisoned session is not leased"))
     }
 }
@@ -68,7 +68,7 @@ impl Drop for Lease {
     }
 }
 
-/// Something that `close` takes away while calls with it go on.
+/// Something that `close` removes while calls that use it continue.
 pub(crate) struct Slot<T> {
     name: &'static str,
     of: Mutex<Option<Arc<T>>>,
@@ -112,7 +112,7 @@ impl Session {
     }
 }
 
-/// The arguments of a generation besides the ids, as Python gives them.
+/// The arguments of a generation other than the ids, as Python gives them.
 pub(crate) struct Asked<'a, 'py> {
     pub(crate) max_new: &'a Bound<'py, PyAny>,
     pub(crate) policy: Option<&'a Bound<'py, PyAny>>,
@@ -143,7 +143,7 @@ pub(crate) fn begin(
     let generating = detached(py, || {
         let request = Request { stop: &stop, seed, padding, ..Request::new(&prompt, max_new, &policy) };
         lease.with(|state| {
-            // A pass of the generation will have been the latest.
+            // The latest pass will be one of the generation.
             state.rows = 0;
             Ok(state.session.begin(&request, &Standard)?)
         })
@@ -181,8 +181,8 @@ impl Session {
     /// Generates up to `max_new` tokens after `ids`; masks among `ids` are filled in.
     ///
     /// `policy` names a published policy (default: the model's own), and further keywords change it: `temperature=0.7`, `top_k=20`,
-    /// `threshold=0.9`, .. as in docs/decoding.md. `stop` ids end the text (default: the checkpoint's; `[]`: none). `on_event` is told
-    /// of every event; if it returns True the generation ends with what there is, and so it does if it raises, which is raised again.
+    /// `threshold=0.9`, .. as in docs/decoding.md. `stop` ids end the text (default: the checkpoint's; `[]`: none). `on_event` gets
+    /// every event; if it returns True the generation ends with what there is; if it raises, the generation ends and the exception is raised.
     /// What a signal raises, such as KeyboardInterrupt, ends it after the current pass.
     #[pyo3(signature = (ids, max_new, policy=None, on_event=None, stop=None, seed=None, padding=None, **changes))]
     #[expect(clippy::too_many_arguments, reason = "they are the keywords of a Python function")]
@@ -314,7 +314,7 @@ impl Session {
     }
 }
 
-/// What copying says: a copy would be another one, with memory of its own.
+/// The error for copying: a copy would be a different object, with memory of its own.
 pub(crate) fn copied(_: Python<'_>, name: &str) -> PyErr {
     pyo3::exceptions::PyTypeError::new_err(format!("a {name} can be neither copied nor pickled"))
 }

@@ -1,4 +1,4 @@
-//! A generation, a pass at a time: what `generate` and `ask` run to its end, and what `stream` and `steps` hand out step by step.
+//! A generation, a pass at a time: what `generate` and `ask` run to its end, and what `stream` and `steps` yield step by step.
 
 use crate::error::{Raised, Stopped, argument, detached, failure};
 use crate::model::Opened;
@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, TryLockError};
 type Half<'m> = Answering<'m>;
 
 self_cell::self_cell!(
-    /// An answer in the making, with the model that it reads.
+    /// An answer in progress, with the model that it reads.
     pub(crate) struct Reply {
         owner: Arc<Opened>,
         #[not_covariant]
@@ -22,7 +22,7 @@ self_cell::self_cell!(
     }
 );
 
-/// A generation that was begun, in a session that is taken.
+/// A generation in progress, in a leased session.
 pub(crate) enum Work {
     /// Ids in, ids out.
     Ids(Lease, Box<Generating<'static>>),
@@ -39,7 +39,7 @@ pub(crate) enum Done {
 type OnEvent<'a> = dyn FnMut(&Event<'_>, &str) -> diffulex::Result<Control> + 'a;
 
 impl Work {
-    /// Makes a pass.
+    /// Runs a pass.
     fn step(&mut self, on_event: &mut OnEvent<'_>) -> diffulex::Result<Option<Done>> {
         match self {
             Self::Ids(lease, generating) => {
@@ -72,7 +72,7 @@ impl Done {
         })
     }
 
-    /// The end of the text that no event brought.
+    /// The end of the text that came with no event.
     fn rest(&self) -> &str {
         match self {
             Self::Generation(_) => "",
@@ -81,12 +81,12 @@ impl Done {
     }
 }
 
-/// Who is told of what happens.
+/// Which callback is told of what happens.
 pub(crate) enum Listener {
     Nobody,
-    /// Of every event.
+    /// One that gets every event.
     Events(Py<PyAny>),
-    /// Of text as it becomes final.
+    /// One that gets text as it becomes final.
     Text(Py<PyAny>),
 }
 
@@ -99,7 +99,7 @@ impl Listener {
         callback.map_or(Self::Nobody, Self::Text)
     }
 
-    /// Tells of an event. Signals that came in the meantime are heard first.
+    /// Reports an event. Signals that arrived in the meantime are handled first.
     fn hear(&self, event: &Event<'_>, text: &str) -> PyResult<Control> {
         let wanted = match self {
             Self::Nobody => false,
@@ -144,7 +144,7 @@ pub(crate) fn run(py: Python<'_>, mut work: Work, listener: Listener) -> PyResul
     done.value(py)
 }
 
-/// What an iterator hands out.
+/// What an iterator yields.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Wants {
     /// Events.
@@ -161,7 +161,7 @@ struct Flow {
     result: Option<Py<PyAny>>,
 }
 
-/// A generation as an iterator: every pass is made when its events are asked for. `result` is what came of it, once it has ended.
+/// A generation as an iterator: every pass runs when its events are requested. `result` is the outcome, once it has ended.
 #[pyclass(frozen, module = "diffulex")]
 pub(crate) struct Steps {
     wants: Wants,
@@ -173,18 +173,18 @@ impl Steps {
         Self { wants, flow: Mutex::new(Flow { work: Some(work), ready: VecDeque::new(), result: None }) }
     }
 
-    /// Does something with the flow, which no other thread may use meanwhile: it would wait for the lock with Python's own.
+    /// Does something with the flow, which no other thread may use meanwhile: it would wait for the lock while it holds Python's own.
     fn with<T>(&self, py: Python<'_>, work: impl FnOnce(&mut Flow) -> PyResult<T>) -> PyResult<T> {
         match self.flow.try_lock() {
             Ok(mut flow) => work(&mut flow),
             Err(TryLockError::Poisoned(flow)) => work(&mut flow.into_inner()),
-            Err(TryLockError::WouldBlock) => Err(failure(py, "BUSY", "the iterator serves another call")),
+            Err(TryLockError::WouldBlock) => Err(failure(py, "BUSY", "the iterator is serving another call")),
         }
     }
 }
 
 impl Flow {
-    /// Makes passes until something happens that is wanted. Whatever goes wrong ends it, and gives the session back.
+    /// Runs passes until something happens that is wanted. Any failure ends it and returns the session.
     fn advance(&mut self, py: Python<'_>, wants: Wants) -> PyResult<()> {
         let Some(mut work) = self.work.take() else { return Ok(()) };
         let ready = &mut self.ready;
@@ -258,7 +258,7 @@ impl Steps {
         })
     }
 
-    /// What came of it. The rest of the passes are made first, and what they hand out is left out.
+    /// The outcome. The rest of the passes run first, and what they yield is left out.
     #[getter]
     fn result(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         self.with(py, |flow| {
@@ -270,7 +270,7 @@ impl Steps {
         })
     }
 
-    /// Ends the generation with what there is, which `result` is then. Closing twice is fine.
+    /// Ends the generation with what there is, which is then `result`. Closing twice is fine.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         self.with(py, |flow| {
             flow.ready.clear();

@@ -1,4 +1,4 @@
-//! What the library hands out, as the values of `diffulex._types`.
+//! What the library returns, as the values of `diffulex._types`.
 
 use diffulex::cache::Attention;
 use diffulex::engine::{Engine, Event, Generation, PassKind, StopReason};
@@ -92,7 +92,7 @@ struct Detail<'a> {
     candidates: &'a [Candidate],
 }
 
-/// The last event of an answer to a prompt, with the text that no other brought.
+/// The last event of an answer to a prompt, with the text that came with no other.
 pub(crate) fn end<'py>(
     py: Python<'py>,
     of: &text_model::Answer,

@@ -26,11 +26,11 @@ pub(crate) struct Cli {
     pub(crate) log: LogArgs,
 }
 
-/// What is served to whom.
+/// What is served, and to whom.
 #[derive(Args)]
 #[command(next_help_heading = "Server")]
 pub(crate) struct ServerArgs {
-    /// Address to listen on; others than this machine can ask only if it is theirs to reach
+    /// Address to listen on; other machines can connect only if they can reach it
     #[arg(long, default_value = "127.0.0.1")]
     pub(crate) host: String,
     /// Port to listen on; 0 takes a free one
@@ -39,22 +39,22 @@ pub(crate) struct ServerArgs {
     /// Sequences in a forward pass [default: as many as memory allows, at most 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) parallel: Option<u16>,
-    /// Requests that may wait for their turn; more are answered 429
+    /// Requests that may wait for their turn; more are answered with 429
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub(crate) queue: usize,
-    /// New tokens at most where a request names no number [default: 1024, bidirectional models 256, or what fits]
+    /// Most new tokens where a request gives no number [default: 1024, bidirectional models 256, or what fits]
     #[arg(long, value_name = "N")]
     pub(crate) max_tokens: Option<usize>,
     /// Seconds that a request may take, waiting included [default: no limit]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) timeout: Option<u64>,
-    /// Seconds that running requests have to finish when the server is asked to end
+    /// Seconds that running requests have to finish when the server is told to end
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub(crate) grace: u64,
     /// File of keys, one a line; requests have to carry one of them
     #[arg(long, value_name = "FILE")]
     pub(crate) api_key_file: Option<PathBuf>,
-    /// Origin whose pages may ask, or `*` (may be given several times)
+    /// Origin whose pages may send requests, or `*` (may be given several times)
     #[arg(long, value_name = "ORIGIN")]
     pub(crate) cors: Vec<String>,
     /// What the model is called [default: the name of its directory]
@@ -88,7 +88,7 @@ pub(crate) struct LogArgs {
 }
 
 impl LogArgs {
-    /// Starts the log. RUST_LOG replaces what is logged.
+    /// Starts the log. RUST_LOG decides what is logged instead.
     pub(crate) fn start(&self) {
         let level = if self.quiet { "warn" } else { "info" };
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
@@ -123,7 +123,7 @@ impl Cli {
             return "diffulex-demo".into();
         }
         let path = self.model.weights.as_deref().unwrap_or(std::path::Path::new("model"));
-        // Of a file the directory is what people call the model.
+        // For a file, the directory has the name of the model.
         let directory = if path.is_file() { path.parent().unwrap_or(path) } else { path };
         let whole = directory.canonicalize().unwrap_or_else(|_| directory.to_path_buf());
         whole.file_name().unwrap_or(directory.as_os_str()).to_string_lossy().into_owned()

@@ -1,4 +1,4 @@
-//! [`Body`]: a JSON body, refused with the name of the field that is wrong.
+//! [`Body`]: a JSON body. A wrong one is refused with the name of the field.
 
 use crate::error::ApiError;
 use axum::body::BodyDataStream;
@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// How many times as large as it may be a body is read that is refused.
+/// How much of a body that is refused for its size is read, in multiples of the limit.
 const READ_ON: usize = 4;
 /// How long a client may take to send a body.
 const BODY_TIME: Duration = Duration::from_secs(120);
@@ -31,7 +31,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     }
 }
 
-/// All bytes of a body. What is too large is read on for a while, and forgotten: who still writes does not read an answer.
+/// All bytes of a body. One that is too large is read a little further and dropped: a client that is still writing does not read an answer.
 ///
 /// # Errors
 /// Too many bytes, and an end before the last.

@@ -16,13 +16,13 @@ pub(crate) struct Wish {
     pub(crate) form: Form,
 }
 
-/// `response_format` of the interface of OpenAI.
+/// `response_format` of OpenAI's API.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum ResponseFormat {
     /// Anything.
     Text,
-    /// A JSON object; other servers take a schema for it here.
+    /// A JSON object; other servers also take a schema here.
     JsonObject {
         #[serde(default)]
         schema: Option<Value>,
@@ -81,7 +81,7 @@ impl ResponseFormat {
     }
 }
 
-/// `format` of the interface of Ollama: `json`, or a schema.
+/// `format` of Ollama's API: `json`, or a schema.
 ///
 /// # Errors
 /// Anything else.

@@ -1,4 +1,4 @@
-//! [`ApiError`]: what a request is answered that cannot be served.
+//! [`ApiError`]: the answer to a request that cannot be served.
 
 use crate::queue::Refused;
 use crate::worker;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 /// Seconds after which a client may try again when the queue is full.
 const RETRY_AFTER: u64 = 2;
 
-/// A refusal, in the shape of OpenAI's interface.
+/// A refusal, in the form of OpenAI's API.
 #[derive(Clone, Debug)]
 pub(crate) struct ApiError {
     pub(crate) status: StatusCode,
@@ -32,13 +32,14 @@ impl ApiError {
         Self { param: Some(param.into()), ..Self::new(StatusCode::BAD_REQUEST, message) }
     }
 
-    /// A field asks for something that this server does not do.
+    /// A field requests something that this server does not do.
     pub(crate) fn unsupported(param: &str, message: impl Into<String>) -> Self {
         Self { code: Some("unsupported_value"), ..Self::field(param, message) }
     }
 
     pub(crate) fn timed_out() -> Self {
-        let message = "the request took longer than the server allows (--timeout), or the server ends";
+        let message =
+            "the request took longer than the server allows (--timeout), or the server is shutting down";
         Self { code: Some("timeout"), ..Self::new(StatusCode::GATEWAY_TIMEOUT, message) }
     }
 
@@ -57,14 +58,14 @@ impl ApiError {
         }
     }
 
-    /// The body, in the shape of OpenAI's interface.
+    /// The body, in the form of OpenAI's API.
     pub(crate) fn body(&self) -> Value {
         json!({ "error": {
             "message": self.message, "type": self.kind(), "param": self.param, "code": self.code,
         } })
     }
 
-    /// The same error in the shape of Ollama's interface.
+    /// The same error in the form of Ollama's API.
     pub(crate) fn plain(&self) -> Response {
         let body = json!({ "error": self.message });
         self.with_headers((self.status, Json(body)).into_response())
@@ -112,12 +113,14 @@ impl From<Refused> for ApiError {
     fn from(refused: Refused) -> Self {
         match refused {
             Refused::Full(waiting) => {
-                let message = format!("{waiting} requests wait already; try again in {RETRY_AFTER} seconds");
+                let message =
+                    format!("{waiting} requests are already waiting; try again in {RETRY_AFTER} seconds");
                 Self { code: Some("queue_full"), ..Self::new(StatusCode::TOO_MANY_REQUESTS, message) }
             }
-            Refused::Closed => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "the server ends and takes no new requests")
-            }
+            Refused::Closed => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the server is shutting down and takes no new requests",
+            ),
         }
     }
 }

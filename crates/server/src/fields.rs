@@ -1,4 +1,4 @@
-//! Fields that several interfaces have in common.
+//! Fields that several APIs have in common.
 
 use crate::bound::Wish;
 use crate::error::ApiError;
@@ -54,7 +54,7 @@ pub(crate) struct ChatMessage {
     role: String,
     #[serde(default)]
     content: Option<Content>,
-    /// Who of several users speaks, or the tool; most templates do not know it.
+    /// Which of several users speaks, or the tool; most templates do not use it.
     #[serde(default)]
     name: Option<String>,
     /// What Ollama calls the name of a tool.
@@ -66,7 +66,7 @@ pub(crate) struct ChatMessage {
     tool_call_id: Option<String>,
     #[serde(default)]
     images: Option<Vec<Value>>,
-    /// What an answer of this server carries, given back with a conversation.
+    /// What an answer of this server carries, sent back with a conversation.
     #[serde(default)]
     refusal: Option<Value>,
 }
@@ -103,7 +103,7 @@ impl ChatMessage {
         }
         let calls = self.tool_calls.unwrap_or_default();
         if !calls.is_empty() && self.role != "assistant" {
-            let message = "calls of tools given, which only the assistant makes";
+            let message = "tool calls given, which only the assistant makes";
             return Err(ApiError::field(field("tool_calls"), message));
         }
         if self.images.is_some_and(|images| !images.is_empty()) {
@@ -116,7 +116,7 @@ impl ChatMessage {
             }
             Some(Content::Text(text)) => text,
             Some(Content::Parts(parts)) => join(parts, &field("content"))?,
-            // Whoever only calls says nothing.
+            // A turn that only calls has no content.
             None if !calls.is_empty() => String::new(),
             None => return Err(ApiError::field(field("content"), "no content given, a string expected")),
         };
@@ -202,7 +202,7 @@ impl Sampling {
                 ApiError::field("max_tokens", format!("{given} given, at least 1 expected"))
             })?),
         };
-        // Negative seeds are seeds like others.
+        // Negative seeds are valid seeds.
         let seed = self.seed.map_or_else(random_seed, |seed| seed as u64);
         if let Some(Wish { field, .. }) = self.grammar.as_ref().filter(|_| !stop.is_empty()) {
             let message = format!("given together with `{field}`, whose answers end when they are complete");
@@ -212,7 +212,7 @@ impl Sampling {
     }
 }
 
-/// A seed for a request that names none.
+/// A seed for a request without one.
 fn random_seed() -> u64 {
     use std::hash::{BuildHasher, Hasher};
     std::hash::RandomState::new().build_hasher().finish()

@@ -1,4 +1,4 @@
-//! [`Keys`]: who may ask.
+//! [`Keys`]: who may send requests.
 
 use axum::http::{HeaderMap, header};
 use diffulex::{Error, Result};
@@ -9,7 +9,7 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Owner(pub(crate) usize);
 
-/// The keys that requests may carry; without any, everybody may ask.
+/// The keys that requests may carry; without any, everybody may send requests.
 #[derive(Clone, Default)]
 pub(crate) struct Keys(Vec<Vec<u8>>);
 

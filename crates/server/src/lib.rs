@@ -1,4 +1,4 @@
-//! Serves a diffusion language model over HTTP: the program `diffulex-server`, and what of it can be checked without a model.
+//! Serves a diffusion language model over HTTP: the program `diffulex-server`, and the parts of it that can be checked without a model.
 
 mod api;
 mod args;
@@ -47,7 +47,7 @@ fn run(args: &Cli) -> Result<ExitCode> {
     let metrics = recorder()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        // Forward passes have threads of their own; these ones wait for sockets.
+        // Forward passes have threads of their own; these wait for sockets.
         .worker_threads(2)
         .build()
         .map_err(|error| Error::io("threads of the server", error))?;
@@ -56,7 +56,7 @@ fn run(args: &Cli) -> Result<ExitCode> {
         runtime.block_on(TcpListener::bind(&address)).map_err(|error| Error::io(&address, error))?;
     let model = Arc::new(open(args)?);
     let engine = &model.engine;
-    // Settings that cannot be are found before the first request.
+    // Impossible settings are found before the first request.
     engine.check(&args.decoding.overrides.policy(engine)?)?;
     let parallel = args.parallel(&model);
     let queue = Arc::new(Queue::new(args.server.queue));
@@ -127,7 +127,7 @@ fn start(
 ) -> Result<std::thread::JoinHandle<Result<()>>> {
     let thread = std::thread::Builder::new().name("engine".into());
     let run = move || {
-        // Also when it panics: requests must not wait for it.
+        // Even when it panics: requests must not wait for it.
         struct Gone<'q>(&'q Queue);
         impl Drop for Gone<'_> {
             fn drop(&mut self) {
@@ -144,7 +144,7 @@ fn start(
     thread.spawn(run).map_err(|error| Error::io("the engine's thread", error))
 }
 
-/// Metrics, with histograms of what is worth a histogram.
+/// Metrics, some of them as histograms.
 fn recorder() -> Result<PrometheusHandle> {
     let failed = |error| Error::format("metrics", format!("{error}"));
     let seconds = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
@@ -160,7 +160,7 @@ fn recorder() -> Result<PrometheusHandle> {
         .map_err(failed)
 }
 
-/// Sorts what was measured into its histograms from time to time: until then every single value is kept.
+/// Sorts measured values into their histograms from time to time: until then every single value is kept.
 async fn keep_small(metrics: PrometheusHandle) {
     loop {
         tokio::time::sleep(Duration::from_secs(5)).await;
@@ -187,7 +187,7 @@ fn say(args: &Cli, model: &Model, config: &Config, listener: &TcpListener, is_op
     ));
     if let Some(available) = memory::available().filter(|&available| bytes > available) {
         let reason = format!(
-            "{} sequences of {} positions need {} for keys and values, {} are available; fewer with --parallel or --context",
+            "{} sequences of {} positions need {} for keys and values, {} are available; reduce --parallel or --context",
             config.parallel,
             engine.context(),
             cli::readable(bytes),
@@ -203,16 +203,16 @@ fn say(args: &Cli, model: &Model, config: &Config, listener: &TcpListener, is_op
     Ok(())
 }
 
-/// Ready when the process is asked to end, or its engine has failed: no new requests from then on.
+/// Ready when the process is told to end, or its engine has failed: no new requests from then on.
 async fn asked_to_end(queue: Arc<Queue>) {
     let mut terminate = signal(SignalKind::terminate()).expect("SIGTERM can be caught");
     let mut interrupt = signal(SignalKind::interrupt()).expect("SIGINT can be caught");
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
-        // Whoever supervises the process starts another one.
+        // A supervisor can start the process again.
         () = queue.ended() => return,
     }
-    tracing::info!("ending: running requests are finished");
+    tracing::info!("shutting down: running requests are being finished");
     queue.drain();
 }

@@ -1,4 +1,4 @@
-//! `/openapi.json`: the interfaces as OpenAPI describes them, made of the routes, the types that requests are read into, and the
+//! `/openapi.json`: the APIs as an OpenAPI document, made from the routes, the types that requests are read into, and the
 //! table of decoding options.
 
 use crate::api::openai;
@@ -50,7 +50,7 @@ fn option_schema(option: &DecodeOption) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(kind).description(Some(format!("{}{range}", option.help)))
 }
 
-/// The document as text, with the errors that every path may answer with.
+/// The document as a string, with the errors that every path may answer with.
 ///
 /// # Panics
 /// If the document cannot be written, which a test would find.

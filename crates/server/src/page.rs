@@ -1,11 +1,11 @@
-//! The page at `/`: a conversation with the canvas shown live. It asks no other host for anything.
+//! The page at `/`: a conversation with the canvas shown live. It requests nothing from other hosts.
 
 use axum::http::{HeaderValue, header};
 use axum::response::{Html, IntoResponse, Response};
 
 static PAGE: &str = include_str!("page.html");
 
-/// What the page may do: only what it brings itself, and ask the server that it came from.
+/// What the page may do: run what is in it, and send requests to the server that it came from.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
                       connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 

@@ -11,12 +11,12 @@ use std::time::Instant;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
-/// What is asked for.
+/// What is requested.
 #[derive(Clone)]
 pub(crate) enum Task {
     /// An answer.
     Answer(Box<(Prompt, Setup)>),
-    /// A decision, and what decides what positions see.
+    /// A decision, and the settings that decide what positions see.
     Decision(Box<(Prepared, Policy)>),
 }
 
@@ -26,9 +26,9 @@ pub(crate) struct Job {
     /// Who asks: requests of different keys take turns.
     pub(crate) owner: usize,
     pub(crate) arrived: Instant,
-    /// When nobody waits any longer.
+    /// When the request times out.
     pub(crate) deadline: Option<Instant>,
-    /// Whether every pass is told, and not only text.
+    /// Whether every pass is reported, and not only text.
     pub(crate) wants_steps: bool,
     /// Bounded by what an answer can hold; a closed one cancels the job.
     pub(crate) updates: UnboundedSender<Update>,
@@ -59,16 +59,16 @@ pub(crate) struct Queue {
     limit: usize,
     inner: Mutex<Inner>,
     changed: Condvar,
-    /// Told when nobody takes jobs any more.
+    /// Notified when jobs are no longer taken.
     ended: Notify,
 }
 
 /// Why a job was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
-    /// So many wait already.
+    /// This many already wait.
     Full(usize),
-    /// The server ends, or its engine failed.
+    /// The server is shutting down, or its engine failed.
     Closed,
 }
 
@@ -86,14 +86,14 @@ impl Queue {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // Nothing is left half-done under the lock.
+        // No panic can leave the data under the lock inconsistent.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes all of `jobs` or none.
     ///
     /// # Errors
-    /// If there is no room for all of them, or nobody answers any more.
+    /// If there is no room for all of them, or the engine no longer takes jobs.
     pub(crate) fn submit(&self, jobs: Vec<Job>) -> Result<(), Refused> {
         let mut inner = self.lock();
         if matches!(inner.state, State::Draining | State::Gone) {
@@ -109,7 +109,7 @@ impl Queue {
         Ok(())
     }
 
-    /// At most `room` jobs, the longest waiting one of whoever was served least recently first. Waits for one if the caller is
+    /// At most `room` jobs, beginning with the oldest one of the owner that was served least recently. Waits for one if the caller is
     /// `idle`. `None` when nothing is left to do.
     pub(crate) fn take(&self, room: usize, idle: bool) -> Option<Vec<Job>> {
         let mut inner = self.lock();
@@ -150,7 +150,7 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Whoever runs is to be ended.
+    /// Whether running jobs are to be ended.
     pub(crate) fn cut(&self) {
         let mut inner = self.lock();
         inner.cut = true;
@@ -162,7 +162,7 @@ impl Queue {
         self.lock().cut
     }
 
-    /// Nobody takes jobs any more: those that wait are dropped, which their requests notice.
+    /// Jobs are no longer taken: those that wait are dropped, which their requests notice.
     pub(crate) fn gone(&self) {
         let mut inner = self.lock();
         inner.state = State::Gone;
@@ -170,7 +170,7 @@ impl Queue {
         self.ended.notify_one();
     }
 
-    /// Ready when nobody takes jobs any more.
+    /// Ready when jobs are no longer taken.
     pub(crate) async fn ended(&self) {
         self.ended.notified().await;
     }

@@ -1,4 +1,4 @@
-//! Which path leads where, and what holds for all of them.
+//! The handler of every path, and what holds for all of them.
 
 use crate::api::{decisions, denoise, ollama, openai, operations};
 use crate::error::ApiError;
@@ -23,10 +23,10 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-/// All routes of `server`. `origins`: whose pages may ask.
+/// All routes of `server`. `origins`: whose pages may send requests.
 ///
 /// # Errors
-/// [`Error::Option`] for an origin that is none.
+/// [`Error::Option`] for an origin that is not one.
 pub(crate) fn routes(server: Arc<Server>, origins: &[String]) -> Result<Router> {
     let (guarded, document) = OpenApiRouter::with_openapi(Interfaces::openapi())
         .routes(routes!(openai::chat))
@@ -51,7 +51,7 @@ pub(crate) fn routes(server: Arc<Server>, origins: &[String]) -> Result<Router> 
     let document = Bytes::from(openapi::text(&document));
     let described = move || async move { ([(header::CONTENT_TYPE, "application/json")], document) };
     let guarded = guarded
-        // Names may have slashes in them.
+        // Names may contain slashes.
         .route("/v1/models/{*name}", get(openai::model))
         .route("/openapi.json", get(described))
         .layer(middleware::from_fn_with_state(Arc::clone(&server), guard));
@@ -109,11 +109,11 @@ async fn wrong_method(request: Request) -> ApiError {
 }
 
 fn panicked(_: Box<dyn Any + Send>) -> Response {
-    let message = "the request met a fault of the server, which its log describes";
+    let message = "internal error, which the log of the server describes";
     ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, message).into_response()
 }
 
-/// One line for every request, with an id that the response carries, too.
+/// One line for every request, with an id that the response also carries.
 async fn log(request: Request, next: Next) -> Response {
     let id = crate::api::new_id("req");
     let (method, path) = (request.method().clone(), request.uri().path().to_string());

@@ -1,4 +1,4 @@
-//! The listening loop: connections are bounded, and so is what each may keep waiting.
+//! The listening loop: connections are limited, and so are the size and the time of a request's head.
 
 use axum::Router;
 use hyper::server::conn::http1::Builder;
@@ -18,7 +18,7 @@ const HEAD_TIME: Duration = Duration::from_secs(30);
 /// Bytes of the head of a request.
 const HEAD_BYTES: usize = 64 * 1024;
 
-/// Serves until `end` is ready, then lets connections finish what they are at, for `grace` at most.
+/// Serves until `end` is ready, then lets connections finish what they are doing, for at most `grace`.
 pub(crate) async fn serve(
     listener: TcpListener,
     routes: Router,
@@ -42,25 +42,25 @@ pub(crate) async fn serve(
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
-                // Such as too many open files: the next one may fare better.
+                // For example too many open files: the next one may succeed.
                 tracing::warn!(%error, "a connection was not accepted");
                 sleep(Duration::from_millis(50)).await;
                 continue;
             }
         };
-        // Pieces of text are small, and each is to arrive at once.
+        // Pieces of text are small, and each should arrive at once.
         let _ = stream.set_nodelay(true);
         let service = TowerToHyperService::new(routes.clone());
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         let watched = graceful.watch(connection);
         tokio::spawn(async move {
-            // What went wrong is the client's: it went away, or sent no HTTP.
+            // The client's fault: it disconnected, or did not send HTTP.
             let _ = watched.await;
             drop(permit);
         });
     }
     drop(listener);
     if timeout(grace, graceful.shutdown()).await.is_err() {
-        tracing::warn!("connections were cut that had not ended in time");
+        tracing::warn!("connections that had not ended in time were closed");
     }
 }

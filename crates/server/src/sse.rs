@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{Sender, channel};
 use tokio::time::timeout;
 
-/// How long a stream of events says nothing before it says that it lives.
+/// How long a stream of events is silent before it sends a keep-alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Pieces that wait for a slow reader.
 const WAITING: usize = 16;
@@ -31,7 +31,7 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Writes a line, or an event without a name. Waits for a slow reader; what nobody reads any more is dropped.
+    /// Writes a line, or an event without a name. Waits for a slow reader; if the reader is gone, the data is dropped.
     pub(crate) async fn data(&self, data: &impl ToString) {
         let data = data.to_string();
         self.piece(if self.kind == Kind::Events { format!("data: {data}\n\n") } else { data + "\n" }).await;
@@ -43,12 +43,12 @@ impl Writer {
     }
 
     async fn piece(&self, piece: String) {
-        // Nobody reads: `respond` is about to drop the task that writes.
+        // The reader is gone: `respond` is about to drop the task that writes.
         let _ = self.pieces.send(piece).await;
     }
 }
 
-/// A response that is written by `write`, which is dropped as soon as nobody reads.
+/// A response that is written by `write`, which is dropped as soon as the reader is gone.
 pub(crate) fn respond<F: Future<Output = ()> + Send + 'static>(
     kind: Kind,
     write: impl FnOnce(Writer) -> F,
@@ -66,7 +66,7 @@ pub(crate) fn respond<F: Future<Output = ()> + Send + 'static>(
         let piece = match timeout(KEEP_ALIVE, receiver.recv()).await {
             Ok(piece) => piece?,
             Err(_) if kind == Kind::Events => ": still here\n\n".into(),
-            // An empty line is no object, but JSON readers pass over it.
+            // An empty line is not an object, but JSON readers skip it.
             Err(_) => "\n".into(),
         };
         Some((Ok::<_, Infallible>(Bytes::from(piece)), receiver))
@@ -78,7 +78,7 @@ pub(crate) fn respond<F: Future<Output = ()> + Send + 'static>(
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(content)),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
-        // Proxies that collect a response before they pass it on.
+        // For proxies that buffer a response before they pass it on.
         (header::HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
     ];
     (headers, Body::from_stream(body)).into_response()

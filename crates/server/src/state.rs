@@ -1,4 +1,4 @@
-//! [`Server`]: what every request needs, and the way from a prompt to its answer.
+//! [`Server`]: what every request needs, and how a prompt gets its answer.
 
 use crate::bound::{Wish, Words};
 use crate::error::ApiError;
@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-/// New tokens at most where neither the request nor the operator says a number. A bidirectional model computes them all in every
-/// pass; a block-causal one only those that it makes.
+/// The most new tokens where neither the request nor the operator gives a number. A bidirectional model computes them all in every
+/// pass; a block-causal one only those that it generates.
 const MAX_TOKENS: [usize; 2] = [1024, 256];
 
 /// What the operator decided.
@@ -64,7 +64,7 @@ pub(crate) fn merge(base: &Overrides, over: &Overrides) -> Result<Overrides> {
     let mut merged = base.clone();
     for option in &OPTIONS {
         if let Some(value) = option.get(over) {
-            // Of options that exclude each other the request's one counts.
+            // If options exclude each other, that of the request counts.
             let rivals =
                 OPTIONS.iter().filter(|other| !other.group.is_empty() && other.group == option.group);
             for rival in rivals {
@@ -96,7 +96,7 @@ impl Server {
         let asked = wishes.max_tokens.unwrap_or(if fills_gaps { 0 } else { default });
         if asked > room || (room == 0 && !fills_gaps) {
             let message = format!(
-                "the prompt has {} tokens and {asked} new ones are asked for, but the context has {context} positions",
+                "the prompt has {} tokens and {asked} new ones are requested, but the context has {context} positions",
                 prompt.ids.len()
             );
             let code = Some("context_length_exceeded");
@@ -131,7 +131,7 @@ impl Server {
     /// Queues answers; all of them or none.
     ///
     /// # Errors
-    /// If the queue is full, or the server ends.
+    /// If the queue is full, or the server is shutting down.
     pub(crate) fn start(
         &self,
         asked: Vec<(Prompt, Setup)>,
@@ -149,7 +149,7 @@ impl Server {
     /// Queues tasks of a request that arrived then; all of them or none.
     ///
     /// # Errors
-    /// If the queue is full, or the server ends.
+    /// If the queue is full, or the server is shutting down.
     pub(crate) fn submit(
         &self,
         tasks: impl IntoIterator<Item = Task>,
@@ -175,12 +175,12 @@ impl Server {
         }
     }
 
-    /// Requires that the model asked for is the one that is here.
+    /// Requires that the requested model is the one that is served.
     ///
     /// # Errors
     /// 404 with both names.
     pub(crate) fn check_model(&self, asked: Option<&str>) -> std::result::Result<(), ApiError> {
-        // Ollama's clients add a tag.
+        // Clients of Ollama add a tag.
         let name = &self.config.name;
         match asked.map(|asked| asked.strip_suffix(":latest").unwrap_or(asked)) {
             None | Some("") => Ok(()),

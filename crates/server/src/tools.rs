@@ -1,7 +1,7 @@
-//! Tools that a model may call: what a request says of them for the chat template, and what an answer calls.
+//! Tools that a model may call: what a request tells the chat template about them, and what an answer calls.
 //!
-//! Answers are taken apart where the template tells the model to write calls as Qwen's do: a JSON object with `name` and
-//! `arguments` between `<tool_call>` and `</tool_call>`. What is not written so stays text. Where a call is required, the answer is bound to a
+//! Answers are parsed where the template tells the model to write calls as Qwen's do: a JSON object with `name` and
+//! `arguments` between `<tool_call>` and `</tool_call>`. Anything else stays text. Where a call is required, the answer is constrained to a
 //! grammar of that form, with the schema of the parameters in it.
 
 use crate::api::new_id;
@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 const OPEN: &str = "<tool_call>";
 const CLOSE: &str = "</tool_call>";
 
-/// A value as the library reads it.
+/// A value in the form that the library takes.
 fn json(field: &str, value: &Value) -> Result<Json, ApiError> {
     Ok(Json::parse(field, value.to_string().as_bytes())?)
 }
@@ -41,7 +41,7 @@ pub(crate) fn tools(given: &[Value]) -> Result<Vec<Json>, ApiError> {
     each.collect()
 }
 
-/// The calls of a message. Arguments that are written as a string become the object that the string is, as transformers takes them.
+/// The calls of a message. Arguments that are written as a string become the object that it contains, as in transformers.
 ///
 /// # Errors
 /// If something is not a call, or its arguments are not an object.
@@ -71,7 +71,7 @@ pub(crate) fn calls(given: &[Value], field: &str) -> Result<Json, ApiError> {
 /// What a request says about calling tools.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) enum Choice {
-    /// The template hears of no tools.
+    /// The template is given no tools.
     None,
     /// The model decides.
     #[default]
@@ -83,10 +83,10 @@ pub(crate) enum Choice {
 }
 
 impl Choice {
-    /// `tool_choice` of the interface of OpenAI.
+    /// `tool_choice` of OpenAI's API.
     ///
     /// # Errors
-    /// A value that is none, and a tool that is not given.
+    /// A value that is not one, and a tool that is not given.
     pub(crate) fn read(given: Option<&Value>, tools: &[Value]) -> Result<Self, ApiError> {
         let field = "tool_choice";
         let choice = match given {
@@ -129,7 +129,7 @@ impl Choice {
         matches!(self, Self::Required | Self::Named(_))
     }
 
-    /// Requires that a call which has to be made is taken apart.
+    /// Requires that a call which has to be made can be parsed.
     ///
     /// # Errors
     /// The template does not say how calls are written.
@@ -141,10 +141,10 @@ impl Choice {
         Ok(())
     }
 
-    /// What the answer is bound to: one call, in the form that [`Calls::split`] takes apart.
+    /// What the answer is constrained to: one call, in the form that [`Calls::split`] parses.
     ///
     /// # Errors
-    /// Parameters that are no schema of an object.
+    /// Parameters that are not the schema of an object.
     pub(crate) fn form(&self, tools: &[Value]) -> Result<Option<Form>, ApiError> {
         if !self.is_required() {
             return Ok(None);
@@ -180,7 +180,7 @@ fn parameters(tool: &Value, i: usize) -> Result<Value, ApiError> {
         return Err(ApiError::field(format!("tools[{i}].function.parameters"), message));
     }
     schema["type"] = "object".into();
-    // A function takes what its schema names. Who wants more says so; elsewhere in the schema it may be said in other ways.
+    // A function takes only what its schema names, unless the schema allows more; elsewhere in the schema that may be said in other ways.
     let elsewhere = ["patternProperties", "allOf", "anyOf", "oneOf", "$ref"];
     if schema.get("properties").is_some() && elsewhere.iter().all(|key| schema.get(key).is_none()) {
         let object = schema.as_object_mut().expect("it is an object");
@@ -189,7 +189,7 @@ fn parameters(tool: &Value, i: usize) -> Result<Value, ApiError> {
     Ok(schema)
 }
 
-/// The error of a grammar that was made of tools, with the tool whose parameters it is about.
+/// The error of a grammar that was made from tools, with the tool whose parameters it is about.
 pub(crate) fn blame(server: &Server, tools: &[Value], error: ApiError) -> ApiError {
     if error.param.as_deref() != Some("tool_choice") {
         return error;
@@ -226,7 +226,7 @@ impl Call {
 /// What the answers to a request may call.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Calls {
-    /// Names of tools; none where calls are not taken apart.
+    /// Names of tools; none where calls are not parsed.
     names: Vec<String>,
 }
 
@@ -267,7 +267,7 @@ impl Calls {
         (call.len() == 1).then_some(Call { name, arguments })
     }
 
-    /// Whether answers are taken apart.
+    /// Whether answers are parsed for calls.
     pub(crate) fn are_read(&self) -> bool {
         !self.names.is_empty()
     }
@@ -277,7 +277,7 @@ impl Calls {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Held {
     text: String,
-    /// Bytes of the text that were sent.
+    /// Bytes of the text that have been sent.
     sent: usize,
 }
 

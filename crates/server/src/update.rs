@@ -1,4 +1,4 @@
-//! What the engine's thread tells a request.
+//! What the engine's thread reports to a request.
 
 use diffulex::Error;
 use diffulex::engine::Alternatives;
@@ -52,8 +52,8 @@ pub(crate) enum Update {
     Decided(Vec<Verdict>, usize),
     /// The last update of a request that failed.
     Failed(Arc<Error>),
-    /// The last update of a request that took too long, or was cut because the server ends.
+    /// The last update of a request that took too long, or was cut because the server is shutting down.
     TimedOut,
-    /// The last update of a request whose engine is gone; made by whoever listens.
+    /// The last update of a request whose engine is gone; made by the receiver.
     Gone,
 }

@@ -1,4 +1,4 @@
-//! The engine's thread: takes jobs from the queue, makes forward passes for all that run, and tells each what happened.
+//! The engine's thread: takes jobs from the queue, runs forward passes for all of them, and reports to each what happened.
 
 use crate::queue::{Job, Queue, Task};
 use crate::update::{Edited, Outcome, Revealed, Update};
@@ -20,7 +20,7 @@ struct Running {
     passes: usize,
     /// How sure the model was of every position when it was revealed.
     scores: Vec<Option<f64>>,
-    /// The most probable tokens there, if they are wanted.
+    /// The most probable tokens there, if they are requested.
     alternatives: Alternatives,
     timed_out: bool,
 }
@@ -69,13 +69,13 @@ pub(crate) fn run(model: &Model, queue: &Queue, limits: Limits) -> Result<()> {
     }
 }
 
-/// Ends what nobody waits for.
+/// Ends the jobs that nobody waits for.
 fn give_up(
     batch: &mut Batch<'_>,
     running: &HashMap<SequenceId, Running>,
     deciding: &mut HashMap<SequenceId, Job>,
 ) {
-    // Those that wait for memory hear of no event.
+    // Those that wait for memory get no events.
     for (&id, own) in running {
         if own.is_given_up() {
             batch.cancel(id);
@@ -91,7 +91,7 @@ fn give_up(
     });
 }
 
-/// Tells what was decided.
+/// Reports what was decided.
 fn decide(job: &Job, Decided { result, passes, .. }: Decided) {
     histogram!("diffulex_decision_seconds").record(job.arrived.elapsed().as_secs_f64());
     job.send(match result {
@@ -139,7 +139,7 @@ fn begin(
 }
 
 impl Running {
-    /// Nobody waits for the answer any more, or not longer.
+    /// The client is gone, or the request has timed out.
     fn is_given_up(&self) -> bool {
         self.timed_out || self.job.updates.is_closed() || self.job.is_late()
     }
@@ -186,7 +186,7 @@ impl Running {
     fn finish(self, result: Result<diffulex::text_model::Answer>) {
         let late = self.timed_out || self.job.is_late();
         let update = match result {
-            // What was cut is no answer, unless it was whole just then.
+            // What was cut is not an answer, unless it was complete at that moment.
             Ok(answer) if answer.reason() == "cancelled" && late => Update::TimedOut,
             Ok(answer) => {
                 counter!("diffulex_tokens_total").increment(answer.counted as u64);
@@ -218,7 +218,7 @@ impl Job {
         self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 
-    /// Tells whoever waits; that nobody does is found before the next pass.
+    /// Reports to the request; if it is gone, that is noticed before the next pass.
     fn send(&self, update: Update) {
         let _ = self.updates.send(update);
     }

@@ -106,7 +106,7 @@ fn forward(recording: &Recording, engine: &Engine, entry: &Value) -> Check<Diffe
     for (b, ids) in rows.iter().enumerate() {
         let len = ids.len();
         let seen = mask.as_ref().map_or(Ok(0..len), |mask| unpadded(&mask[b * len..][..len]))?;
-        // What stands after the last id that anybody sees changes nothing.
+        // What comes after the last id that any row sees changes nothing.
         let ids = &ids[..seen.end];
         let visible = Visible::by_rule(rule, 0..seen.end, seen.start, seen.end);
         let mut session = engine.session().map_err(|e| e.to_string())?;
@@ -203,7 +203,7 @@ fn hidden(recording: &Recording, engine: &Engine, name: &str) -> Check<Differenc
         compare(&mut session, &ids, 0, &visible, 0, &theirs, &mut difference)?;
         return Ok(difference);
     }
-    let wanted = place(slot).ok_or("a hidden state of a place that is not understood")?;
+    let wanted = place(slot).ok_or("a hidden state of an unknown place")?;
     let mut seen: Option<Vec<f32>> = None;
     let mut watch = |place: Place, rows: Rows<'_>| {
         if place == wanted {
@@ -218,7 +218,7 @@ fn hidden(recording: &Recording, engine: &Engine, name: &str) -> Check<Differenc
     }
     let mut ours = seen.ok_or("the model has no such place")?;
     if inside == "expert_ids" {
-        // Which ones, whatever they weigh.
+        // Which ones, whatever their weights.
         ours.iter_mut().chain(&mut theirs).for_each(|weight| *weight = f32::from(*weight != 0.0));
     }
     if ours.len() != theirs.len() {
@@ -229,7 +229,7 @@ fn hidden(recording: &Recording, engine: &Engine, name: &str) -> Check<Differenc
     Ok(difference)
 }
 
-/// Positions of a RoPE table that a recording may ask for: a hundred megabytes.
+/// Positions of a RoPE table that a recording may have: a hundred megabytes.
 const MAX_TABLE: usize = 1 << 18;
 
 /// A different power function moves a frequency by one rounding, and the table by that times the position.

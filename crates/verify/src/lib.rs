@@ -1,8 +1,8 @@
 //! Compares the engine with a directory of recorded reference data: forward passes, hidden states, cached passes, decoding
 //! loops step by step, sampler vectors, chat templates. The format is documented in tests/golden/README.md.
 //!
-//! Every entry of a directory becomes an [`Outcome`]. An entry that this code does not understand is a failure: a
-//! recording that nobody looked at must not read as a success.
+//! Every entry of a directory becomes an [`Outcome`]. An entry that this code does not know is a failure: a
+//! recording that was not compared must not look like a success.
 #![forbid(unsafe_code)]
 
 mod forward;
@@ -42,11 +42,11 @@ pub struct Options {
     pub exec: Arc<dyn Executor + Send + Sync>,
     /// Element type of cached keys and values.
     pub kv: KvDtype,
-    /// What reads the words of a checkpoint. Without it entries with text are skipped, and say so.
+    /// Opens the tokenizer of a checkpoint. Without it entries with text are skipped, and say so.
     pub text: Option<OpenText>,
 }
 
-/// What became of one entry.
+/// The outcome of one entry.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
     /// Name of the entry in the recording.
@@ -68,8 +68,8 @@ pub enum Verdict {
     Passed,
     /// Something did not; what.
     Failed(String),
-    /// Everything agreed but choices between scores that are equal within the rounding of the reference; which, with the scores. The
-    /// comparison went on from the recorded state.
+    /// Everything agreed except choices between scores that are equal within the rounding of the reference; which, with the scores. The
+    /// comparison continued from the recorded state.
     Tied(String),
     /// Not compared, for a reason that the format allows.
     Skipped(String),
@@ -153,7 +153,7 @@ pub fn run(dir: &Path, options: &Options) -> Result<Vec<Outcome>> {
     Ok(outcomes)
 }
 
-/// Whether a tensor belongs to an entry that failed before it came to it: by the entry's name, or by a name that it holds.
+/// Whether a tensor belongs to an entry that failed before reading it: by the entry's name, or by a name that it contains.
 fn claims(recording: &Recording, outcome: &Outcome, tensor: &str) -> bool {
     let under =
         |name: &str| tensor == name || tensor.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
@@ -175,13 +175,13 @@ fn claims(recording: &Recording, outcome: &Outcome, tensor: &str) -> bool {
         || lists.flatten().find(named).is_some_and(|entry| holds(entry, &under))
 }
 
-/// Without its model, a recording of one is input that cannot be read, not one that disagrees.
+/// A recording of a model without the model is input that cannot be read, not one that disagrees.
 fn check_model(recording: &Recording, dir: &Path) -> Result<()> {
     let needs = ["forward", "cache_scripts", "traces", "end_to_end"];
     match needs.iter().find(|key| recording.manifest().get(key).is_some()) {
         Some(key) if !recording.has_model() => Err(Error::format(
             dir.display(),
-            format!("`{key}` is recorded, but there is no config.json of the model beside golden.json"),
+            format!("`{key}` is recorded, but there is no config.json of the model next to golden.json"),
         )),
         _ => Ok(()),
     }
@@ -190,10 +190,10 @@ fn check_model(recording: &Recording, dir: &Path) -> Result<()> {
 fn open_engine(recording: &Recording, dir: &Path, options: &Options, text: Option<&Text>) -> Result<Engine> {
     let checkpoint = Checkpoint::locate(dir)?;
     if checkpoint.weights == Weights::File(dir.join("golden.safetensors")) {
-        return Err(Error::format(dir.display(), "no weights of the model beside golden.safetensors"));
+        return Err(Error::format(dir.display(), "no weights of the model next to golden.safetensors"));
     }
     let files = ModelFiles::read(&checkpoint)?;
-    // A context for recordings; the real limit of the models would only cost memory.
+    // A context that is enough for recordings; the real limit of the models would only cost memory.
     let context = files.arch.dims.max_pos.min(MAX_CONTEXT);
     let mut builder = Engine::builder()
         .level(options.level)
@@ -206,7 +206,7 @@ fn open_engine(recording: &Recording, dir: &Path, options: &Options, text: Optio
     if checkpoint.tokenizer.is_some() {
         let mask = match text {
             Some(text) => text.mask,
-            // Nobody else names the mask that the recording code used.
+            // Only the recording names the mask that its code used.
             None => recording.mask(),
         };
         builder = builder.tokenizer_mask(mask);

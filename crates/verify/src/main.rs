@@ -29,8 +29,8 @@ struct Args {
     /// Element type of cached keys and values
     #[arg(long, value_parser = cli::kv(), default_value = "f32")]
     kv: KvDtype,
-    /// Print one JSON array of {entry, kind, passed, max_abs, top1}; `reason` (why it failed), `skipped` (why), `near_ties`
-    /// (which, with both scores) and `directory` (if several DIRs are given) are there where they apply
+    /// Print one JSON array of {entry, kind, passed, max_abs, top1}, with `reason` (why it failed), `skipped` (why), `near_ties`
+    /// (which, with both scores) and `directory` (if several DIRs are given) where they apply
     #[arg(long)]
     json: bool,
     /// Print failures and the summary only
@@ -108,7 +108,7 @@ impl std::fmt::Display for Summary {
         let passed = entries - failed - skipped - tied;
         write!(f, "{passed} passed, {failed} failed, {skipped} skipped, ")?;
         if *tied > 0 {
-            write!(f, "{tied} passed but for near ties, ")?;
+            write!(f, "{tied} passed except for near ties, ")?;
         }
         write!(f, "max abs error {max_abs:.2e}")
     }

@@ -1,4 +1,4 @@
-//! Passes and commits of a recording, refused where they make no sense: the engine's own checks are assertions.
+//! Passes and commits of a recording, which are refused where they make no sense: the engine's own checks are assertions.
 
 use diffulex::cache::Visible;
 use diffulex::engine::Session;

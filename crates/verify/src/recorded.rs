@@ -29,7 +29,7 @@ pub(super) struct Recorded {
 }
 
 impl Recorded {
-    /// A call that returns its canvas and makes the passes of this engine.
+    /// A call that returns its canvas and runs the passes of this engine.
     fn new(policy: Policy, max_new: usize) -> Self {
         Self {
             policy,
@@ -50,7 +50,7 @@ pub(super) enum Passes {
     Same,
     /// It keeps no keys and values: only denoising passes, each over everything up to the end of its block.
     Uncached,
-    /// It computes everything before a block anew for each block, after so many positions of padding, and every pass a second time
+    /// It computes everything before a block anew for each block, after this many positions of padding, and every pass a second time
     /// for guidance.
     Prefixes { padding: usize, guided: bool },
 }
@@ -73,7 +73,7 @@ pub(super) enum Returns {
     Canvas,
     /// All of it up to the stop id, or with the token after its last block.
     Carried,
-    /// The new tokens that were asked for, up to the first one of this id.
+    /// The new tokens that were requested, up to the first one of this id.
     UpTo(TokenId),
     /// All of it up to the end of the last block that was finished.
     Blocks,
@@ -81,7 +81,7 @@ pub(super) enum Returns {
     FilledBlocks(TokenId),
 }
 
-/// Parameters of a recorded call; every key must be asked for.
+/// Parameters of a recorded call; every key must be read.
 struct Params<'a> {
     json: &'a Value,
     known: std::cell::RefCell<Vec<&'static str>>,
@@ -98,14 +98,15 @@ impl<'a> Params<'a> {
     fn number(&self, key: &'static str) -> Check<Option<f64>> {
         let value = self
             .get(key)
-            .map(|value| value.as_f64().ok_or_else(|| format!("parameter `{key}` is no number")));
+            .map(|value| value.as_f64().ok_or_else(|| format!("parameter `{key}` is not a number")));
         value.transpose()
     }
 
     fn count(&self, key: &'static str) -> Check<Option<usize>> {
         let whole = |value: &Value| value.as_u64().and_then(|n| usize::try_from(n).ok());
-        let value =
-            self.get(key).map(|value| whole(value).ok_or_else(|| format!("parameter `{key}` is no count")));
+        let value = self
+            .get(key)
+            .map(|value| whole(value).ok_or_else(|| format!("parameter `{key}` is not a count")));
         value.transpose()
     }
 
@@ -121,7 +122,7 @@ impl<'a> Params<'a> {
 
     fn id(&self, key: &'static str) -> Check<TokenId> {
         let id = self.get(key).and_then(Value::as_u64).and_then(|id| id.try_into().ok());
-        id.ok_or_else(|| format!("parameter `{key}` is no id"))
+        id.ok_or_else(|| format!("parameter `{key}` is not an id"))
     }
 
     /// Parameters that may be there and must have this value.
@@ -314,7 +315,7 @@ fn sdar_main(params: &Params<'_>, prompt: usize) -> Check<Recorded> {
 
 fn fast_dllm_v2(params: &Params<'_>, prompt: usize) -> Check<Recorded> {
     params.must_be("temperature", 0.0)?;
-    // Top-p has no part in a greedy draw there.
+    // Top-p is not used in a greedy draw there.
     params.get("top_p");
     let mut policy = named("fast-dllm-v2")?;
     let block = params.positive("block_size", Some(32))?;
@@ -330,7 +331,7 @@ fn fast_dllm_v2(params: &Params<'_>, prompt: usize) -> Check<Recorded> {
     let max_new = ((prompt / block + blocks) * block).checked_sub(prompt).ok_or("no block to generate")?;
     let stop = match params.get("stop_token") {
         None => Vec::new(),
-        Some(id) => vec![id.as_u64().and_then(|id| id.try_into().ok()).ok_or("stop_token is no id")?],
+        Some(id) => vec![id.as_u64().and_then(|id| id.try_into().ok()).ok_or("stop_token is not an id")?],
     };
     let stores = Stores::UnlessStopped;
     Ok(Recorded { stop, returns: Returns::Carried, stores, ..Recorded::new(policy, max_new) })

@@ -1,4 +1,4 @@
-//! [`Recording`]: the manifest and the tensors of a golden directory, and which of them were looked at.
+//! [`Recording`]: the manifest and the tensors of a golden directory, and which of them have been read.
 
 use diffulex::dtype::DType;
 use diffulex::error::{Error, Result};
@@ -54,7 +54,7 @@ impl Recording {
     /// Opens golden.json and golden.safetensors in `dir`.
     ///
     /// # Errors
-    /// If either is missing or malformed, or the format is another one.
+    /// If either is missing or malformed, or of another format.
     pub fn open(dir: &Path) -> Result<Self> {
         let path = dir.join("golden.json");
         let manifest = Value::read(&path)?;
@@ -88,7 +88,7 @@ impl Recording {
         self.manifest.get("mask_token_id").and_then(Value::as_u64).and_then(|id| TokenId::try_from(id).ok())
     }
 
-    /// Whether a model lies beside the recording.
+    /// Whether a model is in the directory of the recording.
     pub(super) fn has_model(&self) -> bool {
         self.has_model
     }
@@ -167,24 +167,26 @@ impl Recording {
 }
 
 fn token_id(id: i64) -> std::result::Result<TokenId, String> {
-    TokenId::try_from(id).map_err(|_| format!("{id} is no token id"))
+    TokenId::try_from(id).map_err(|_| format!("{id} is not a token id"))
 }
 
 /// A string field.
 pub(super) fn text<'a>(entry: &'a Value, key: &str) -> std::result::Result<&'a str, String> {
-    entry.get(key).and_then(Value::as_str).ok_or_else(|| format!("`{key}` is missing or no string"))
+    entry.get(key).and_then(Value::as_str).ok_or_else(|| format!("`{key}` is missing or not a string"))
 }
 
 /// A whole number.
 pub(super) fn whole(entry: &Value, key: &str) -> std::result::Result<usize, String> {
     let value = entry.get(key).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
-    value.ok_or_else(|| format!("`{key}` is missing or no whole number"))
+    value.ok_or_else(|| format!("`{key}` is missing or not a whole number"))
 }
 
 /// A list of token ids.
 pub(super) fn ids(value: Option<&Value>, what: &str) -> std::result::Result<Vec<TokenId>, String> {
-    let items = value.and_then(Value::as_array).ok_or_else(|| format!("`{what}` is missing or no list"))?;
-    let id = |item: &Value| item.as_i64().ok_or_else(|| format!("`{what}` holds something that is no id"));
+    let items =
+        value.and_then(Value::as_array).ok_or_else(|| format!("`{what}` is missing or not a list"))?;
+    let id =
+        |item: &Value| item.as_i64().ok_or_else(|| format!("`{what}` holds something that is not an id"));
     items.iter().map(|item| id(item).and_then(token_id)).collect()
 }
 

@@ -15,7 +15,7 @@ type Check<T> = Result<T, String>;
 const MAX_STEPS: usize = 1 << 16;
 /// Probabilities pass within this.
 const TOLERANCE: f64 = 2e-6;
-/// Below this a cutoff of the reference sees nothing: it adds probabilities up in f32, to a sum of about 1.
+/// A cutoff of the reference does not see what is below this: it adds up probabilities in f32, to a sum of about 1.
 const LOST_IN_SUM: f64 = f32::EPSILON as f64;
 /// Below this the softmax of the reference is 0.
 const LOST_IN_SOFTMAX: f64 = f32::MIN_POSITIVE as f64;
@@ -56,11 +56,11 @@ pub(super) fn run(recording: &Recording, options: &Options, outcomes: &mut Vec<O
 }
 
 fn number(case: &Value, key: &str) -> Check<f64> {
-    case.get(key).and_then(Value::as_f64).ok_or_else(|| format!("`{key}` is missing or no number"))
+    case.get(key).and_then(Value::as_f64).ok_or_else(|| format!("`{key}` is missing or not a number"))
 }
 
-/// How far a score of the reference may be off by its own rounding: logits divided by the temperature are f32, and what they are
-/// rounded by is a relative error of every probability.
+/// How far a score of the reference may be off by its own rounding: logits divided by the temperature are f32, and their rounding
+/// error is a relative error of every probability.
 fn rounding(row: &[f32], inv_t: f32) -> f64 {
     let largest = row.iter().fold(0f32, |largest, logit| largest.max((logit * inv_t).abs()));
     f64::from(largest) * f64::from(f32::EPSILON)
@@ -86,7 +86,7 @@ impl Vectors {
         }
     }
 
-    /// A tensor with so many numbers for each row of the logits.
+    /// A tensor with this many numbers for each row of the logits.
     fn sized<T>(&self, name: &str, numbers: Vec<T>, each: usize) -> Check<Vec<T>> {
         let expected = self.logits.len() / self.vocab * each;
         match numbers.len() {
@@ -121,7 +121,7 @@ impl Vectors {
             };
             self.family(recording, kernels, name, family, &draw).map_err(|e| format!("{family}: {e}"))?;
         }
-        if families.is_empty() { Err("a case for no family".into()) } else { Ok(()) }
+        if families.is_empty() { Err("a case without a family".into()) } else { Ok(()) }
     }
 
     fn family(
@@ -143,10 +143,10 @@ impl Vectors {
         }
         let tensor = format!("{name}.{family}.probs");
         let probs = self.sized(&tensor, recording.f32s(&tensor)?.1, self.vocab)?;
-        // Fast-dLLM v2 cuts where the sum exceeds top_p, also a top_p of 1, which rounding may do.
+        // Fast-dLLM v2 cuts where the sum exceeds top_p, even a top_p of 1, which may happen by rounding.
         let lost = if family == "fastdllm2" { LOST_IN_SUM } else { LOST_IN_SOFTMAX };
         for (i, row) in self.rows() {
-            // What the filters keep, or every token where they have no part in it.
+            // What the filters keep, or every token where they are not used.
             let greedy = draw.temperature == 0.0;
             let off = greedy && draw.basis != Basis::AlwaysFiltered;
             let filters = if off { Filters::OFF } else { draw.filters };
@@ -203,7 +203,7 @@ impl Vectors {
             let scaled: Vec<f32> = row.iter().map(|x| x * inv_t).collect();
             let drawn = greedy.draw(kernels, &scaled, score, &mut Rng::new(0).stream(0, 0));
             let ours = drawn.ok_or("a row that is not finite")?.score;
-            // A margin is the difference of two probabilities.
+            // A margin is the difference between two probabilities.
             let tolerance = match score {
                 Score::NegEntropy => ENTROPY_TOLERANCE,
                 _ => TOLERANCE + rounding(row, inv_t),
@@ -284,7 +284,7 @@ fn counts(case: &Value) -> Check<Vec<usize>> {
     let counts = case.get("counts").and_then(Value::as_array).ok_or("`counts` is missing")?;
     counts
         .iter()
-        .map(|n| n.as_u64().map(|n| n as usize).ok_or_else(|| "a count that is no number".into()))
+        .map(|n| n.as_u64().map(|n| n as usize).ok_or_else(|| "a count that is not a number".into()))
         .collect()
 }
 

@@ -20,7 +20,7 @@ const MAX_POSITIONS: usize = super::MAX_CONTEXT;
 struct Step {
     name: String,
     rows: Range<usize>,
-    /// Whether the finished rows stay.
+    /// Whether the finished rows are committed.
     commits: bool,
     /// What the rows see, if the step says so.
     visible: Option<Visible>,
@@ -32,7 +32,7 @@ fn steps(script: &Value) -> Check<Vec<Step>> {
         let q = step.get("q").and_then(Value::as_array).unwrap_or(&[]);
         let bound = |i: usize| q.get(i).and_then(Value::as_u64).map(|n| n as usize);
         let (Some(start), Some(end)) = (bound(0), bound(1)) else {
-            return Err("`q` is no pair of positions".into());
+            return Err("`q` is not a pair of positions".into());
         };
         if start >= end || end > MAX_POSITIONS {
             return Err(format!("`q` is [{start}, {end}], an ascending pair up to {MAX_POSITIONS} expected"));

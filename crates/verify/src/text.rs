@@ -1,4 +1,4 @@
-//! Recorded chat renderings, encodings and whole answers from text to text.
+//! Recorded chat renderings, encodings and whole answers, from text to text.
 
 use super::recorded;
 use super::recording::{Recording, ids, text, whole};
@@ -12,17 +12,17 @@ use std::path::Path;
 
 type Check<T> = std::result::Result<T, String>;
 
-/// What reads and writes the words of a checkpoint.
+/// The tokenizer and the chat template of a checkpoint.
 pub struct Text {
     /// Its tokenizer.
     pub tokenizer: Box<dyn Tokenizer>,
-    /// The mask that the tokenizer names, which counts where the config names none.
+    /// The mask that the tokenizer names, which is used where the config names none.
     pub mask: Option<TokenId>,
     /// Its chat template, if it has one, or what is wrong with it.
     pub template: Result<Option<Box<dyn Template>>>,
 }
 
-/// Opens the [`Text`] of the checkpoint in a directory. The library of this crate reads no tokenizer of its own.
+/// Opens the [`Text`] of the checkpoint in a directory. The library of this crate cannot read a tokenizer by itself.
 pub type OpenText = fn(&Path) -> Result<Text>;
 
 /// Why an entry is not compared.

@@ -6,7 +6,7 @@ use diffulex::tensor::TokenId;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// Scores that differ by less are a tie: the softmax of the reference is f32, over logits that are right to some 1e-5.
+/// Scores that differ by less are a tie: the softmax of the reference is f32, over logits that are accurate to about 1e-5.
 const TIE: f64 = 2e-6;
 
 /// The recorded states of one generation, which a repeated one keeps to where only a near tie says otherwise.
@@ -37,9 +37,9 @@ impl<'a> Tape<'a> {
         for (i, candidate) in step.candidates.iter().enumerate() {
             match next.get(candidate.pos) {
                 Some(&id) if id == i64::from(candidate.token) => theirs.push(i),
-                // Still a mask, or not there yet.
+                // Still a mask, or not yet there.
                 Some(&id) if id == i64::from(self.mask) || id == -1 => {}
-                // Another token is no tie of positions.
+                // A different token is not a tie of positions.
                 _ => return,
             }
         }
@@ -54,7 +54,7 @@ impl<'a> Tape<'a> {
         let scores = || ours_only.iter().chain(&theirs_only).map(score);
         let (low, high) =
             (scores().fold(f64::INFINITY, f64::min), scores().fold(f64::NEG_INFINITY, f64::max));
-        // A NaN is no tie.
+        // A NaN is not a tie.
         let distance = high - low;
         if distance.is_nan() || distance > TIE {
             return;
@@ -69,7 +69,7 @@ impl<'a> Tape<'a> {
         *chosen = theirs;
     }
 
-    /// The near ties that there were.
+    /// The near ties that occurred.
     pub(super) fn ties(&self) -> Vec<String> {
         std::mem::take(&mut *self.ties.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -21,7 +21,7 @@ struct Shape {
     cached: usize,
 }
 
-/// A repeated generation with everything that was recorded of it.
+/// A repeated generation with everything that is recorded of one.
 pub(super) struct Replayed {
     pub(super) generation: Generation,
     states: Vec<Vec<TokenId>>,
@@ -60,9 +60,9 @@ struct Replay<'a, 't> {
     uniforms: &'a [f32],
     used: AtomicUsize,
     steps: AtomicUsize,
-    /// More steps than any recorded loop makes.
+    /// More steps than any recorded loop takes.
     limit: usize,
-    /// What near ties are decided by.
+    /// What decides near ties.
     tape: Option<&'a Tape<'t>>,
 }
 
@@ -215,7 +215,7 @@ fn returned(
     returned
 }
 
-/// The reference leaves a prompt of exactly one block unread; this engine reads it, which the format allows to skip.
+/// The reference does not read a prompt of exactly one block; this engine does, and the format allows such an entry to be skipped.
 fn deviates(function: &str, recorded: &Recorded, prompt: usize) -> Option<&'static str> {
     let quirk = function == "fast_dllm_v2.generate" && recorded.policy.schedule.block == Some(prompt);
     quirk.then_some("a prompt of exactly one block, which the reference does not read (documented quirk)")
@@ -343,7 +343,7 @@ fn compare_results(replayed: &Replayed, recorded: &Recorded, entry: &Value) -> C
     }
     let counted =
         [("tokens_revealed_per_step", &replayed.revealed), ("tokens_edited_per_step", &replayed.edited)];
-    // The last state is what is returned, so of the last step only that is counted. Other families also reveal tokens that no
+    // The last state is what is returned, so only that is counted for the last step. Other families also reveal tokens that no
     // step drew.
     let end = |step: usize| if step + 1 < replayed.passes { usize::MAX } else { replayed.returned.len() };
     let count = |(step, all): (usize, &Vec<usize>)| all.iter().filter(|&&pos| pos < end(step)).count() as u64;
@@ -351,7 +351,7 @@ fn compare_results(replayed: &Replayed, recorded: &Recorded, entry: &Value) -> C
         let Some(theirs) = entry.get(key) else { continue };
         let theirs: Option<Vec<_>> =
             theirs.as_array().and_then(|all| all.iter().map(Value::as_u64).collect());
-        let theirs = theirs.ok_or_else(|| format!("`{key}` is no list of counts"))?;
+        let theirs = theirs.ok_or_else(|| format!("`{key}` is not a list of counts"))?;
         let ours: Vec<u64> = ours.iter().enumerate().map(count).collect();
         if ours != theirs {
             return Err(format!("{key}: {ours:?}, {theirs:?} recorded"));

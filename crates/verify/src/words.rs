@@ -1,4 +1,4 @@
-//! The words of a checkpoint, as the library opens them.
+//! The tokenizer and chat template of a checkpoint, as the library opens them.
 
 use diffulex::json::Value;
 use diffulex::text::chat::ChatTemplate;

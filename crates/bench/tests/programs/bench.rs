@@ -1,4 +1,4 @@
-//! `diffulex-bench`: what it reports. How fast anything was is asserted nowhere.
+//! `diffulex-bench`: what it reports. No speed is asserted.
 
 use crate::fixture::TempDir;
 #[cfg(unix)]
@@ -17,7 +17,7 @@ fn json(arguments: &[&str]) -> Value {
 }
 
 fn number(value: &Value) -> f64 {
-    value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
+    value.as_f64().unwrap_or_else(|| panic!("{value} is not a number"))
 }
 
 /// Equal up to the rounding of decimal numbers and of one operation.
@@ -77,7 +77,7 @@ fn a_step_of_a_dual_cache_is_a_block_over_the_rest_of_the_canvas() {
     assert_eq!(block["kv_bytes"], 224 * 4 * 2 * 2 * 32 * 2);
     assert_eq!(canvas["kv_bytes"], 0);
     assert_eq!(block["weight_bytes"], canvas["weight_bytes"]);
-    // A row does the same work in both but for the logits, which are of one row in each.
+    // A row does the same work in both except for the logits, which are of one row in each.
     let head = 2.0 * 1024.0 * 128.0;
     same(8.0 * (number(&block["operations"]) - head), number(&canvas["operations"]) - head);
 }
@@ -196,7 +196,7 @@ fn a_generation_goes_on_to_its_length_unless_it_is_to_end() {
         asked["prompt_tokens"].as_u64().unwrap() > 10 && number(&asked["tokens_per_forward"]) > 1.5,
         "{asked}"
     );
-    assert_eq!(of(&["--prompt", "- milk"])["new_tokens"], 40, "a text that begins with a dash");
+    assert_eq!(of(&["--prompt", "- milk"])["new_tokens"], 40, "a prompt that begins with a dash");
     let many = json(&[
         "-w",
         &demo,

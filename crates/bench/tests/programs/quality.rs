@@ -1,4 +1,4 @@
-//! The demo models: what they answer, and what quantizing costs them.
+//! The demo models: their answers, and what quantizing costs them.
 
 use crate::fixture::root;
 use crate::program::{finish, program};
@@ -102,7 +102,7 @@ fn the_demo_of_experts_answers_in_every_format_with_edits_and_with_fewer_experts
     assert!(accuracy(&edited) >= accuracy(exact) - 5.0, "{edited}");
     let budget = with(&["--expert-budget", "0.9"]);
     let experts = |row: &Value| row["experts"].as_f64().unwrap();
-    // Not many fewer: several rows choose among 16 experts.
+    // Only a few fewer: several rows choose among 16 experts.
     assert!(experts(&budget) < experts(exact), "{budget} {exact}");
     assert!(accuracy(&budget) >= accuracy(exact) - 5.0, "{budget}");
 }

@@ -1,4 +1,4 @@
-//! `diffulex-synth` from the outside: what it writes is a checkpoint, always the same one, and nothing is overwritten unasked.
+//! `diffulex-synth` from the outside: what it writes is a checkpoint, always the same one, and nothing is overwritten without `--force`.
 
 use diffulex::model::Architecture;
 use diffulex::model::GenerationConfig;
@@ -217,7 +217,7 @@ fn the_old_checkpoint_stays_until_the_new_one_is_there() {
         names
     };
     let (before, config) = (names(), fs::read(out.join("config.json")).unwrap());
-    // A run at work, and what one that was killed left.
+    // A run in progress, and what one that was killed left.
     let lock = fs::File::open(&out).unwrap();
     if lock.try_lock().is_ok() {
         refused(&synth(2, &out, &["tiny-dream", "--force"]), "another run writes to this directory");

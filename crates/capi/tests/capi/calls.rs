@@ -15,7 +15,7 @@ pub(crate) fn golden(name: &str) -> PathBuf {
 
 /// What a call left in its error.
 fn message(error: &ErrorText) -> String {
-    // SAFETY: a message ends with NUL inside of its array.
+    // SAFETY: a message ends with NUL inside its array.
     unsafe { CStr::from_ptr(error.message.as_ptr()) }.to_str().unwrap().to_string()
 }
 
@@ -166,7 +166,7 @@ fn generations_are_those_of_the_engine() {
             StopReason::Cancelled => (STOP_CANCELLED, 0),
         };
         assert_eq!((found.stop_reason, found.stop_id), stop);
-        // SAFETY: a static text.
+        // SAFETY: a static string.
         assert_eq!(unsafe { CStr::from_ptr(found.cache) }.to_str(), Ok(expected.cache.name()));
         assert!(found.prefill_seconds >= 0.0 && found.decode_seconds > 0.0);
         assert!(events.len() > 3 && events == expected_events, "{name}: {} events", events.len());
@@ -184,7 +184,7 @@ fn an_engine_describes_itself() {
         let mut info = zeroed!(Info);
         // SAFETY: a live handle, a local.
         done(|error| unsafe { diffulex_engine_info(engine.0, &raw mut info, error) });
-        // SAFETY: texts of a live engine.
+        // SAFETY: strings of a live engine.
         let text = |pointer: *const c_char| unsafe { CStr::from_ptr(pointer) }.to_str().unwrap();
         assert_eq!(text(info.family), expected.arch().family);
         assert_eq!(text(info.policy), expected.arch().policy);

@@ -58,7 +58,7 @@ fn every_number_is_the_same() {
     let header = header();
     let mut expected: BTreeMap<String, i32> = BTreeMap::new();
     for number in 0.. {
-        // SAFETY: the name of a status is a static text.
+        // SAFETY: the name of a status is a static string.
         let name = unsafe { CStr::from_ptr(diffulex_status_name(number)) }.to_str().unwrap();
         if name == "DIFFULEX_UNKNOWN" {
             break;
@@ -89,7 +89,7 @@ fn every_number_is_the_same() {
     assert_eq!(found, expected);
     assert!(header.contains(&format!("#define DIFFULEX_ABI_VERSION {}\n", ABI_VERSION)));
     assert_eq!(diffulex_abi_version(), ABI_VERSION);
-    // SAFETY: a static text.
+    // SAFETY: a static string.
     let version = unsafe { CStr::from_ptr(diffulex_version()) };
     assert_eq!(version.to_str(), Ok(env!("CARGO_PKG_VERSION")));
 }
@@ -153,7 +153,7 @@ fn members(header: &str) -> BTreeMap<&str, Vec<&str>> {
     for part in header.split("typedef struct ").skip(1) {
         let Some((name, rest)) = part.split_once('{') else { continue };
         if name.contains(';') {
-            continue; // A handle, whose members nobody knows.
+            continue; // A handle, whose members are private.
         }
         let body = rest.split_once('}').unwrap().0;
         let member = |line: &'_ str| -> Option<usize> {

@@ -57,7 +57,7 @@ unsafe extern "C" fn hear(text: *const c_char, len: usize, user_data: *mut c_voi
     c_int::from(heard.pieces.len() >= heard.enough)
 }
 
-/// The text of an answer, which is told piece by piece, too; at most `enough` pieces.
+/// The text of an answer, which is also reported piece by piece; at most `enough` pieces.
 fn ask(model: &Models, session: &Sessions, question: &Question, enough: usize) -> (String, Answer) {
     let (mut heard, mut answer) = (Heard { pieces: Vec::new(), enough }, zeroed!(Answer));
     let user_data = (&raw mut heard).cast();
@@ -178,7 +178,7 @@ fn text_becomes_ids_and_ids_become_text() {
         (expected.len(), expected.len(), expected.len())
     );
     assert_eq!((&few[..], &all[..expected.len()]), (&expected[..3], &expected[..]));
-    assert_eq!(all[expected.len()], u32::MAX, "what there is no id for stays");
+    assert_eq!(all[expected.len()], u32::MAX, "elements without an id stay");
 
     for skip_special in [false, true] {
         let wanted = reference.tokenizer().unwrap().decode(&expected, skip_special).unwrap();

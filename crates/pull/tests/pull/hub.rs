@@ -12,9 +12,9 @@ pub(crate) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 /// What goes wrong with a file.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Fault {
-    /// So many times, the connection ends after this many bytes.
+    /// This many times, the connection ends after this many bytes.
     Breaks { times: usize, after: usize },
-    /// So many times, a byte of the content is another.
+    /// This many times, a byte of the content is changed.
     Wrong { times: usize },
     /// The file is said to have this many bytes more than come.
     Short(usize),
@@ -22,7 +22,7 @@ pub(crate) enum Fault {
     Status(u16),
     /// The server takes the request and says nothing.
     Silent,
-    /// The content is called so.
+    /// The checksum is said to be this.
     Named(&'static str),
     /// Ranges are ignored: the whole file comes with status 200, after it broke off once.
     Whole { after: usize, broken: bool },
@@ -140,7 +140,7 @@ fn routed(model: &mut Model, path: &str, name: &str, range: Option<&str>, own: &
             None if rest.starts_with("Org/Name/revision/main?") => {
                 (200, Vec::new(), listing(model).into_bytes())
             }
-            // The hub sends those who write an id in other letters to the right one.
+            // The hub redirects an id in another letter case to the right one.
             None if rest.starts_with("org/name/") => {
                 let right =
                     format!("location: {own}/api/models/Org/Name/{}", rest.replacen("org/name/", "", 1));

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tempfile::TempDir;
 
-/// A recorded model, with files that nobody reads.
+/// A recorded model, with files that are not read.
 fn files(golden: &str) -> BTreeMap<String, Vec<u8>> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(golden);
     let mut files: BTreeMap<_, _> = fs::read_dir(&directory)
@@ -57,7 +57,7 @@ fn pulled(hub: &Hub, cache: &Path, arguments: &[&str], variables: &[(&str, &str)
     snapshot
 }
 
-/// Fails with exit code 2, these words, and nothing that would be taken for a model.
+/// Fails with exit code 2, these words, and without anything that could be taken for a model.
 #[track_caller]
 fn refused(hub: &Hub, arguments: &[&str], variables: &[(&str, &str)], words: &[&str]) {
     let cache = TempDir::new().unwrap();
@@ -178,11 +178,8 @@ fn wrong_content_is_found_and_removed() {
     for name in ["model.safetensors", "config.json"] {
         let of = format!("Org/Name@main/{name}");
         for (fault, words) in [
-            (
-                Fault::Wrong { times: 9 },
-                &["its checksum is", "was expected", "downloaded twice and removed"][..],
-            ),
-            (Fault::Short(5), &["bytes came", "were expected", "downloaded twice"]),
+            (Fault::Wrong { times: 9 }, &["its checksum is", "expected", "downloaded twice and removed"][..]),
+            (Fault::Short(5), &["bytes received", "expected", "downloaded twice"]),
         ] {
             let faults = BTreeMap::from([(name.to_owned(), fault)]);
             let hub = Hub::start(Model { faults, ..model("sdar-f32") });
@@ -205,7 +202,7 @@ fn refusals_of_the_server_say_what_to_do() {
         let hub = Hub::start(Model { faults, ..model("sdar-f32") });
         refused(&hub, &["Org/Name"], &[], &["Org/Name@main/config.json: ", words]);
     }
-    refused(&answered(Ok("<html>".to_owned())), &["Org/Name"], &[], &["Org/Name@main", "is not understood"]);
+    refused(&answered(Ok("<html>".to_owned())), &["Org/Name"], &[], &["Org/Name@main", "cannot be read"]);
     let hub = Hub::start(model("sdar-f32"));
     refused(&hub, &["Org/Name@v2"], &[], &["Org/Name@v2: ", "no such model, revision or file"]);
     refused(&hub, &["no-such-model"], &[], &["no-such-model: no model of this name", "--list-models"]);
@@ -248,7 +245,7 @@ fn a_token_opens_what_needs_one() {
 fn a_server_that_says_nothing_is_given_up() {
     let faults = BTreeMap::from([("model.safetensors".to_owned(), Fault::Silent)]);
     let hub = Hub::start(Model { faults, ..model("sdar-f32") });
-    let words = ["Org/Name@main/model.safetensors", "nothing came", "for 1 s", "goes on from there"];
+    let words = ["Org/Name@main/model.safetensors", "nothing came", "for 1 s", "resumes there"];
     refused(&hub, &["Org/Name"], &[("DIFFULEX_PULL_TIMEOUT", "1")], &words);
 }
 
@@ -324,7 +321,7 @@ fn a_model_is_quantized_once_it_is_there() {
         refused(&hub, &arguments, &[("PATH", "")], &["--format", "diffulex-quantize", "cargo install"]);
         return;
     }
-    // Nothing is downloaded for a directory that is not free.
+    // Nothing is downloaded for a directory that is not empty.
     fs::create_dir(&out).unwrap();
     fs::write(out.join("mine"), "").unwrap();
     refused(&hub, &arguments, &[], &["not empty: mine", "--output"]);

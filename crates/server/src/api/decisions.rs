@@ -24,7 +24,7 @@ use utoipa::ToSchema;
 #[serde(deny_unknown_fields)]
 pub(crate) struct DecisionRequest {
     model: Option<String>,
-    /// A text, or JSON.
+    /// A string, or JSON.
     #[schema(value_type = Value)]
     state: Facts,
     /// By name: `options`, `boolean` or `score`, and `ask` and `lead` (docs/decisions.md).
@@ -64,12 +64,12 @@ pub(crate) async fn decisions(
 /// Makes ids of a decision, which may have thousands of answers.
 async fn prepare(server: Arc<Server>, decision: Decision) -> Result<Prepared, ApiError> {
     let work = tokio::task::spawn_blocking(move || server.model.prepare(&decision));
-    // A panic is the fault of nobody who waits.
+    // A panic is not the client's fault.
     let prepared = work.await.map_err(|_| ApiError::gone())?;
     prepared.map_err(|error| of_state(ApiError::from(error)))
 }
 
-/// What is too long here is the state.
+/// What is too long is the state.
 fn of_state(error: ApiError) -> ApiError {
     match error.param.as_deref() {
         Some("messages") => ApiError { param: Some("state".into()), ..error },

@@ -140,7 +140,7 @@ fn describe(server: &Server, token: Revealed) -> Result<Value, ApiError> {
     Ok(json!({ "position": position, "id": id, "text": text, "confidence": token.score }))
 }
 
-/// An answer and what it took.
+/// An answer and what it cost.
 fn summary(outcome: &Outcome) -> Value {
     let (answer, generation) = (&outcome.answer, &outcome.answer.generation);
     json!({
@@ -194,7 +194,7 @@ pub(crate) async fn infill(
             model.prompt_around(&prefix, masks, &suffix.unwrap_or_default())?
         }
         _ => {
-            let message = "either `text` with gaps expected, or `prefix`, `masks` and, if wanted, `suffix`";
+            let message = "either `text` with gaps expected, or `prefix`, `masks` and, optionally, `suffix`";
             return Err(ApiError::field("text", message));
         }
     };

@@ -1,4 +1,4 @@
-//! The interfaces: one module for each.
+//! The APIs: one module for each.
 
 pub(crate) mod decisions;
 pub(crate) mod denoise;

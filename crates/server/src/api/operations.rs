@@ -1,4 +1,4 @@
-//! For those who run the server: `/health`, `/metrics`, `/props`, `/tokenize`, `/detokenize`.
+//! For operators of the server: `/health`, `/metrics`, `/props`, `/tokenize`, `/detokenize`.
 
 use crate::body::Body;
 use crate::error::ApiError;
@@ -35,8 +35,8 @@ pub(crate) async fn metrics(State(server): State<Arc<Server>>) -> Response {
     ([(header::CONTENT_TYPE, kind)], server.metrics.render()).into_response()
 }
 
-/// `GET /props`: the model and what is in force unless a request says otherwise.
-#[utoipa::path(get, path = "/props", tag = "operations", responses((status = 200, description = "the model and what is in force")))]
+/// `GET /props`: the model and the settings that apply unless a request says otherwise.
+#[utoipa::path(get, path = "/props", tag = "operations", responses((status = 200, description = "the model and the settings in effect")))]
 pub(crate) async fn props(State(server): State<Arc<Server>>) -> Result<Json<Value>, ApiError> {
     let (engine, config) = (&server.model.engine, &server.config);
     let policy = merge(&Overrides::default(), &config.defaults)?.policy(engine)?;

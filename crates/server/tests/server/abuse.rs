@@ -1,4 +1,4 @@
-//! Clients that go away, come in crowds or send nonsense, and a server that is asked to end.
+//! Clients that disconnect, come in large numbers or send nonsense, and a server that is told to end.
 
 use crate::{Server, content, question};
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ fn endless(stream: bool) -> String {
     body.to_string()
 }
 
-/// Waits until nothing runs and nobody waits.
+/// Waits until no request runs or waits.
 pub(super) fn settle(server: &Server) {
     for name in ["diffulex_requests_running", "diffulex_requests_waiting"] {
         while server.metric(name) > 0.0 {
@@ -60,7 +60,7 @@ fn more_than_may_wait_are_told_to_come_back() {
     let server = Server::start(&["--parallel", "1", "--queue", "1"]);
     let connections: Vec<_> =
         (0..8).map(|_| send(&server, "/v1/chat/completions", &endless(false))).collect();
-    // What has no place is answered at once; the others do not end while this looks.
+    // Requests without a place are answered at once; the others do not end during this check.
     let mut refused = 0;
     while server.metric("diffulex_requests_total{refused=\"yes\"}") < 6.0 {
         thread::yield_now();

@@ -1,4 +1,4 @@
-//! Pages of others, and this server's own one.
+//! Pages of other origins, and this server's own one.
 
 use crate::Server;
 

@@ -116,7 +116,7 @@ fn a_decision_that_takes_too_long_is_cut() {
     for (status, response) in outcomes {
         assert_eq!((status, &response["error"]["code"]), (504, &json!("timeout")), "{response}");
     }
-    // Nothing is left of them, in the queue or among those that run.
+    // Nothing of them is left, in the queue or among running jobs.
     assert_eq!(small(), expected);
     crate::abuse::settle(&server);
     let chat = server.post("/v1/chat/completions", &crate::question("What is 27 + 45?")).1;

@@ -1,4 +1,4 @@
-//! `deploy/`: what it says of the server is true.
+//! `deploy/`: what it says about the server is true.
 
 use crate::Server;
 use saphyr::{LoadableYamlNode, Yaml};
@@ -15,7 +15,7 @@ fn deployed(name: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Starts a server with the options of a deployment, with the demo model for its own. Options that do not exist, or with values out of their range,
+/// Starts a server with the options of a deployment, but with the demo model. Options that do not exist, or with values out of range,
 /// end it.
 fn start(options: &[&str]) -> (Server, BTreeMap<String, String>) {
     let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/../../demo/sdar");

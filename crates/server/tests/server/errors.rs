@@ -1,4 +1,4 @@
-//! What cannot be served is refused in the shape of the interface, by the name of the field.
+//! What cannot be served is refused in the form of the API, by the name of the field.
 
 use crate::{Server, question};
 use serde_json::{Value, json};

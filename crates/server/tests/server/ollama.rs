@@ -1,4 +1,4 @@
-//! Ollama's interface.
+//! Ollama's API.
 
 use crate::{Server, content, question};
 use serde_json::{Value, json};

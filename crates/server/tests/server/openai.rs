@@ -1,4 +1,4 @@
-//! OpenAI's interface.
+//! OpenAI's API.
 
 use crate::{Server, content, question};
 use diffulex::engine::Engine;

@@ -1,4 +1,4 @@
-//! Answers that a request binds to a schema, a regular expression or a grammar.
+//! Answers that a request constrains to a schema, a regular expression or a grammar.
 
 use crate::{Server, content, question};
 use serde_json::{Value, json};

@@ -1,9 +1,9 @@
-//! Tools: what the chat template is told of them, and calls in answers.
+//! Tools: what the chat template is told about them, and calls in answers.
 
 use crate::Server;
 use serde_json::{Value, json};
 
-/// The demo model with a template that knows tools, and an answer that is what this regular expression says.
+/// The demo model with a template that knows tools, and an answer that matches this regular expression.
 fn body(regex: &str) -> Value {
     let function = json!({ "name": "add", "parameters": { "type": "object" } });
     json!({

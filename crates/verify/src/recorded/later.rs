@@ -4,7 +4,7 @@ use super::{Check, Params, Passes, Recorded, Returns, Stores, named};
 use diffulex::cache::Blocks;
 use diffulex::sampler::{Commit, EarlyStop, Floor, Grid, Policy, Steps, Unmask};
 
-/// What the samplers of the dLLM framework share, for a text in `blocks` blocks.
+/// What the samplers of the dLLM framework share, for an answer in `blocks` blocks.
 fn dllm(params: &Params<'_>, name: &str, blocks: usize) -> Check<Policy> {
     params.must_be("temperature", 0.0)?;
     params.low_confidence()?;

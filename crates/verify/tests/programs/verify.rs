@@ -1,4 +1,4 @@
-//! `diffulex-verify`: what was recorded passes, what was tampered with is named, what cannot be read is another exit code.
+//! `diffulex-verify`: what was recorded passes, what was tampered with is named, what cannot be read gives another exit code.
 
 use crate::fixture::{TempDir, parts, safetensors};
 use crate::program::{Output, close_after, finish, piped, program, reports_a_full_disk};
@@ -72,7 +72,7 @@ fn the_tolerance_counts() {
 
 #[test]
 fn rounded_keys_and_values_need_a_looser_tolerance() {
-    // Cached passes read keys and values back; the others keep within the exact tolerance.
+    // Cached passes read back keys and values; the others stay within the exact tolerance.
     let dir = model("sdar-f32");
     let rows = |tolerance: &str| {
         let output = verify(&[&dir, "--kv", "f16", "--tolerance", tolerance, "--json"]);
@@ -105,7 +105,7 @@ fn trace<'a>(manifest: &'a mut Value, name: &str) -> &'a mut Value {
     manifest["traces"].as_array_mut().unwrap().iter_mut().find(|trace| trace["name"] == name).unwrap()
 }
 
-/// How a recording is damaged.
+/// A way to damage a recording.
 type Damage = fn(&TempDir);
 
 #[test]
@@ -117,7 +117,7 @@ fn tampering_is_found_and_named() {
                 bytes[40..44].copy_from_slice(&logit.to_le_bytes());
             });
         }),
-        ("llada-f32", "a logit that is no number", "fwd.len5", |dir| {
+        ("llada-f32", "a logit that is not a number", "fwd.len5", |dir| {
             edit_tensor(dir, "fwd.len5.logits", |bytes| {
                 bytes[40..44].copy_from_slice(&f32::NAN.to_le_bytes());
             });

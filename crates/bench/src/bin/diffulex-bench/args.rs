@@ -13,9 +13,9 @@ use diffulex_cli::{self as cli, DEFAULT_GROUP, FormatName, Idle, MachineArgs};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-/// Measure forward passes beside what this machine can do at most.
+/// Measure forward passes, compared with what this machine can do at most.
 ///
-/// First the machine: how fast all threads read memory, and how fast the units multiply that the kernels use. Then, for every
+/// First the machine: how fast all threads read memory, and how fast the units that the kernels use multiply. Then, for every
 /// case, a forward pass of some rows over some cached positions: every row sees all of them and all other rows, as in a denoise
 /// step. A step of a dual cache with a block of 32 in a canvas of 256 is --rows 32 --context 224; a full one is --rows 256.
 #[derive(Parser)]
@@ -33,8 +33,8 @@ pub(crate) struct Cli {
     pub(crate) decoding: DecodingArgs,
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
-    /// Count right decisions of a trained model, how well it is calibrated, and how many it makes a second: a file as of
-    /// `diffulex-run --decide` with `expect`, a label for every question
+    /// Count right decisions of a trained model, how well it is calibrated, and how many it makes a second: a file as for
+    /// `diffulex-run --decide`, with `expect`, a label for every question
     #[arg(long, value_name = "FILE", help_heading = "Quality")]
     pub(crate) decisions: Option<PathBuf>,
     /// Measure the machine only
@@ -45,12 +45,12 @@ pub(crate) struct Cli {
     pub(crate) json: bool,
 }
 
-/// Options that would do nothing. What excludes another option in any case says so where it is declared.
+/// Options that would do nothing. Options that always exclude another one say so where they are declared.
 pub(crate) const IDLE: &[Idle] = &[
     Idle::AllBut("roofline", &["CpuArgs", "seconds", "json"]),
     Idle::AllBut(
         "quality",
-        // A preset is refused with what is expected in its place.
+        // A preset is refused with what is expected instead.
         &[
             "QualityArgs",
             "preset",
@@ -127,7 +127,7 @@ pub(crate) struct CaseArgs {
     /// Positions of a pass
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,4,32,128")]
     pub(crate) rows: Vec<usize>,
-    /// Cached positions that it sees beside its own
+    /// Cached positions that it sees in addition to its own
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "0")]
     pub(crate) context: Vec<usize>,
     /// Rows whose logits are computed
@@ -136,10 +136,10 @@ pub(crate) struct CaseArgs {
     /// Distinct experts that every block reads in a pass, whatever the router says, for models with experts
     #[arg(long, value_name = "N")]
     pub(crate) experts_touched: Option<usize>,
-    /// Repeat a case for as long as this; at least 5 times, if that takes no more than four times as long
+    /// Repeat a case for this long; at least 5 times, if that takes no more than four times as long
     #[arg(long, value_name = "S", default_value_t = 1.5)]
     pub(crate) seconds: f64,
-    /// Another engine's times, to print beside: CSV with the columns rows, context, ms and, if there are several, name
+    /// Another engine's times, to print next to ours: CSV with the columns rows, context, ms and, if there are several, name
     #[arg(long, value_name = "FILE")]
     pub(crate) peer_csv: Option<PathBuf>,
 }
@@ -158,14 +158,14 @@ pub(crate) struct GenerateArgs {
     /// Random tokens of the prompt
     #[arg(long, value_name = "N", default_value_t = 32)]
     pub(crate) prompt_tokens: usize,
-    /// New tokens at most
+    /// The most new tokens
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub(crate) max_tokens: usize,
     /// Do not end the text at the model's stop ids; `false` ends it there
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value_t = true, default_missing_value = "true",
           action = clap::ArgAction::Set)]
     pub(crate) ignore_eos: bool,
-    /// Decode this many sequences, too: one after the other, a thread each, and in one batch
+    /// Also decode this many sequences: one after the other, a thread each, and in one batch
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) sequences: Option<u16>,
 }
@@ -177,10 +177,10 @@ pub(crate) struct QualityArgs {
     /// Count right answers of a trained model, by format of the weights, rule of unmasking and cache plan
     #[arg(long, value_enum, value_name = "ROWS", num_args = 0..=1, default_missing_value = "all")]
     pub(crate) quality: Option<Grid>,
-    /// Questions, one JSON object a line [default: quality.jsonl beside the weights]
+    /// Questions, one JSON object a line [default: quality.jsonl next to the weights]
     #[arg(long, value_name = "FILE")]
     pub(crate) questions: Option<PathBuf>,
-    /// Questions of each task at most
+    /// The most questions of each task
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<NonZeroUsize>,
 }
@@ -235,7 +235,7 @@ impl Logits {
 }
 
 impl CaseArgs {
-    /// Who chooses the experts of a pass over `rows` rows.
+    /// What chooses the experts of a pass over `rows` rows.
     pub(crate) fn choice(&self, arch: &Architecture, rows: usize) -> Result<Choice<'static>> {
         let Some(count) = self.experts_touched else { return Ok(Choice::Router) };
         let wrong = |expected: String| Error::option("experts-touched", format!("{count} given, {expected}"));
@@ -253,7 +253,7 @@ impl CaseArgs {
 }
 
 impl ModelArgs {
-    /// The preset with the layers asked for.
+    /// The preset with the requested layers.
     pub(crate) fn shape(&self, name: &str) -> Result<Preset> {
         let preset = Preset::named(name)?;
         Ok(Preset { layers: self.layers.map_or(preset.layers, usize::from), ..preset })
@@ -301,7 +301,7 @@ impl Cli {
         let CaseArgs { rows, context, .. } = &self.cases;
         let largest = |list: &[usize]| list.iter().copied().max().unwrap_or(0);
         if self.generate.generate {
-            // A token is a byte at least, and a template adds some.
+            // A token is at least a byte, and a template adds some.
             let text = self.generate.prompt.as_ref().map(|text| text.len() + TEMPLATE);
             text.unwrap_or(self.generate.prompt_tokens).saturating_add(self.generate.max_tokens)
         } else {

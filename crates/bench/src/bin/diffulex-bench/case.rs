@@ -13,7 +13,7 @@ use std::time::Instant;
 
 /// Repetitions of a case, unless they take too long.
 const REPETITIONS: usize = 5;
-/// Too long: this many times what was asked for.
+/// Too long: this many times the requested time.
 const PATIENCE: f64 = 4.0;
 
 /// A measured case.
@@ -110,7 +110,7 @@ impl Case {
         self.work.operations() / self.median()
     }
 
-    /// How much of what the machine can do at most was reached: 1 is all.
+    /// The share of the machine's limit that was reached: 1 is all.
     pub(crate) fn share(&self) -> f64 {
         self.limit.seconds() / self.median()
     }

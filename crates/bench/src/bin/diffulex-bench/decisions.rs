@@ -1,4 +1,4 @@
-//! `--decisions`: how often a trained model decides rightly, how well it knows when it does, and how fast, compared with asking it by chat.
+//! `--decisions`: how often a trained model decides correctly, how well it is calibrated, and how fast it is, compared with asking it by chat.
 
 use crate::args::Cli;
 use diffulex::engine::Reader;
@@ -13,9 +13,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
-/// Decisions in common forward passes, for the second rate.
+/// Decisions in shared forward passes, for the second rate.
 const TOGETHER: usize = 32;
-/// New tokens of an answer by chat, at most.
+/// The most new tokens of an answer by chat.
 const MAX_TOKENS: usize = 32;
 /// Parts of the range of probabilities, in each of which they are compared with how often they were right.
 const BINS: usize = 10;
@@ -44,7 +44,7 @@ struct Known {
     expect: Vec<usize>,
 }
 
-/// Right answers, and what was thought of them.
+/// Right answers, and their probabilities.
 #[derive(Default)]
 struct Score {
     asked: usize,
@@ -52,7 +52,7 @@ struct Score {
     by_chat: usize,
     /// Of the answers: their probability, and whether they are right.
     answers: Vec<(f64, bool)>,
-    /// Sum of the squared distances of all probabilities from what is right.
+    /// Sum of the squared distances of all probabilities from the right answer.
     brier: f64,
 }
 
@@ -75,7 +75,7 @@ pub(crate) fn run(args: &Cli, file: &Path) -> Result<()> {
         }
         Ok((verdicts, start.elapsed().as_secs_f64()))
     };
-    // Pages that the first run leaves would make the second one faster: groups come first.
+    // Pages that the first run leaves in the cache would make the second one faster: groups come first.
     let (together, group_time) = time(TOGETHER)?;
     let (verdicts, single_time) = time(1)?;
     assert!(together == verdicts, "decisions depend on their neighbours");
@@ -113,7 +113,7 @@ pub(crate) fn run(args: &Cli, file: &Path) -> Result<()> {
 }
 
 /// # Errors
-/// A file that cannot be read, and lines that are no decisions.
+/// A file that cannot be read, and lines that are not decisions.
 fn read(path: &Path) -> Result<Vec<Known>> {
     let file = path.display();
     let text = cli::input::read(path)?;
@@ -181,8 +181,8 @@ impl Score {
         self.answers.iter().map(|(p, _)| p).sum::<f64>() / self.asked.max(1) as f64
     }
 
-    /// The expected calibration error: how far the answers of a part of the range are right more or less often than their
-    /// probability says, by how many answers each part has.
+    /// The expected calibration error: how much more or less often the answers of a part of the range are right than their
+    /// probability says, weighted by the number of answers in each part.
     fn calibration_error(&self) -> f64 {
         let mut bins = [(0.0, 0.0); BINS];
         for &(p, right) in &self.answers {

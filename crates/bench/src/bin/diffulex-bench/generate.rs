@@ -1,4 +1,4 @@
-//! A whole generation, as `diffulex-run` makes it.
+//! A whole generation, as in `diffulex-run`.
 
 use crate::args::Cli;
 use crate::subject::Subject;
@@ -19,7 +19,7 @@ pub(crate) struct Run {
     experts_of: Option<usize>,
 }
 
-/// Generates once to warm up, a block at most, and once to measure, in a session of its own.
+/// Generates once to warm up, at most a block, and once to measure, in a session of its own.
 pub(crate) fn measure(args: &Cli, subject: &Subject) -> Result<Run> {
     let engine = &subject.engine;
     let policy: Policy = args.decoding.overrides.policy(engine)?;

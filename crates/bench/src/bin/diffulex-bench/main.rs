@@ -1,4 +1,4 @@
-//! `diffulex-bench`: times forward passes and generations beside what the machine can do at most.
+//! `diffulex-bench`: times forward passes and generations, compared with what the machine can do at most.
 #![forbid(unsafe_code)]
 
 mod args;
@@ -84,7 +84,7 @@ fn run(args: &Cli) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Refuses int8 activations where no weight is quantized: the figures would not be what they are called.
+/// Refuses int8 activations where no weight is quantized: the figures would be mislabelled.
 fn check_activations(activations: Activations, formats: &[Format]) -> Result<()> {
     let quantized = formats.iter().any(|format| format.is_quantized());
     if activations == Activations::Int8 && !quantized {

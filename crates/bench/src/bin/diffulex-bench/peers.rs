@@ -1,7 +1,7 @@
 //! Times of another engine, from a CSV file.
 //!
 //! ```text
-//! rows,context,ms,name        any order; further columns are passed over
+//! rows,context,ms,name        any order; other columns are ignored
 //! 4,0,90.0,other engine
 //! ```
 
@@ -64,7 +64,7 @@ fn parse(file: &str, text: &str) -> Result<Vec<Peer>> {
     Ok(peers)
 }
 
-/// The peers' times of the cases that were measured, each beside ours.
+/// The peers' times of the cases that were measured, each next to ours.
 fn pairs<'a>(peers: &'a [Peer], cases: &'a [Case]) -> impl Iterator<Item = (&'a Case, &'a Peer)> {
     let of = |case: &'a Case| {
         let same = move |peer: &&Peer| (peer.rows, peer.context) == (case.rows, case.context);

@@ -20,7 +20,7 @@ pub(crate) fn print_machine(args: &Cli, machine: &Machine) -> Result<()> {
 
 /// A report in progress.
 pub(crate) struct Report {
-    /// Absent if the report is for people: those read while it grows.
+    /// Absent if the report is for people, who read it while it grows.
     json: Option<Value>,
     cases: Vec<Case>,
 }

@@ -22,7 +22,7 @@ pub(crate) struct Subject {
     pub(crate) engine: Arc<Engine>,
     /// The threads of the engine.
     pub(crate) exec: Arc<Threads>,
-    /// What a generation begins with.
+    /// The prompt of a generation.
     pub(crate) prompt: Vec<TokenId>,
     /// Whether its weights are noise.
     pub(crate) is_random: bool,
@@ -64,7 +64,7 @@ impl Subject {
             subject.prompt = subject.ids(args.generate.prompt_tokens);
         }
         let max_pos = subject.engine.arch().dims.max_pos;
-        // How long a question is, is known by now, and checked when it is asked.
+        // The length of a question is known only now, and is checked when it is asked.
         if positions > max_pos && args.generate.prompt.is_none() {
             let reason =
                 format!("{positions} positions given, 1 to {max_pos} expected (the model's own limit)");

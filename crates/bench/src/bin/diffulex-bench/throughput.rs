@@ -28,7 +28,7 @@ pub(crate) struct Throughput {
 /// after the single generation that the report shows as well.
 ///
 /// # Errors
-/// As the generation, and [`Error::Unsupported`] if two ways differ in a token, which is a defect.
+/// As the generation, and [`Error::Unsupported`] if two ways differ in a token, which is a bug.
 pub(crate) fn measure(args: &Cli, subject: &Subject, sequences: usize) -> Result<Throughput> {
     let engine = &subject.engine;
     let policy: Policy = args.decoding.overrides.policy(engine)?;
@@ -52,7 +52,7 @@ pub(crate) fn measure(args: &Cli, subject: &Subject, sequences: usize) -> Result
     let requests: Vec<Request<'_>> = (0..sequences).map(request).collect();
     let ways = vec![alone(engine, &requests)?, threads(engine, &requests)?, batch(engine, &requests)?];
     if ways.iter().any(|way| way.tokens != ways[0].tokens) {
-        return Err(Error::unsupported("sequences whose tokens depend on how they are decoded: a defect"));
+        return Err(Error::unsupported("sequences whose tokens depend on how they are decoded: a bug"));
     }
     Ok(Throughput { sequences, ways })
 }

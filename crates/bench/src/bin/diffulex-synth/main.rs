@@ -83,7 +83,7 @@ fn preset(name: &str) -> std::result::Result<Preset, String> {
     })
 }
 
-/// The name of an element type in `config.json`. Quantized weights were bf16 before.
+/// The name of an element type in `config.json`. Quantized weights count as made from bf16.
 fn torch_name(format: Format) -> &'static str {
     match format {
         Format::F16 => "float16",
@@ -115,7 +115,7 @@ fn size(text: &str) -> std::result::Result<u64, String> {
     }
 }
 
-/// Every tensor of a model whose weights are in `format`. What is not quantized then is bf16.
+/// Every tensor of a model whose weights are in `format`. What is then not quantized is bf16.
 fn layout(slots: &[Slot], format: Format) -> Result<Layout> {
     let recipe = Recipe::from(format);
     let floats = if format.is_quantized() { Format::Bf16 } else { format };
@@ -209,7 +209,7 @@ fn generate(options: &Options, preset: &Preset, dir: &Path) -> Result<()> {
         .map(drop)
 }
 
-/// Whether a file of this name is one of a checkpoint. Weights may also be left half written, under a temporary name.
+/// Whether a file of this name is one of a checkpoint. There may also be half-written weights under a temporary name.
 fn is_of_a_checkpoint(name: &str) -> bool {
     let weights = name.trim_start_matches('.').starts_with("model")
         && [".safetensors", ".safetensors.index.json", ".partial"].iter().any(|end| name.ends_with(end));
@@ -225,7 +225,7 @@ fn write(dir: &Path, name: &str, contents: &str) -> Result<()> {
     fs::write(&path, contents).map_err(|e| Error::io(&path, e))
 }
 
-/// One line on the terminal that says how far the weights are.
+/// One line on the terminal that shows the progress of the weights.
 struct Progress {
     total: u64,
     done: u64,
@@ -239,7 +239,7 @@ impl Progress {
         self.count += 1;
         if self.shown {
             let (count, done, total) = (self.count, readable(self.done), readable(self.total));
-            // Progress that cannot be shown is no reason to stop.
+            // Progress that cannot be shown is not a reason to stop.
             let _ = write!(std::io::stderr(), "\r{count} tensors, {done} of {total} ");
         }
     }

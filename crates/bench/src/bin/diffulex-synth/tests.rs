@@ -1,4 +1,4 @@
-//! Every preset is read back by the crate's own readers: shapes, special ids, words, sizes.
+//! The crate's own readers read back every preset: shapes, special ids, words, sizes.
 
 use super::*;
 use diffulex::model::Architecture;

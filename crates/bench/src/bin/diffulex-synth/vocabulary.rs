@@ -4,7 +4,7 @@
 //! 256 bytes   then   ka (k+a)   then   _ka (_+ka)   then   _kalo (_ka+lo)   then   _kalomi (_kalo+mi)   ...
 //! ```
 //!
-//! `_` stands for the space before a word. A merge joins a consonant and a vowel, or puts a syllable at the end of a word's
+//! `_` is the space before a word. A merge joins a consonant and a vowel, or puts a syllable at the end of a word's
 //! start; no other pair merges, so every word is reached and encodes to one token.
 
 use diffulex_cli::presets::Special;
@@ -38,7 +38,7 @@ fn syllable(i: usize) -> String {
     [char::from(consonant), char::from(vowel)].iter().collect()
 }
 
-/// The merges in order of rank, as many as asked for.
+/// The first `count` merges in order of rank.
 fn merges(count: usize) -> Vec<Merge> {
     let parts = (0..SYLLABLES).map(|i| {
         let syllable = syllable(i);

@@ -1,4 +1,4 @@
-//! The interface of Ollama: `/api/chat`, `/api/generate`, `/api/tags`, `/api/show`, `/api/ps`, `/api/version`.
+//! Ollama's API: `/api/chat`, `/api/generate`, `/api/tags`, `/api/show`, `/api/ps`, `/api/version`.
 
 mod models;
 
@@ -29,7 +29,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use utoipa::ToSchema;
 
-/// An error in the shape of this interface.
+/// An error in the form of this API.
 pub(crate) struct Plain(ApiError);
 
 impl IntoResponse for Plain {
@@ -44,8 +44,8 @@ impl<E: Into<ApiError>> From<E> for Plain {
     }
 }
 
-/// Settings of a request. Those of machines and of samplers that this engine does not have are taken where they ask for
-/// nothing.
+/// Settings of a request. Settings of machines and samplers that this engine does not have are accepted only with values that have
+/// no effect.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[schema(as = OllamaOptions)]
 struct Options {
@@ -58,7 +58,7 @@ struct Options {
     num_predict: Option<i64>,
     /// Positions; the server's own number has to be enough for it.
     num_ctx: Option<usize>,
-    /// Of other engines: where and how a model is run.
+    /// Settings of other engines: where and how a model is run.
     #[serde(flatten)]
     #[schema(value_type = Object)]
     others: Map<String, Value>,
@@ -136,7 +136,7 @@ pub(crate) struct ChatRequest {
     diffusion: Option<DecodingArgs>,
     format: Option<Value>,
     tools: Option<Vec<Value>>,
-    /// As in the interface of OpenAI; Ollama itself has no such field.
+    /// As in OpenAI's API; Ollama itself has no such field.
     tool_choice: Option<Value>,
     think: Option<Value>,
     #[allow(dead_code, reason = "the model stays loaded")]
@@ -167,7 +167,7 @@ pub(crate) struct GenerateRequest {
     keep_alive: Option<Value>,
 }
 
-/// Refuses fields that ask for what is not supported.
+/// Refuses fields that request what is not supported.
 fn refuse(fields: &[(&str, bool)]) -> Result<(), ApiError> {
     match fields.iter().find(|(_, asks)| *asks) {
         Some((name, _)) => Err(ApiError::unsupported(name, format!("`{name}` is not supported"))),
@@ -175,7 +175,7 @@ fn refuse(fields: &[(&str, bool)]) -> Result<(), ApiError> {
     }
 }
 
-/// Whether an optional field asks for something.
+/// Whether an optional field requests something.
 fn asks(value: Option<&Value>) -> bool {
     !matches!(value, None | Some(Value::Null | Value::Bool(false))) && value != Some(&json!(""))
 }
@@ -198,7 +198,7 @@ pub(crate) async fn chat(
     let grammar = bound::one([format, call])?;
     let mut answer = Answer::new(&server, true);
     if request.messages.is_empty() {
-        // How a model is loaded, which it is.
+        // How a model is loaded; it already is.
         return Ok(Json(answer.loaded()).into_response());
     }
     let prompt = fields::conversation(&server.model, request.messages, &tools)?;
@@ -243,7 +243,7 @@ pub(crate) async fn generate(
     answer.give(&server, owner, prompt, sampling, request.stream.unwrap_or(true)).await
 }
 
-/// An answer of one of both kinds.
+/// An answer of either kind.
 struct Answer {
     model: String,
     is_chat: bool,

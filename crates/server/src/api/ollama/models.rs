@@ -1,4 +1,4 @@
-//! What Ollama's front ends ask of models: `/api/tags`, `/api/ps`, `/api/show`, `/api/version`.
+//! What Ollama's front ends ask about models: `/api/tags`, `/api/ps`, `/api/show`, `/api/version`.
 
 use super::Plain;
 use crate::body::Body;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use time::format_description::well_known::Rfc3339;
 use utoipa::ToSchema;
 
-/// What the model is, in the words of this interface.
+/// What the model is, in the terms of this API.
 fn details(server: &Server) -> Value {
     let (engine, arch) = (&server.model.engine, server.model.engine.arch());
     json!({
@@ -48,7 +48,7 @@ pub(crate) async fn ps(State(server): State<Arc<Server>>) -> Json<Value> {
     Json(json!({ "models": [entry] }))
 }
 
-/// What front ends may ask for.
+/// What front ends may use.
 fn capabilities(server: &Server) -> Vec<&'static str> {
     let tool = json!({ "type": "function", "function": { "name": "x", "parameters": { "type": "object" } } });
     let calls = tools::tools(&[tool]).and_then(|tools| {

@@ -1,4 +1,4 @@
-//! The interface of OpenAI: `/v1/chat/completions`, `/v1/completions`, `/v1/models`.
+//! OpenAI's API: `/v1/chat/completions`, `/v1/completions`, `/v1/models`.
 
 mod request;
 mod response;

@@ -1,5 +1,5 @@
-//! What requests of this interface say. A field that is not known is refused by its name; one that is known and has no effect
-//! here is taken only with the value that asks for nothing.
+//! What requests of this API say. A field that is not known is refused by name; one that is known but not supported
+//! is accepted only with the value that has no effect.
 
 use crate::bound::{ResponseFormat, one_of};
 use crate::error::ApiError;
@@ -20,7 +20,7 @@ use utoipa::ToSchema;
 /// A request for a chat.
 pub(crate) struct Chat {
     pub(crate) messages: Vec<ChatMessage>,
-    /// What the template hears of.
+    /// What the template is given.
     pub(crate) tools: Vec<Json>,
     /// As they were given.
     pub(crate) given: Vec<Value>,
@@ -33,7 +33,7 @@ pub(crate) struct Options {
     pub(crate) model: Option<String>,
     pub(crate) wishes: Wishes,
     pub(crate) n: usize,
-    /// Whether the probabilities of tokens are wanted, and of how many others in their places.
+    /// Whether the probabilities of tokens are wanted, and of how many others at their positions.
     pub(crate) logprobs: Option<usize>,
     pub(crate) stream: bool,
     /// Whether a stream ends with a chunk about tokens.
@@ -120,10 +120,10 @@ macro_rules! request {
     };
 }
 
-/// The most tokens whose probabilities are told for a position.
+/// The most tokens whose probabilities are reported for a position.
 const MAX_OTHERS: usize = 20;
 
-/// How many tokens a field wants to know of.
+/// How many tokens a field requests.
 ///
 /// # Errors
 /// Less than 0 or more than [`MAX_OTHERS`].
@@ -132,7 +132,7 @@ fn others(field: &str, count: i64) -> Result<usize, ApiError> {
     count.map_err(|count| ApiError::field(field, format!("{count} given, 0 to {MAX_OTHERS} expected")))
 }
 
-/// Requires that a field asks for nothing.
+/// Requires that a field has no effect.
 fn neutral(field: &str, holds: bool, value: &str) -> Result<(), ApiError> {
     if holds { Ok(()) } else { Err(ApiError::unsupported(field, format!("only {value} is supported"))) }
 }
@@ -164,7 +164,7 @@ request! {
 
 impl ChatRequest {
     /// # Errors
-    /// A field that asks for what is not supported.
+    /// A field that requests what is not supported.
     pub(crate) fn split(mut self) -> Result<Chat, ApiError> {
         if self.functions.as_ref().is_some_and(|list| !list.is_empty()) {
             return Err(ApiError::unsupported("functions", "`tools` replaced them"));
@@ -175,7 +175,7 @@ impl ChatRequest {
         if choice == Choice::None {
             tools.clear();
         }
-        // A call that is required is one.
+        // A required call is a single one.
         if !tools.is_empty() && !choice.is_required() {
             let field = "parallel_tool_calls";
             neutral(
@@ -215,13 +215,13 @@ pub(crate) enum Text {
 
 impl Text {
     /// # Errors
-    /// An empty prompt, ids that are none, and no tokenizer.
+    /// An empty prompt, ids that are not tokens, and no tokenizer.
     pub(crate) fn prompt(&self, model: &Model) -> Result<Prompt, ApiError> {
         let prompt = match self {
             Self::Words(text) => model.prompt_with(text, None, true)?,
             Self::Ids(ids) => {
                 model.check_ids("prompt", ids)?;
-                // The answer is text, as with words.
+                // The answer is text, as for a prompt of words.
                 Prompt { as_ids: false, ..Prompt::of_ids(ids.clone())? }
             }
         };
@@ -257,7 +257,7 @@ request! {
 
 impl CompletionRequest {
     /// # Errors
-    /// A field that asks for what is not supported.
+    /// A field that requests what is not supported.
     pub(crate) fn split(mut self) -> Result<(Vec<Text>, Options), ApiError> {
         neutral("echo", !self.echo.unwrap_or(false), "false")?;
         neutral(

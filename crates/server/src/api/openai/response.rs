@@ -1,4 +1,4 @@
-//! What answers of this interface look like.
+//! What answers of this API look like.
 
 use crate::api::{new_id, now};
 use crate::error::ApiError;
@@ -24,13 +24,13 @@ pub(crate) struct Head {
     created: i64,
     model: String,
     shape: Shape,
-    /// Whether the probabilities of tokens are told, and of how many others.
+    /// Whether the probabilities of tokens are reported, and of how many others.
     logprobs: Option<usize>,
     /// What answers may call.
     pub(super) calls: Calls,
 }
 
-/// Why an answer ended, in the words of this interface.
+/// Why an answer ended, in the terms of this API.
 pub(crate) fn finish_reason(answer: &Answer) -> &'static str {
     match answer.generation.stop {
         _ if answer.stopped_by_string => "stop",
@@ -148,7 +148,7 @@ impl Head {
         let first = answer.generation.canvas.len().min(outcome.prompt_tokens);
         let tokenizer = server.model.tokenizer()?;
         let told = |id: TokenId, probability: f64| -> Result<Told, ApiError> {
-            // JSON has no infinity; the smallest number says as much.
+            // JSON has no infinity; the smallest number means the same.
             Ok(Told { text: tokenizer.decode(&[id], false)?, logprob: probability.ln().max(-9999.0) })
         };
         let mut tokens = Vec::new();
@@ -173,7 +173,7 @@ impl Head {
             }
             Shape::Completion => {
                 let best = |(_, best): &(Told, Vec<Told>)| -> Map<String, Value> {
-                    // Of tokens that are written alike the most probable one counts.
+                    // If tokens are written alike, the most probable one counts.
                     let entries = best.iter().rev().map(|told| (told.text.clone(), told.logprob.into()));
                     entries.collect()
                 };
@@ -200,7 +200,7 @@ impl Told {
     }
 }
 
-/// Tokens, and what this kind of model is measured by.
+/// Counts of tokens, and the measures of this kind of model.
 fn usage<'o>(outcomes: impl Iterator<Item = &'o Outcome>, prompt_tokens: usize) -> Value {
     let (mut new, mut cached, mut forwards) = (0, 0, 0);
     for outcome in outcomes {

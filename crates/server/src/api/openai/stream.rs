@@ -11,7 +11,7 @@ use futures_util::future::select_all;
 use serde_json::Value;
 use std::sync::Arc;
 
-/// Several answers in the making.
+/// Several answers in progress.
 struct Answers {
     server: Arc<Server>,
     head: Head,
@@ -51,7 +51,7 @@ async fn write(mut answers: Answers, writer: &Writer, usage: bool) -> Result<(),
 }
 
 impl Answers {
-    /// What an update of the open answer number `at` is to those who read.
+    /// What readers are told of an update of the open answer number `at`.
     fn take(&mut self, update: Update, at: usize) -> Result<Vec<Value>, ApiError> {
         let (index, _, held) = &mut self.open[at];
         let index = *index;

@@ -89,7 +89,7 @@ fn decoding(attention: Attention, given: &Overrides) -> Vec<Setting> {
     ]
 }
 
-/// Decodes that no model was published with, where the model can do them.
+/// Ways to decode that no model was published with, where the model supports them.
 fn unpublished(arch: &Architecture, given: &Overrides) -> Vec<Setting> {
     let threshold = given.threshold.or(Some(0.9));
     let setting =

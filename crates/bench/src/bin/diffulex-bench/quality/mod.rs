@@ -1,4 +1,4 @@
-//! `--quality`: how many questions a model answers rightly, and in how many forward passes, by format of the weights, by rule of
+//! `--quality`: how many questions a model answers correctly, and in how many forward passes, by format of the weights, by rule of
 //! unmasking and by cache plan.
 
 mod grid;
@@ -15,13 +15,13 @@ use question::Question;
 use serde_json::{Value, json};
 use std::path::Path;
 
-/// What a setting came to.
+/// The result of a setting.
 #[derive(Default)]
 struct Score {
     /// For each task: right answers and questions.
     tasks: Vec<(usize, usize)>,
     tokens: usize,
-    /// Passes that made tokens, those over prompts apart.
+    /// Passes that produced tokens, without those over prompts.
     passes: usize,
     /// Positions that these computed.
     rows: usize,
@@ -66,7 +66,7 @@ pub(crate) fn run(args: &Cli, grid: Grid) -> Result<()> {
     Ok(())
 }
 
-/// The questions, at most as many of each task as asked for, and the tasks in their order.
+/// The questions, at most the requested number of each task, and the tasks in their order.
 fn questions(args: &Cli, weights: &Path) -> Result<(Vec<Question>, Vec<String>)> {
     let directory = if weights.is_dir() { weights } else { weights.parent().unwrap_or(Path::new(".")) };
     let beside = directory.join("quality.jsonl");

@@ -13,17 +13,17 @@ use std::path::Path;
 
 /// A question.
 pub(crate) struct Question {
-    /// What it asks for, such as `sum`.
+    /// What it asks, such as `sum`.
     pub(crate) task: String,
     ask: Ask,
     check: Check,
-    /// New tokens at most; 0 where a gap is filled in.
+    /// The most new tokens; 0 where a gap is filled in.
     pub(crate) max_tokens: usize,
 }
 
 enum Ask {
     Chat(Vec<Message>),
-    /// A text with gaps to fill in.
+    /// Text with gaps to fill in.
     Text(String),
 }
 
@@ -32,7 +32,7 @@ enum Check {
     Parts { must: Vec<String>, must_not: Vec<String> },
 }
 
-/// The keys of a line. `messages` or `text` is there, and `expect` or `must`.
+/// The keys of a line. It has `messages` or `text`, and `expect` or `must`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Record {
@@ -58,7 +58,7 @@ struct Turn {
     content: String,
 }
 
-/// New tokens at most where a question does not say.
+/// The most new tokens where a question does not say.
 fn default_max_tokens() -> usize {
     32
 }
@@ -116,7 +116,7 @@ impl Question {
         }
     }
 
-    /// Whether the answer is a text whose gaps were filled in, prompt included.
+    /// Whether the answer is text whose gaps were filled in, prompt included.
     pub(crate) fn is_text(&self) -> bool {
         matches!(self.ask, Ask::Text(_))
     }
