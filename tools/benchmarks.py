@@ -11,7 +11,7 @@
 A part leaves its results in docs/measurements/results/PART.json, with the machine, the date and every command, and its table goes between the
 lines `<!-- PART -->` and `<!-- end of PART -->` of the page; the words around them are written by hand. What cannot run here (no memory, no such
 program) is skipped, and the result says so. --llama, --onnxruntime and --pytorch name a Python with that engine (how to install it: tools/peer_llama_cpp.py,
-tools/peer_onnxruntime.py, tools/peer_pytorch.py). --quick tries everything with tiny shapes, and needs --results and --page: its numbers say nothing.
+tools/peer_onnxruntime.py, tools/peer_pytorch.py). --quick tries everything with tiny shapes, and needs --results and --page: its numbers mean nothing.
 """
 
 import argparse
@@ -32,7 +32,7 @@ PAGE = ROOT / "docs/benchmarks.md"
 RESULTS = ROOT / "docs/measurements/results"
 PROMPTS = ["What is 27 + 45?", "Sort these numbers: 7 3 9 1.", "Tell a story about Mia the fox."]
 DEMOS = ["demo/sdar", "demo/llada", "demo/llada2"]
-# Questions of each task: an answer of a bidirectional model without a cache takes a hundred times as long as one of the others, or longer.
+# Questions of each task: an answer of a bidirectional model without a cache takes at least a hundred times as long as one of the others.
 QUESTIONS = {"demo/llada": 10}
 # Prints the largest resident set of the program that it runs, after what that prints.
 RESIDENT = "import resource, subprocess, sys; code = subprocess.run(sys.argv[1:]).returncode; print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(code)"
@@ -126,7 +126,7 @@ def forward_table(lines):
 
 
 def experts(part):
-    """Forward passes of models with experts. So many experts as trained models are said to read are given; random routers read few."""
+    """Forward passes of models with experts. Their number is set to what trained models are reported to read; random routers read few."""
     shapes = [("tiny-sdar-moe", [], [(1, 2), (4, 3)])] if part.args.quick else [
         ("llada2-mini", [], [(1, 8), (4, 24), (8, 41), (32, 98)]),
         ("sdar-30b-a3b", ["--layers", "12"], [(1, 8), (4, 23), (8, 41), (32, 98)]),
@@ -150,7 +150,7 @@ def experts_table(lines):
 
 
 def generate(part):
-    """Answers of the demo models, from the question to their end."""
+    """Answers of the demo models, from the question to the end."""
     lines = []
     for model in DEMOS:
         for prompt in PROMPTS:
@@ -252,7 +252,7 @@ def size(count):
 
 
 def machine(args):
-    """What tells this machine from others. Its name and its directories do not belong into a result."""
+    """What distinguishes this machine from others. Its name and its directories do not belong in a result."""
     names = []
     if pathlib.Path("/proc/cpuinfo").exists():
         names = re.findall(r"^model name\s*: (.*)$", pathlib.Path("/proc/cpuinfo").read_text(), flags=re.M)

@@ -3,7 +3,7 @@
 
     tools/bill.py DIRECTORY PACKAGE...      writes DIRECTORY/THIRD-PARTY.txt and DIRECTORY/sbom.cdx.json
 
-Both are made of what cargo knows, without a network, and are the same for the same Cargo.lock and target. The build fails if a package
+Both are made from what cargo knows, without a network, and are the same for the same Cargo.lock and target. The build fails if a package
 names no licence. Macros, build scripts and what tests need are left out: they are not part of a program.
 """
 
@@ -29,7 +29,7 @@ def linked(packages):
 
 
 def texts(directory):
-    """The licence files of a package, those of vendored sources among them, by their paths."""
+    """The licence files of a package, including those of vendored sources, by their paths."""
     found = [path for path in directory.rglob("*") if TEXTS.match(path.name) and path.is_file() and path.suffix not in (".rs", ".py", ".json")]
     return {str(path.relative_to(directory)): path.read_text(errors="replace").strip() for path in sorted(found)}
 

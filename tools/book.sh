@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Makes the documents one book, target/book/index.html, and follows every link in it. `tools/book.sh --check` follows the links of the
+# Makes one book of the documents, target/book/index.html, and checks every link in it. `tools/book.sh --check` checks the links of the
 # documents only, which needs no mdbook.
 #
-# The pages lie in the book as they lie in the repository, so links between them are the same in both.
+# The pages have the same paths in the book as in the repository, so links between them are the same in both.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -30,7 +30,7 @@ wrong += [f"{page} is not in docs/book/SUMMARY.md" for page in listed if page no
 
 
 def plain(text):
-    """A page without blocks of code, whose parentheses are no links."""
+    """A page without blocks of code, whose parentheses are not links."""
     return re.sub(r"`[^`]*`", "", re.sub(r"^ *```.*?^ *```", "", text, flags=re.S | re.M))
 
 

@@ -1,9 +1,9 @@
-"""What tools/record_chat_cases.py renders beside the whole templates: one construct of Jinja2 each.
+"""What tools/record_chat_cases.py renders in addition to the whole templates: one construct of Jinja2 each.
 
 `lines` are written by hand; `products` are all combinations of methods, filters, tests and operators with values.
 """
 
-# One template a line. Line ends inside of templates are in `MORE`.
+# One template a line. Line ends inside templates are in `MORE`.
 LINES = r"""
 {{ messages|tojson }}
 {{ messages[0]|tojson(indent=2) }}

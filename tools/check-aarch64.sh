@@ -3,9 +3,9 @@
 #
 #   tools/check-aarch64.sh [PREFIX] [SECONDS]
 #
-# PREFIX (default target/aarch64-kit) has or gets what tools/setup-aarch64.sh fetches. Fetching and building together may take SECONDS
-# (default 900); what cannot be had in that time is skipped, and said. A test that fails is a failure. Two CPUs are emulated: one with every
-# extension (SDOT, SMMLA, bf16), which runs the plain units, too, and a cortex-a72, which has none: there only what chooses and runs
+# PREFIX (default target/aarch64-kit) has or receives what tools/setup-aarch64.sh fetches. Fetching and building together may take SECONDS
+# (default 900); what is not there in that time is skipped with a message. A test that fails is a failure. Two CPUs are emulated: one with every
+# extension (SDOT, SMMLA, bf16), which also runs the plain units, and a cortex-a72, which has none: there only what chooses and runs
 # an integer unit is repeated.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -16,7 +16,7 @@ left() { local rest=$((limit - SECONDS)); echo $((rest > 1 ? rest : 1)); }
 
 if [ ! -f "$prefix/env" ]; then
     command -v apt-get >/dev/null || skip "no apt-get to fetch the kit with"
-    timeout "$(left)" tools/setup-aarch64.sh "$prefix" >/dev/null 2>&1 || skip "the kit could not be had in $limit s"
+    timeout "$(left)" tools/setup-aarch64.sh "$prefix" >/dev/null 2>&1 || skip "the kit could not be fetched in $limit s"
 fi
 . "$prefix/env"
 # Incremental builds would only take disk here.

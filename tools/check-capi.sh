@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Every check of the C interface: the Rust tests, then the library as it is installed, linked by the programs of examples/c (shared and
-# static), under valgrind and AddressSanitizer where they are there. What a machine lacks is skipped and named.
+# static), under valgrind and AddressSanitizer where they are installed. What a machine lacks is skipped and named.
 #
 #   tools/check-capi.sh [--no-tests]      --no-tests: without the Rust tests, which build the most
 set -euo pipefail
@@ -55,7 +55,7 @@ if have cc && have pkg-config && have make; then
     run_programs env
     run_chat env
     if have valgrind; then
-        # At the levels that valgrind's CPU has; leaks of any kind but "still reachable" are errors.
+        # At the levels that valgrind's CPU has; leaks of any kind except "still reachable" are errors.
         run_programs valgrind --quiet --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite,indirect,possible
         # The tokenizers crate has tables that live as long as the process, with pointers into the middle of their memory.
         run_chat valgrind --quiet --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite,indirect
@@ -64,7 +64,7 @@ if have cc && have pkg-config && have make; then
     fi
     empty='int main(void) { return 0; }'
     if [ "$(uname -sm)" = 'Linux x86_64' ] && cc -fsanitize=address -x c - -o target/capi/asan <<<"$empty" 2>/dev/null; then
-        # The library's own code is instrumented, too, and takes the C compiler's runtime. Less optimized: instrumented kernels that
+        # The library's own code is also instrumented, and uses the C compiler's runtime. Less optimized: instrumented kernels that
         # are inlined as in a release take a quarter of an hour to compile.
         CARGO_PROFILE_RELEASE_OPT_LEVEL=1 RUSTC_BOOTSTRAP=1 \
             RUSTFLAGS='-Zsanitizer=address -Zexternal-clangrt' CARGO_BUILD_TARGET=x86_64-unknown-linux-gnu \

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Every check of the Python package: the wheel is built in a fresh environment, installed into another one, and python/tests, the tutorial
-# (docs/python.md), mypy and a local Ray cluster (tools/check_ray.py) run there. What a machine lacks is skipped and named.
+# Every check of the Python package: the wheel is built in a fresh environment and installed into another one, where python/tests, the tutorial
+# (docs/python.md), mypy and a local Ray cluster (tools/check_ray.py) run. What a machine lacks is skipped and named.
 #
 #   tools/check-python.sh [PYTHON]      PYTHON: the interpreter to use (default: python3)
 set -euo pipefail
@@ -18,13 +18,13 @@ place=$PWD/target/python
 rm -rf "$place"
 mkdir -p "$place/wheels"
 
-# Runs the tests in the environment that the words name, far from the source tree.
+# Runs the tests in the environment that the arguments name, away from the source tree.
 run_tests() {
     (cd "$place" && env -u DIFFULEX_LIB -u PYTHONPATH "$@" -m unittest discover --buffer -s "$OLDPWD/python/tests")
 }
 
 if ! "$python" -m venv "$place/build" >/dev/null 2>&1 || ! "$place/build/bin/pip" install --quiet 'maturin>=1.8,<2' 2>/dev/null; then
-    skip "the wheel: no virtual environment with maturin can be had; the extension is tested as cargo builds it"
+    skip "the wheel: no virtual environment with maturin can be made; the extension is tested as cargo builds it"
     cargo build --release -p diffulex-python
     DIFFULEX_LIB=$PWD/target/release PYTHONPATH=$PWD/python PYTHONDONTWRITEBYTECODE=1 "$python" -m unittest discover --buffer -s python/tests
     exit 0
@@ -42,18 +42,18 @@ run_tests "$place/installed/bin/python"
 if "$place/installed/bin/pip" install --quiet numpy 2>/dev/null; then
     run_tests "$place/installed/bin/python"
 else
-    skip "arrays: numpy cannot be had"
+    skip "arrays: numpy cannot be installed"
 fi
 if "$place/installed/bin/pip" install --quiet mypy 2>/dev/null; then
     (cd python && "$place/installed/bin/mypy" --cache-dir "$place/mypy" diffulex)
     # The stubs are those of the extension: no function and no argument is missing or has another name.
     (cd "$place" && MYPYPATH='' "$place/installed/bin/stubtest" --ignore-missing-stub diffulex._native)
 else
-    skip "types: mypy cannot be had"
+    skip "types: mypy cannot be installed"
 fi
-# A program and a local cluster: not where the wheels cannot be had, or not soon.
+# A program and a local cluster: not where the wheels cannot be installed, or not soon.
 if ! timeout 300 "$place/installed/bin/pip" install --quiet 'ray[serve,data]' 2>/dev/null; then
-    skip "diffulex.ray: ray[serve,data] cannot be had in five minutes"
+    skip "diffulex.ray: ray[serve,data] cannot be installed in five minutes"
 else
     cargo build --release -p diffulex-server
     status=0

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs unmodified client libraries (openai, ollama) against the server with the demo model, its page in a headless browser
-# (tools/server/page.py), then many connections and hostile clients (tools/server/load.py) for so many seconds. What cannot be had is
+# (tools/server/page.py), then many connections and hostile clients (tools/server/load.py) for this many seconds. What cannot be installed is
 # skipped and named.
 #
 #   tools/check-server.sh [seconds]
@@ -19,7 +19,7 @@ fi
 logs=$(mktemp -d)
 servers=()
 trap 'kill "${servers[@]}" 2>/dev/null || true; rm -rf "$logs"' EXIT
-# Starts a server with these options; its address is in $address then.
+# Starts a server with these options; its address is then in $address.
 start() {
     local log=$logs/${#servers[@]}
     target/release/diffulex-server --port 0 "$@" 2>"$log" &

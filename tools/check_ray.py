@@ -36,7 +36,7 @@ QUESTIONS = [f"What is {a} + {b}?" for a in range(10, 40, 3) for b in range(11, 
 
 
 def ask(question, **more):
-    """The answer, and how often it had to be asked for again, as the openai package does by itself."""
+    """The answer, and how many retries it took, which the openai package does by itself."""
     body = json.dumps({"messages": [{"role": "user", "content": question}], "max_tokens": 32, **more}).encode()
     for tries in range(60):
         try:
@@ -57,7 +57,7 @@ def text(question):
 
 
 def replicas():
-    """The processes of the replicas that live."""
+    """The processes of the live replicas."""
     return {actor.pid for actor in list_actors(filters=[("state", "=", "ALIVE")]) if "ServeReplica" in actor.class_name}
 
 
@@ -88,7 +88,7 @@ def check_serve(program):
     stream = ask(QUESTIONS[0], stream=True)[0]
     assert stream.rstrip().endswith("data: [DONE]") and stream.count("data: ") > 2, stream
     wait_for("two replicas", lambda: len(replicas()) == 2 and len(servers(replicas())) == 2)
-    # Both are at work when one is killed, and when the server of the other is.
+    # Both are busy when one is killed, and when the server of the other is.
     for kill in (lambda: replicas().pop(), lambda: servers(replicas()).pop()):
         before, running = replicas(), servers(replicas())
         with ThreadPoolExecutor(8) as pool:
@@ -99,7 +99,7 @@ def check_serve(program):
         assert [answer for answer, _ in done] == [alone[question] for question in QUESTIONS * 4], "an answer is not that of the question alone"
         wait_for("a new replica", lambda: len(replicas()) == 2 and replicas() != before and len(servers(replicas())) == 2)
         wait_for("the end of the server whose replica is gone", lambda: sum(Path(f"/proc/{pid}").exists() for pid in running) == 1)
-        print(f"{len(done)} answers, all those of their questions alone; {sum(tries > 0 for _, tries in done)} were asked for again after the kill")
+        print(f"{len(done)} answers, all those that their questions get alone; {sum(tries > 0 for _, tries in done)} were retried after the kill")
     running = servers(replicas())
     serve.shutdown()
     wait_for("the end of all servers", lambda: not any(Path(f"/proc/{pid}").exists() for pid in running))
@@ -151,7 +151,7 @@ def main():
         for _ in range(2):
             cluster.add_node(num_cpus=1)
         ray.init(address=cluster.address, log_to_driver=False)
-    except Exception as error:  # What Ray needs of a machine is not ours to test.
+    except Exception as error:  # What Ray needs from a machine is not ours to test.
         print(f"no local cluster starts here: {error}", file=sys.stderr)
         sys.exit(NO_CLUSTER)
     try:

@@ -6,7 +6,7 @@
 The package is the one that is installed, or that of the source tree (python/README.md).
 
 Logits: the largest difference. Generations: equal (0) or not (inf), for the decoding that a family is published with; a generation of
-ours ends where its stop id stands, so that the tokens up to there are compared. Entries that need what the library does not offer (a
+ours ends at its stop id, so the tokens up to there are compared. Entries that need what the library does not offer (a
 block that is not the model's in a single pass, batches) are left out.
 """
 
@@ -87,7 +87,7 @@ def generations(engine, manifest):
         # What generation_config.json says was not part of the recorded calls.
         plain = {"temperature": 0, "top_k": 0, "top_p": 1, "repetition_penalty": 1, "stop": []}
         found = engine.generate(prompt, **{**plain, **arguments})
-        # The reference rounds the length in its own way: what both made is compared, and that it is something.
+        # The reference rounds the length in its own way: what both generated is compared, and must not be empty.
         both = min(len(found.tokens), len(final) - len(prompt))
         same = both > 0 and list(found.tokens[:both]) == final[len(prompt) : len(prompt) + both]
         yield Result(f"trace {trace['name']}", 0.0 if same else math.inf)

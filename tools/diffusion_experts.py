@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 ROUTER, EXPERT = "mlp.gate", "mlp.experts."
-# LLaDA2's and LLaDA-MoE's names of the MLP that every token goes through.
+# LLaDA2's and LLaDA-MoE's names for the MLP that every token goes through.
 SHARED = ("mlp.shared_experts.", "shared_expert.")
 
 

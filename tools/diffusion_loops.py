@@ -7,13 +7,13 @@ import torch
 
 
 class Trace:
-    """The token states of one decoding run, in the shape of golden.json's `traces`."""
+    """The token states of one decoding run, in the form of golden.json's `traces`."""
 
     def __init__(self, mask):
         self.mask, self.states, self.forwards = mask, [], []
 
     def call(self, x, q_len, past_len=0, **described):
-        """Notes the state before a forward pass."""
+        """Records the state before a forward pass."""
         self.states.append(list(x))
         self.forwards.append({"batch": 1, "q_len": q_len, "past_len": past_len, **described})
 

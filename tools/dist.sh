@@ -4,8 +4,8 @@
 #   tools/dist.sh [OUT [TARGET]]    OUT (default target/dist-packages) gets diffulex-VERSION-TARGET.tar.gz and its .sha256
 #   tools/dist.sh --check           checks what would be published on crates.io, and packs nothing
 #
-# TARGET (default: this machine) must be one whose programs run here, such as x86_64-unknown-linux-musl. The archive depends on the commit
-# and the compiler alone: names are sorted, times are those of the commit. Nothing is downloaded but what Cargo.lock names.
+# TARGET (default: this machine) must be one whose programs run here, such as x86_64-unknown-linux-musl. The archive depends only on the commit
+# and the compiler: names are sorted, times are those of the commit. Only what Cargo.lock names is downloaded.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -70,7 +70,7 @@ built=${CARGO_TARGET_DIR:-target}/dist
 if [ "$target" != "$host" ]; then
     cross=(--target "$target")
     built=${CARGO_TARGET_DIR:-target}/$target/dist
-    # The C of one dependency calls no C library: this machine's compiler does where there is none for musl.
+    # The C code of one dependency calls no C library: this machine's compiler suffices where there is none for musl.
     compiler=CC_${target//-/_}
     if [[ $target == *-musl && -z ${!compiler:-} ]] && ! command -v "${target/-unknown/}-gcc" >/dev/null; then
         export "$compiler=cc"

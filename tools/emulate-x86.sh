@@ -13,9 +13,9 @@
 # has runs, since that is what `Level::available` finds there. Bochs executes 50 to 100 million instructions per second, on
 # one core: 10 seconds for the boot, and many minutes for the default tests.
 #
-# Needs Debian 12, cargo, g++, make, patch; not root, and nothing is installed. Everything lands in target/emulate: the
-# first run downloads 30 MB of packages, the 4 MB of Bochs' source and the list of the source packages of Debian 13, builds
-# Bochs (some minutes on two cores) and keeps 30 MB. After it, runs side by side do not disturb each other.
+# Needs Debian 12, cargo, g++, make, patch; not root, and nothing is installed. Everything goes to target/emulate: the
+# first run downloads 30 MB of packages, 4 MB of Bochs' source and the list of the source packages of Debian 13, builds
+# Bochs (some minutes on two cores) and keeps 30 MB. After that, simultaneous runs do not disturb each other.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 repo=$PWD work=${WORK:-$PWD/target/emulate}
@@ -32,7 +32,7 @@ unpack() { # to
     rm -r "$work/debs" "$1/lib/modules"
 }
 
-# Builds the Bochs of Debian 13 with AMX that Linux accepts and that is right. Its source comes through apt, with lists apart
+# Builds the Bochs of Debian 13 with correct AMX that Linux accepts. Its source comes through apt, with lists separate
 # from the system's.
 build_bochs() { # to
     local apt=$work/apt source=$work/bochs-source
@@ -106,7 +106,7 @@ else
     add_test pulp "$programs" "${ARGS-kernels::}"
 fi
 
-# Tests find their files at the place where they were compiled.
+# Tests look for their files where they were compiled.
 mkdir -p "$files$repo/tests" && cp -r tests/golden "$files$repo/tests/"
 cp "$root/bin/busybox" "$files/bin/"
 cat >"$files/init" <<END
@@ -125,7 +125,7 @@ chmod +x "$files/init"
 (cd "$files" && find . | unpacked bin/cpio -o -H newc --quiet | gzip -1) >"$disk/initrd"
 cp "$root"/boot/vmlinuz-* "$disk/vmlinuz"
 cp "$root/usr/lib/ISOLINUX/isolinux.bin" "$root/usr/lib/syslinux/modules/bios/ldlinux.c32" "$disk/"
-# With fast short rep mov, Linux 6.1 faults for ever after it has patched itself; with 5-level paging, Bochs refuses to return
+# With fast short rep mov, Linux 6.1 faults forever after it has patched itself; with 5-level paging, Bochs refuses to return
 # from system management mode.
 cat >"$disk/isolinux.cfg" <<END
 DEFAULT tests
@@ -158,7 +158,7 @@ echo "booting; progress is in $run/serial.txt"
 # It ends with an error when the machine powers off.
 timeout --foreground 3h "$work/bochs" -q -f "$run/bochsrc" </dev/null >"$run/screen.txt" 2>&1 || true
 if ! grep -q '^== cpu' "$run/serial.txt"; then
-    echo "it did not boot; the ends of what Bochs and Linux say:" >&2
+    echo "it did not boot; the last output of Bochs and Linux:" >&2
     tail -n 20 "$run/screen.txt" "$run/serial.txt" >&2
 fi
 tr -d '\r' <"$run/serial.txt" | sed -n '/^== cpu/,$p'

@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# tools/fuzz.sh [seconds] [target...]: runs the fuzz targets one after another, each for so many seconds (60; 0 only builds and
-# runs the seeds). Prints executions and coverage of each; ends with 1 if one found something, with 2 if it cannot run.
+# tools/fuzz.sh [seconds] [target...]: runs the fuzz targets one after another, each for this many seconds (60; 0 only builds and
+# runs the seeds). Prints executions and coverage of each; exits with 1 if one found something, with 2 if it cannot run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 seconds=60
 if [[ ${1:-} =~ ^[0-9]+$ ]]; then seconds=$1; shift; fi
 if ! command -v cargo-fuzz >/dev/null; then
-    echo "cargo-fuzz is not there; this installs it: cargo install cargo-fuzz --locked" >&2
+    echo "cargo-fuzz is not installed; this installs it: cargo install cargo-fuzz --locked" >&2
     exit 2
 fi
-# The sanitizers and their flags are unstable; a stable compiler takes them when told that it may.
+# The sanitizers and their flags are unstable; a stable compiler accepts them with this variable.
 if cargo +nightly --version >/dev/null 2>&1; then cargo=(cargo +nightly); else cargo=(cargo); export RUSTC_BOOTSTRAP=1; fi
 
-# In functions of many memory accesses (the tiles of the kernels) the address sanitizer checks them by calls: its inline checks make
+# In functions with many memory accesses (the tiles of the kernels) the address sanitizer checks them by calls: its inline checks make
 # those functions so large that the compiler takes half an hour for them.
 export RUSTFLAGS="${RUSTFLAGS:-} -Cllvm-args=-asan-instrumentation-with-call-threshold=200"
 
@@ -24,7 +24,7 @@ for target in "${targets[@]}"; do
     grep -qx -- "$target" <<<"$known" || { echo "no target $target; there are" $known >&2; exit 2; }
 done
 
-# Seeds that are elsewhere in the repository already.
+# Seeds that are already elsewhere in the repository.
 gather() {
     local file name
     for file in tests/golden/*/config.json tests/golden/*/generation_config.json tests/golden/*/tokenizer.json \

@@ -24,7 +24,7 @@ done
 
 abi=$(sed -n 's/^#define DIFFULEX_ABI_VERSION //p' include/diffulex.h)
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
-# The name that programs remember, so that an incompatible library is not loaded in its place.
+# The name that programs record, so that an incompatible library is not loaded instead.
 case "$(uname -s)" in
     Darwin)
         shared=libdiffulex.dylib soname=libdiffulex.$abi.dylib private=-lm

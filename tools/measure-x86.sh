@@ -1,7 +1,7 @@
 #!/bin/bash
 # Measures the engine on an x86 machine that has nothing but this folder of built programs.
 #
-#   tools/measure-x86.sh --pack DIR    builds, and puts what the other machine needs into DIR (under 60 MB)
+#   tools/measure-x86.sh --pack DIR    builds, and copies what the other machine needs into DIR (under 60 MB)
 #   DIR/measure-x86.sh OUT             runs there; OUT.json, OUT.txt (table) and OUT.log come out
 #   BUDGET=540 THREADS="1 2 16"        seconds for everything; numbers of threads
 #
@@ -55,7 +55,7 @@ table() {
         key == "generation" { inside = 0 }' "$2" | tee -a "$out.txt"
 }
 
-# Runs diffulex-bench, unless too little time is left for it: name, seconds that it takes at least, options.
+# Runs diffulex-bench, unless too little time is left for it: name, the least seconds that it takes, options.
 bench() {
     local name=$1 needs=$2 report=$parts/$1.json
     shift 2

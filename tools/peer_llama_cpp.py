@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Times llama.cpp on this machine for `diffulex-bench --peer-csv`: one forward of so many rows, logits of all rows.
+"""Times llama.cpp on this machine for `diffulex-bench --peer-csv`: one forward pass over this many rows, logits of all rows.
 
     python -m venv venv && CMAKE_ARGS=-DGGML_NATIVE=ON venv/bin/pip install --no-binary llama-cpp-python llama-cpp-python gguf
     venv/bin/python tools/peer_llama_cpp.py sdar-1.7b q4_0 --rows 1,4,8,16,32 > peer.csv
@@ -21,7 +21,7 @@ import llama_cpp
 import numpy as np
 from gguf import GGMLQuantizationType as Type
 
-# Layers, width, inner width, heads, heads of keys and values, head width, vocabulary. All are Qwen3's architecture here: that of
+# Layers, width, inner width, heads, heads of keys and values, head width, vocabulary. All use Qwen3's architecture here: that of
 # the others differs in biases and norms, which take no time.
 SHAPES = {
     "sdar-1.7b": (28, 2048, 6144, 16, 8, 128, 151936),
@@ -56,7 +56,7 @@ class Writer:
         self.file.add_tensor(f"{name}.weight", np.ones(width, np.float32))
 
     def words(self, vocab):
-        """A vocabulary of bytes, as byte-level BPE writes them, and of words that no text has."""
+        """A vocabulary of bytes, as byte-level BPE writes them, and of words that do not occur in text."""
         letters = [chr(byte) if 33 <= byte <= 126 or byte in range(161, 256) and byte != 173 else None for byte in range(256)]
         rest = iter(range(256, 512))
         tokens = [letter or chr(next(rest)) for letter in letters] + [chr(256 + 32) + "t"]

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Times onnxruntime on this machine for `diffulex-bench --peer-csv`: the matrices of one forward of so many rows.
+"""Times onnxruntime on this machine for `diffulex-bench --peer-csv`: the matrices of one forward pass over this many rows.
 
     python -m venv venv && venv/bin/pip install onnxruntime onnx numpy
     venv/bin/python tools/peer_onnxruntime.py sdar-1.7b --rows 1,4,8,16,32 > peer.csv
@@ -58,7 +58,7 @@ class Graph:
     def block(self, x, width, inner, heads, kv_heads, head):
         q = self.matrix(x, heads * head, width)
         k, v = (self.matrix(x, kv_heads * head, width) for _ in range(2))
-        # What takes the place of attention reads all three.
+        # The replacement for attention reads all three.
         kv = self.op("Add", k, v)
         q = self.op("Add", q, self.op("Concat", *[kv] * (heads // kv_heads), axis=1))
         x = self.op("Add", x, self.matrix(q, width, heads * head))
@@ -76,7 +76,7 @@ class Graph:
 
 
 def session(path, shape, layers, bits, threads):
-    """A session over the model with an output matrix of so many bits."""
+    """A session over the model with an output matrix of this many bits."""
     _, width, inner, heads, kv_heads, head, vocab = shape
     graph, x = Graph(), "x"
     for _ in range(layers):
@@ -94,7 +94,7 @@ def main():
     parser.add_argument("--rows", default="1,4,8,16,32,128")
     parser.add_argument("--threads", type=int, default=0, help="0: as many as onnxruntime chooses")
     parser.add_argument("--layers", type=int, help="instead of the shape's")
-    parser.add_argument("--seconds", type=float, default=1.5, help="repeat a case for as long as this, at least 3 times")
+    parser.add_argument("--seconds", type=float, default=1.5, help="repeat a case for this long, at least 3 times")
     args = parser.parse_args()
     shape = SHAPES[args.shape]
     with tempfile.TemporaryDirectory() as directory:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Times PyTorch on this machine for `diffulex-bench --peer-csv`: the matrices of one forward of so many rows, in bf16.
+"""Times PyTorch on this machine for `diffulex-bench --peer-csv`: the matrices of one forward pass over this many rows, in bf16.
 
     python -m venv venv && venv/bin/pip install torch
     venv/bin/python tools/peer_pytorch.py sdar-1.7b --rows 1,4,8,16,32 > peer.csv
@@ -27,7 +27,7 @@ def main():
     parser.add_argument("shape", choices=SHAPES)
     parser.add_argument("--rows", default="1,4,8,16,32,128")
     parser.add_argument("--threads", type=int, default=0, help="0: as many as PyTorch chooses")
-    parser.add_argument("--seconds", type=float, default=1.5, help="repeat a case for as long as this, at least 3 times")
+    parser.add_argument("--seconds", type=float, default=1.5, help="repeat a case for this long, at least 3 times")
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)

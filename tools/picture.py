@@ -41,7 +41,7 @@ class Picture:
 
     def rule(self, name, frames):
         """An animation that jumps from one property value to the next at the given steps."""
-        # Each value stands until just before the next: not every viewer keeps to a timing function of steps.
+        # Each value stays until just before the next: not every viewer respects a timing function of steps.
         frames = [frame for frame, after in zip(frames, frames[1:] + [(None, "")]) if frame[0] != after[0]]
         ends = [self.percent(step) - 0.01 for step, _ in frames[1:]] + [100]
         body = " ".join(f"{self.percent(step)}%, {end:.3f}% {{ {value} }}" for (step, value), end in zip(frames, ends))
@@ -75,7 +75,7 @@ class Picture:
         blocks = [(step, *p["block"]) for step, p in enumerate(self.passes, 1) if "block" in p]
         for pos in range(start, end):
             step, token = revealed[pos]
-            # Its mask stands there from the first pass over its block on.
+            # Its mask is there from the first pass over its block on.
             seen = next((s for s, p in enumerate(self.passes) if p["rows"][0] <= pos < p["rows"][1]), step - 1)
             done = next((s for s, first, last in blocks if first <= pos < last), step)
             at, line = self.x, self.y

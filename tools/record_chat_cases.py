@@ -1,5 +1,5 @@
 """Records what transformers prints for chat templates: tests/chat/cases.json (whole templates) and tests/chat/snippets.json (one
-construct each, from tools/chat_snippets.py). tests/chat.rs holds the library to both, without Python.
+construct each, from tools/chat_snippets.py). tests/chat.rs compares the library with both, without Python.
 
 Run in the repository root, with transformers 4.53.3 and Jinja2 3.1.6:
     python tools/record_chat_cases.py
@@ -30,7 +30,7 @@ def render(template, talk, prompt):
         rendered, _ = render_jinja_template([messages], chat_template=template, add_generation_prompt=prompt, **SPECIALS)
     except Exception as error:
         return None, f"{type(error).__name__}: {error}"
-    # An address is another one in the next run.
+    # An address is different in the next run.
     if " at 0x" in rendered[0] or len(rendered[0]) > 10_000:
         return None, "an address, or too long a text"
     return rendered[0], None

@@ -9,8 +9,8 @@ library; `--cross-check` compares it with that code where it runs.
 
 What is recorded: logits of several lengths, the inside of one forward pass, RoPE rows, the family's usual greedy decoding,
 chat and text. `--compare` instead recomputes what an existing golden.json of the model holds, reports the differences, and
-names the traces that it has no loop for (with caches, filters, batches, random draws); with `--library`, those of the C
-library, too (tools/compare_library.py does that alone, without PyTorch).
+names the traces that it has no loop for (with caches, filters, batches, random draws); with `--library`, also those of the C
+library (tools/compare_library.py does that alone, without PyTorch).
 """
 
 import argparse
@@ -117,7 +117,7 @@ def record_forward(model, mask, known, max_len, manifest, tensors):
 
     cases = [(f"fwd.len{n}", ids(n), "own") for n in (1, 5, 17, 33) if n <= max_len]
     cases.append(("fwd.len1mask", torch.tensor([mask]), "own"))
-    # A rule of a second kind that the family has.
+    # A second kind of rule that the family has.
     more = {"sdar": "full", "sdar_moe": "full", "llada2": "full", "stable": "full", "a2d": "b8", "nemotron": "causal"}.get(model.family)
     if more and max_len >= 17:
         cases.append((f"fwd.len17.{more}", ids(17), {"full": None, "b8": 8, "causal": "causal"}[more]))

@@ -1,6 +1,6 @@
-"""Records tests/tokenizers/cases.json and patterns.json: what Python's tokenizers and transformers make of texts.
+"""Records tests/tokenizers/cases.json and patterns.json: what Python's tokenizers and transformers make of strings.
 
-The tokenizers are those of the recorded checkpoints (their texts and ids only; folders given on the command line are recorded with
+The tokenizers are those of the recorded checkpoints (their strings and ids only; folders given on the command line are recorded with
 their files) and handmade ones of every kind. `cargo test` checks the tables without Python. Run in the repository root, with
     pip install "transformers<5" tokenizers jinja2
     python tools/record_tokenizer_cases.py [CHECKPOINT ..]
@@ -209,7 +209,7 @@ def handmade():
 
 
 def configured():
-    """Name, tokenizer.json, tokenizer_config.json and other files beside them, read by transformers."""
+    """Name, tokenizer.json, tokenizer_config.json and other files of the directory, read by transformers."""
     tokens = [added(256, "<|x|>", False), added(257, "<|end|>"), added(258, "<s>", False)]
     base = file(bpe(sorted(BYTES) + [t["content"] for t in tokens]), None, level(), DECODE_BYTES, tokens=tokens)
     entry = lambda content, special=False, **flags: {k: v for k, v in added(0, content, special, **flags).items() if k != "id"}
@@ -234,7 +234,7 @@ def configured():
 
 
 def reference(path_or_file, config=None, beside=()):
-    """The tokenizer, of transformers if it has a folder or a configuration."""
+    """The tokenizer, from transformers if it has a folder or a configuration."""
     if isinstance(path_or_file, str):
         return AutoTokenizer.from_pretrained(path_or_file)
     # What is meant for training does not count.
@@ -257,13 +257,13 @@ def outcome(tokenizer, ids):
 
 
 def record(name, tokenizer):
-    chance = random.Random(name)  # A new case changes no other.
+    chance = random.Random(name)  # A new case does not change the others.
     texts = []
     for text in TEXTS:
         try:
             ids = tokenizer.encode(text, add_special_tokens=False)
             texts.append(outcome(tokenizer, ids if isinstance(ids, list) else ids.ids))
-        except BaseException as error:  # a panic of the package is no Exception
+        except BaseException as error:  # a panic of the package is not an Exception
             print(f"{name}: {text!r}: {error}", file=sys.stderr)
             texts.append(None)
     size = len(tokenizer) if hasattr(tokenizer, "__len__") else tokenizer.get_vocab_size(with_added_tokens=True)
@@ -289,7 +289,7 @@ def pieces(pattern):
     return [[piece for piece, _ in cut.pre_tokenize_str(text)] if text else [] for text in LINES]
 
 
-# Planes 3 to 13 have no characters but those in the first part of 3, and 15 and 16 are for private use.
+# Planes 3 to 13 have no characters except those in the first part of 3, and 15 and 16 are for private use.
 ASSIGNED = "".join(chr(c) for c in [*range(0xD800), *range(0xE000, 0x32400), *range(0xE0000, 0xE0200)])
 
 

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Runs the tests of the core under what finds undefined behaviour: tools/sanitize.sh [address|thread|miri|valgrind]..., all by default.
+# Runs the tests of the core under tools that find undefined behaviour: tools/sanitize.sh [address|thread|miri|valgrind]..., all by default.
 #
 # address, thread  the sanitizers: library, kernels at every level of this machine, decoding, the pool. The thread sanitizer builds the
 #                  standard library anew, so that it sees its locks.
 # miri             an interpreter that checks every access; slow, so: threads, cache, formats, readers. Scalar kernels only.
 # valgrind         the plain test programs, unchanged; it knows no AVX-512, so up to AVX2.
 #
-# address, thread and miri need a nightly toolchain (`rustup toolchain install nightly -c miri,rust-src`), the first one goes without.
-# What is missing is skipped, and said.
+# thread and miri need a nightly toolchain (`rustup toolchain install nightly -c miri,rust-src`); address works without one.
+# What is missing is skipped with a message.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export CARGO_INCREMENTAL=0
@@ -16,7 +16,7 @@ target=$(rustc -vV | sed -n 's/^host: //p')
 skip() { printf 'skipped: %s\n' "$*"; }
 nightly() { rustup run nightly rustc --version >/dev/null 2>&1; }
 component() { rustup component list --toolchain nightly 2>/dev/null | grep -q "^$1.*(installed)"; }
-# Tests without a dependency beyond those of the tests, from the smallest to whole generations.
+# Tests without dependencies other than those of the tests, from the smallest to whole generations.
 tests=(--release --no-default-features --lib --test kernels --test decode --test golden --test soak)
 
 run_address() {
@@ -43,7 +43,7 @@ run_miri() {
 }
 
 run_valgrind() {
-    command -v valgrind >/dev/null || { skip "there is no valgrind"; return; }
+    command -v valgrind >/dev/null || { skip "valgrind is not installed"; return; }
     local program
     cargo test --release --no-default-features --lib --test decode --no-run --message-format=json 2>/dev/null |
         sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | while read -r program; do
@@ -56,7 +56,7 @@ run_valgrind() {
 for kind in "$@"; do
     case $kind in
         address | thread | miri | valgrind) ;;
-        *) echo "$kind is none of address, thread, miri, valgrind" >&2; exit 2 ;;
+        *) echo "$kind is not one of address, thread, miri, valgrind" >&2; exit 2 ;;
     esac
     printf '== %s\n' "$kind"
     "run_$kind"

@@ -12,14 +12,14 @@
 # modern Rust for building browsers, and the only one of its packages whose standard library is new enough. The C compiler
 # links, and compiles one dependency of the benches (alloca).
 #
-# Needs apt-get and dpkg-deb, but not root. Nothing is written outside of PREFIX, which takes 1.1 GB.
+# Needs apt-get and dpkg-deb, but not root. Nothing is written outside PREFIX, which takes 1.1 GB.
 set -euo pipefail
 prefix=$(mkdir -p "$1" && cd "$1" && pwd)
 repo=$(cd "$(dirname "$0")/.." && pwd)
 state=$prefix/apt root=$prefix/root bin=$prefix/bin
 mkdir -p "$state/lists/partial" "$state/cache/archives/partial" "$prefix/debs" "$root" "$bin"
 
-# Lists of packages of its own: the machine's know one architecture.
+# Package lists of its own: the machine's lists know one architecture.
 get() {
     apt-get -qq -o APT::Architecture=amd64 -o APT::Architectures=amd64,arm64 -o APT::Sandbox::User=root \
         -o "Dir::State::Lists=$state/lists" -o "Dir::Cache=$state/cache" -o Dir::State::status=/dev/null "$@"

@@ -3,8 +3,8 @@
     with diffulex.Model("SDAR-1.7B-Chat") as model:
         print(model.ask("Why is the sky blue?").text)
 
-`Model` takes and gives text, `Engine` token ids. Both may be used by any number of threads; a session serves one call at a time. Passes are
-made without Python's global lock, and a signal is heard between two of them.
+`Model` takes and returns text, `Engine` token ids. Both may be used by any number of threads; a session serves one call at a time. Passes
+run without Python's global lock, and signals are handled between two of them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`async for` over `Steps`: the passes are made in a thread, one at a time, while the event loop goes on."""
+"""`async for` over `Steps`: the passes run in a thread, one at a time, while the event loop continues."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Finds the extension of a source tree. An installed package has it inside, as `diffulex._native`, and nothing happens here.
 
-For work on the package, `cargo build --release -p diffulex-python` and DIFFULEX_LIB, which names the directory of what was built or a
+For work on the package, `cargo build --release -p diffulex-python` and DIFFULEX_LIB, which names the directory of the build or a
 file in it, do without installing."""
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ NAME = "diffulex._native"
 
 
 def _built() -> Path | None:
-    """What cargo made of crates/python."""
+    """What cargo built from crates/python."""
     named = os.environ.get("DIFFULEX_LIB")
     if not named:
         return None

@@ -13,7 +13,7 @@ def _revealed(token: Token) -> dict[str, Any]:
 
 
 def trace(events: Iterable[Event]) -> list[dict[str, Any]]:
-    """The passes of a generation, in order, as docs/trace.md describes them, without the texts of tokens: from `Model.steps`, or from
+    """The passes of a generation, in order, as docs/trace.md describes them, without the text of tokens: from `Model.steps`, or from
     `Engine.stream`. `ms` is the time from the start of a pass to its end, with what was drawn from it."""
     passes: list[dict[str, Any]] = []
     since = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What the package hands out and raises: plain values that own their data, and one exception for every status."""
+"""What the package returns and raises: plain values that own their data, and one exception for every status."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class FormatError(DiffulexError):
 
 
 class UnsupportedError(DiffulexError):
-    """The input needs what the library does not do."""
+    """The input needs something that the library does not support."""
 
     status = "UNSUPPORTED"
 
@@ -47,13 +47,13 @@ class OptionError(DiffulexError):
 
 
 class CapacityError(DiffulexError):
-    """More positions than the context holds."""
+    """More positions than fit into the context."""
 
     status = "CAPACITY"
 
 
 class TokenError(DiffulexError):
-    """A token id outside of the vocabulary."""
+    """A token id outside the vocabulary."""
 
     status = "TOKEN"
 
@@ -83,13 +83,13 @@ class PoisonedError(DiffulexError):
 
 
 class PanicError(DiffulexError):
-    """A defect of the library; please report the message."""
+    """A bug in the library; please report the message."""
 
     status = "PANIC"
 
 
 class OutOfMemoryError(DiffulexError):
-    """The system has not so much memory; nothing was computed."""
+    """The system does not have that much memory; nothing was computed."""
 
     status = "MEMORY"
 
@@ -118,7 +118,7 @@ class Info:
     mask: int | None
     stop: tuple[int, ...]
     alignment: str
-    """Logits for position i are in row i ("own") or i - 1 ("before"); "seeded": in row i, but for the first position of a block,
+    """Logits for position i are in row i ("own") or i - 1 ("before"); "seeded": in row i, except for the first position of a block,
     which the last row of the causal pass before it predicts."""
     hidden: int
     heads: int
@@ -155,11 +155,11 @@ class Event:
     prompt_len: int
     mask: int
     tokens: tuple[Token, ...]
-    """What was revealed, then tokens that took the place of others."""
+    """What was revealed, then tokens that replaced others."""
     candidates: tuple[Token, ...]
-    """All that was drawn in the step, what stays masked included."""
+    """All that was drawn in the step, including what stays masked."""
     replaced: tuple[int, ...] = ()
-    """The ids that the last ones of `tokens` took the place of."""
+    """The ids that the last ones of `tokens` replaced."""
     text: str = ""
     """The text that became final, of `Model.steps`."""
 
@@ -210,8 +210,8 @@ class Verdict:
     """The most probable one: a string, True or False, or a whole number."""
     probability: float
     probabilities: dict[str, float]
-    """Of every answer, if one of them is given."""
+    """The probability of every answer, given that one of them is said."""
     mass: float
-    """How probable it is that any of them is given."""
+    """How probable it is that the model says any of them."""
     mean: float | None
-    """Of the scores, each as probable as it is."""
+    """The mean of the scores, weighted by their probabilities."""

@@ -2,8 +2,8 @@
 
     python -m diffulex.lm_eval --model diffulex --model_args pretrained=SDAR-1.7B-Chat,samples=128 --tasks gsm8k
 
-Answers are generated as `Model.generate_many` does. A likelihood is an estimate, because a diffusion model gives none exactly: of a
-bidirectional model the Monte Carlo likelihood of LLaDA (arXiv:2502.09992, appendix B.5), of a block-causal one the sum of the same over the blocks, each
+Answers are generated as `Model.generate_many` does. A likelihood is an estimate, because a diffusion model gives no exact one: for a
+bidirectional model the Monte Carlo likelihood of LLaDA (arXiv:2502.09992, appendix B.5), for a block-causal one its sum over the blocks, each
 after the text before it (arXiv:2503.09573, section 3). Both are lower bounds of the likelihood. `errors` holds the standard error of every
 estimate, in the order of the requests.
 """
@@ -26,8 +26,8 @@ _log = logging.getLogger("diffulex")
 
 @register_model("diffulex")
 class Diffulex(LM):
-    """`pretrained` is what `Model.open` takes. `samples` is how many masked texts an estimate takes of every block (or of the whole
-    continuation), `seed` draws them. `check_greedy` says whether it is looked up if the continuation is the model's own, which decodes it. Further
+    """`pretrained` is what `Model.open` takes. `samples` is how many random maskings of every block an estimate uses (or of the whole
+    continuation), `seed` draws them. `check_greedy` says whether to find out, by decoding, if the continuation is the model's own. Further
     arguments are options of `Model.open`, and, with `decode_` in front, decode options: `decode_threshold=0.9`."""
 
     def __init__(self, pretrained: str, samples: int = 128, seed: int = 0, parallel: int = 8, max_gen_toks: int = 256,
@@ -36,7 +36,7 @@ class Diffulex(LM):
         for name, value, least in (("samples", samples, 2), ("parallel", parallel, 1), ("max_gen_toks", max_gen_toks, 1)):
             if int(value) < least:
                 raise ValueError(f"{name} is {value}, at least {least} expected")
-        if device not in (None, "cpu"):  # The harness names one for everybody.
+        if device not in (None, "cpu"):  # The harness always names one.
             _log.warning("device %s is not used: everything runs on the CPU", device)
         decode = {key.removeprefix("decode_"): options.pop(key) for key in list(options) if key.startswith("decode_")}
         self.model = Model.open(pretrained, **options)
@@ -53,11 +53,11 @@ class Diffulex(LM):
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         if not add_generation_prompt:
-            raise NotImplementedError("a conversation that ends with words of the assistant's (--apply_chat_template with a prefix) is not supported")
+            raise NotImplementedError("a conversation that ends with words of the assistant (--apply_chat_template with a prefix) is not supported")
         return self.model.render(chat_history)
 
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
-        """Answers, those with the same settings together."""
+        """Answers; requests with the same settings are computed together."""
         groups: dict[str, list[int]] = {}
         for at, request in enumerate(requests):
             groups.setdefault(repr(sorted(request.args[1].items())), []).append(at)
@@ -93,7 +93,7 @@ class Diffulex(LM):
         return found
 
     def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
-        """Estimates for whole texts."""
+        """Estimates for whole strings."""
         return [self._estimate([], self.model.encode(request.args[0])) for request in requests]
 
     def _continued(self, context: str, continuation: str) -> tuple[float, bool]:
@@ -102,7 +102,7 @@ class Diffulex(LM):
         estimate = self._estimate(before, target)
         greedy = False
         if self.check_greedy and before and target:
-            # Decode options of the caller's count here, too.
+            # Decode options of the caller apply here, too.
             found = self.model.generate(before, max_new=len(target), **{"temperature": 0.0, **self.decode})
             greedy = list(found.canvas[len(before):len(whole)]) == target
         result = (estimate, greedy)
@@ -110,8 +110,8 @@ class Diffulex(LM):
         return result
 
     def _pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
-        """The ids of the context, and those of all. Where a token lies over the border, the blanks before it belong to the continuation,
-        as words begin with theirs in most vocabularies."""
+        """The ids of the context, and those of everything. Where a token crosses the border, the blanks before it belong to the continuation,
+        because in most vocabularies words begin with their blank."""
         for cut in (len(context), len(context.rstrip())):
             before = self.model.encode(context[:cut]) if cut else []
             whole = self.model.encode(context + continuation)
@@ -152,7 +152,7 @@ class Diffulex(LM):
                 self._know(session, ids, start)
 
     def _know(self, session: Session, ids: list[int], start: int) -> None:
-        """Keeps finished blocks, and what their last row predicts, which some families take the first token of the next block from."""
+        """Keeps finished blocks, and what their last row predicts: some families take the first token of the next block from it."""
         session.forward(ids, start)
         self._last = np.frombuffer(session.logits([len(ids) - 1])[0], dtype=np.float32)
         session.commit(len(ids))
@@ -163,7 +163,7 @@ class Diffulex(LM):
         assert mask is not None
         offset = draw.random()
         found = []
-        # Numbers of masks are spread evenly, as in LLaDA's evaluation. Of one token, the estimate is exact.
+        # Numbers of masks are spread evenly, as in LLaDA's evaluation. For one token, the estimate is exact.
         for sample in range(self.samples if count > 1 else 1):
             masks = 1 + int(((sample + offset) / self.samples % 1) * count)
             hidden = sorted(draw.sample(places, masks))
@@ -176,13 +176,13 @@ class Diffulex(LM):
         return mean, float(np.std(found, ddof=1) / math.sqrt(len(found))) if len(found) > 1 else 0.0
 
     def _log_probabilities(self, session: Session, start: int, ids: list[int], places: list[int]) -> Iterator[float]:
-        """Of the tokens of `ids` at masked places, by the pass that was made last."""
+        """Log-probabilities of the tokens of `ids` at masked places, from the latest pass."""
         before = int(self.model.info.alignment == "before")
         rows = [place - start - before for place in places]
         computed = iter(session.logits([row for row in rows if row >= 0]))
         for place, row in zip(places, rows):
             if row < 0 and start == 0:
-                raise ValueError("nothing is before the first token, which predicts it: a context is expected")
+                raise ValueError("no token comes before the first one to predict it: a context is expected")
             found = np.frombuffer(next(computed), dtype=np.float32) if row >= 0 else self._last
             logits = found.astype(np.float64)
             top = logits.max()

@@ -30,7 +30,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from ._native import Model
 
-# Of one connection, not of what goes through it.
+# For one connection, not for what goes through it.
 _HOP = {"connection", "content-length", "date", "host", "keep-alive", "server", "transfer-encoding", "upgrade"}
 
 
@@ -40,7 +40,7 @@ def _end_with_parent() -> None:
 
 
 class Server:
-    """A replica: it has a `diffulex-server` of its own, hands every request to it, and ends if that ends, so that Ray starts another."""
+    """A replica: it has a `diffulex-server` of its own, passes every request on to it, and ends if that ends, so that Ray starts another."""
 
     def __init__(self, program: str, arguments: list[str]) -> None:
         command = [program, *arguments, "--host", "127.0.0.1", "--port", "0"]
@@ -60,7 +60,7 @@ class Server:
         threading.Thread(target=self._watch, daemon=True).start()
 
     def _watch(self) -> None:
-        """A full pipe would stop the server. When it has ended there is nothing left to do here."""
+        """A full pipe would stop the server. When the server has ended there is nothing left to do here."""
         assert self._process.stderr is not None
         for line in self._process.stderr:
             sys.stderr.write(line)
@@ -74,7 +74,7 @@ class Server:
         return self._session
 
     async def check_health(self) -> None:
-        """Called by Ray Serve. A model that is still being loaded is well."""
+        """Called by Ray Serve. A model that is still being loaded is healthy."""
         async with self._client().get("/health") as answer:
             if answer.status not in (200, 503):
                 raise RuntimeError(f"/health answers {answer.status}")
@@ -104,7 +104,7 @@ class Server:
                 async for piece in answer.content.iter_any():
                     yield piece
             finally:
-                # If the client is gone the server hears of it.
+                # If the client is gone, the server is told.
                 answer.close()
 
         kept = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP}
@@ -121,7 +121,7 @@ def application(*arguments: str, replicas: int = 1, cpus: int = 1, resources: Ma
                 program: str = "diffulex-server", **options: Any) -> serve.Application:
     """An application for `serve.run`, which answers what `diffulex-server` answers (docs/server.md). `arguments` are options of the server,
     `replicas` how many there are, each with `cpus` and `resources` of its node, and `parallel` how many requests one computes in a pass; as many again
-    wait at it. Further `options` are those of `serve.deployment`, such as `autoscaling_config`, which takes the place of `replicas`."""
+    wait at it. Further `options` are those of `serve.deployment`, such as `autoscaling_config`, which replaces `replicas`."""
     command = [*arguments, "--threads", str(cpus), "--parallel", str(parallel)]
     if "autoscaling_config" not in options:
         options["num_replicas"] = replicas
@@ -132,7 +132,7 @@ def application(*arguments: str, replicas: int = 1, cpus: int = 1, resources: Ma
 
 class Answers:
     """A batch function for `Dataset.map_batches`: answers the prompts of `column`, as `Model.generate_many` does with `options`, and adds the columns
-    `answer` and `stop_reason`. A prompt is what a user says, or with `raw` text to go on with. `opened` are options of `Model.open`."""
+    `answer` and `stop_reason`. A prompt is what a user says, or with `raw` text to continue. `opened` are options of `Model.open`."""
 
     def __init__(self, model: str, column: str = "prompt", raw: bool = False, opened: Mapping[str, Any] | None = None, **options: Any) -> None:
         self.model, self.column, self.raw, self.options = Model.open(model, **(opened or {})), column, raw, options
@@ -149,7 +149,7 @@ class Answers:
 
 
 class _Parts(Answers):
-    """Writes the answers of a batch into a file of their own, which is there completely or not at all, and gives their number."""
+    """Writes the answers of a batch into a file of their own, which appears whole or not at all, and returns their number."""
 
     def __init__(self, output: str, key: str, model: str, **options: Any) -> None:
         super().__init__(model, **options)
@@ -159,7 +159,7 @@ class _Parts(Answers):
         answered = super().__call__(batch)
         columns = {name: values.tolist() for name, values in answered.items()}
         rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
-        # The same rows make the same name: what is computed again after a failure takes the place of what was there.
+        # The same rows give the same name: what is computed again after a failure replaces what was there.
         name = hashlib.sha256(json.dumps(columns[self.key]).encode()).hexdigest()[:32]
         part = self.output / f"{name}.{os.getpid()}.tmp"
         part.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
@@ -173,7 +173,7 @@ def _keys(output: Path, key: str) -> set[Any]:
 
 
 def _check(rows: ray.data.Dataset, paths: list[str], key: str, column: str) -> set[Any]:
-    """The keys. Refuses rows that could not be told apart when the work goes on."""
+    """The keys. Refuses rows that could not be told apart when the work is resumed."""
     there = rows.schema().names
     for name in (key, column):
         if name not in there:
@@ -190,7 +190,7 @@ def _check(rows: ray.data.Dataset, paths: list[str], key: str, column: str) -> s
 def answer_files(inputs: str | Iterable[str], output: str, *, model: str, key: str = "id", column: str = "prompt", workers: int = 1, cpus: int = 1,
                  batch_size: int = 64, opened: Mapping[str, Any] | None = None, **options: Any) -> int:
     """Answers the prompts in `column` of JSONL or Parquet files, and returns how many. `output` is a directory that all nodes share: every batch
-    becomes a JSONL file there, with the columns of its rows, `answer` and `stop_reason`. A second call goes on where the first one ended: rows whose
+    becomes a JSONL file there, with the columns of its rows, `answer` and `stop_reason`. A second call resumes where the first one ended: rows whose
     `key` is there are left out. `workers` have a model each, with `cpus` threads. `options` are those of `Answers`."""
     paths = [inputs] if isinstance(inputs, str) else list(inputs)
     kinds = {Path(path).suffix for path in paths}

@@ -1,4 +1,4 @@
-"""Makes demo/decisions.jsonl of the held-out questions: those whose answers are a number or one of a few words.
+"""Makes demo/decisions.jsonl from the held-out questions whose answers are a number or one of a few words.
 
     python3 tools/demo/decisions.py < demo/sdar/quality.jsonl > demo/decisions.jsonl
 """

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Makes the demo models: text, tokenizer, training, questions. `tools/demo/make.sh [sdar|llada|llada2]...`, all by default.
 #
-# Needs Python 3.10 or newer with venv, 6 GB of disk for PyTorch, and an hour of two cores for each stretch or two. llada takes two stretches, sdar six;
-# llada and llada2 start from weights of sdar. A run that was stopped is taken up again. What comes out lies in target/demo and goes to demo/ when it is
+# Needs Python 3.10 or newer with venv, 6 GB of disk for PyTorch, and an hour on two cores for each phase or two. llada takes two phases, sdar six;
+# llada and llada2 start from weights of sdar. A run that was stopped is resumed. The results are in target/demo and go to demo/ when they are
 # finished.
 set -euo pipefail
 cd "$(dirname "$0")/../.."

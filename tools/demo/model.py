@@ -24,7 +24,7 @@ class Shape:
     tied: bool
     block: int = 8
     context: int = 1024
-    rotated: int = 0  # dimensions of a head that RoPE turns; 0 is all of them
+    rotated: int = 0  # dimensions of a head that RoPE rotates; 0 is all of them
     experts: "Experts | None" = None
 
     @property
@@ -76,7 +76,7 @@ class Norm(nn.Module):
 class Dense(nn.Module):
     def __init__(self, s, ffn):
         super().__init__()
-        # One product for gate and up: they are taken apart when the weights are written.
+        # One matrix for gate and up: they are split when the weights are written.
         self.gate_up, self.down = nn.Linear(s.hidden, 2 * ffn, bias=False), nn.Linear(ffn, s.hidden, bias=False)
 
     def forward(self, x):
@@ -85,7 +85,7 @@ class Dense(nn.Module):
 
 
 class Mixture(nn.Module):
-    """Experts that a sigmoid router chooses. Every token passes all of them here, those that were not chosen with a weight of zero."""
+    """Experts that a sigmoid router chooses. Here every token goes through all of them, with a weight of zero for those that were not chosen."""
 
     def __init__(self, s):
         super().__init__()

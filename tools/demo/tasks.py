@@ -1,6 +1,6 @@
 """The text that the demo models learn: questions with answers that a program can check.
 
-Everything is made here from word lists and a small grammar; no text comes from elsewhere. A sample is a conversation of
+Everything is generated here from word lists and a small grammar; no text comes from elsewhere. A sample is a conversation of
 one to three turns. What is asked is split by a hash: one in sixteen questions is held out, never trained on, and is what
 `quality.jsonl` measures.
 """
@@ -27,7 +27,7 @@ class Sample:
 
     task: str
     turns: list = field(default_factory=list)  # (question, answer), the last one is learned
-    text: tuple = ()  # (before, gap, after) of a text with a gap
+    text: tuple = ()  # (before, gap, after) of plain text with a gap
     must: list = field(default_factory=list)  # a story has to contain each of these ...
     must_not: list = field(default_factory=list)  # ... and none of these
     key: str = ""  # what decides whether it is held out
@@ -69,7 +69,7 @@ def reverse(rng):
 
 
 def fact(rng):
-    """What is known of somebody, and a question about it."""
+    """What is known about somebody, and a question about it."""
     who = rng.choice(NAMES)
     if rng.random() < 0.5:
         code = rng.randrange(1000, 10000)
@@ -176,15 +176,15 @@ def story(rng):
     request, must = tell(plot, rng, rng.random() < 0.4)
     others = {"name": NAMES, "color": COLORS, "thing": THINGS, "place": PLACES}
     must_not = [w for kind in others.values() if any(m in kind for m in must) for w in kind if w not in must]
-    # A friend has a name, too: only what the story is about must stay the same.
+    # A friend also has a name: only what the story is about must stay the same.
     must_not = [w for w in must_not if w not in NAMES]
-    # No grammar makes these: a name where a thing or a place belongs.
+    # No grammar generates these: a name where a thing or a place belongs.
     must_not += [f"{word} {name}" for word in ("a", "the") for name in NAMES]
     return Sample("story", [(request, " ".join(plot.sentences(rng)))], must=must, must_not=must_not, key=request)
 
 
 def gap(rng):
-    """A story in which two words are missing that stand elsewhere in it."""
+    """A story with two words missing that occur elsewhere in it."""
     plot = Plot.draw(rng)
     text = " ".join(plot.sentences(rng))
     words = f" {plot.color} {plot.thing}"
@@ -219,7 +219,7 @@ MAKERS = {
     "talk": talk,
 }
 
-# A gap in the middle of a text needs a model that sees what follows it.
+# A gap in the middle needs a model that sees what follows it.
 LEFT_OUT = {"sdar": ["gap"], "llada": [], "llada2": ["gap"]}
 
 # How often each is trained, at first and later: a model has to learn to read and to copy before it can learn to count, and
@@ -231,7 +231,7 @@ LATE = {
     "sum": 36, "difference": 30, "sort": 8, "reverse": 8, "fact": 8, "question": 12, "story": 36, "gap": 4, "talk": 1,
 }  # fmt: skip
 
-# For a second stretch of training, on what the first one leaves weakest.
+# For a second phase of training, on what the first one leaves weakest.
 AGAIN = {
     "sum": 60, "difference": 40, "sort": 24, "reverse": 6, "fact": 6, "question": 12, "story": 24, "gap": 6, "talk": 1,
 }  # fmt: skip

@@ -2,10 +2,10 @@
 
 SDAR learns blocks: the clean conversation is followed by several noisy copies of the answer's blocks; a noisy block sees
 itself and the clean blocks before it, which is what it will see when it decodes. LLaDA learns the whole answer, padded to a
-random length, with a random share of it masked; texts with gaps are among its samples. LLaDA2 learns as SDAR does, and to find wrong
-tokens among those that are shown, which editing needs. `--start-from` takes up a trained model with a mixture of its own; LLaDA and
+random length, with a random share of it masked; some of its samples have gaps. LLaDA2 learns as SDAR does, and also to find wrong
+tokens among the visible ones, which editing needs. `--start-from` continues a trained model with a mixture of its own; LLaDA and
 LLaDA2 start from a trained SDAR (warm.py).
-The run can be stopped and is taken up again from OUT/state.pt.
+The run can be stopped and is resumed from OUT/state.pt.
 """
 
 import argparse
@@ -26,11 +26,11 @@ from tokenizers import Tokenizer
 
 COPIES = 4  # noisy copies of an SDAR answer in one pass
 BATCH = 2048  # tokens in a pass
-POOL = 1500  # samples that are sorted by length together
+POOL = 1500  # samples that are sorted by length at a time
 LEARNING_RATE, WARMUP, DECAY = 2e-3, 200, 0.35  # the last share of the steps goes linearly to zero
-AGAIN_RATE = 5e-4  # of a second stretch; a higher one unlearns first
+AGAIN_RATE = 5e-4  # of a second phase; a higher one unlearns first
 AVERAGE = 0.998  # of the weights that are written
-OWN_WORDS = 0.6  # share of the samples in the words of a new user, in a stretch that has them
+OWN_WORDS = 0.6  # share of the samples in the words of a new user, in a phase that has them
 WRONG_BLOCKS, WRONG = 0.4, 0.15  # share of LLaDA2's noisy blocks that have wrong tokens, and of the shown tokens there that are wrong
 EARLY = 1 / 3  # of the steps: reading and copying first
 CONVERSATIONS = 0.25, 0.12  # share of the samples with turns before them, early and late
@@ -111,10 +111,10 @@ class Text:
         return [torch.from_numpy(a) for a in (ids, target, pos, self.visible(block, copy))]
 
     def noise(self, ids, target, row, at, clean, free, block):
-        """Masks a random number of the free positions of each block, one at least."""
+        """Masks a random number of the free positions of each block, at least one."""
         for number in np.unique(block[free]):
             places = np.flatnonzero(free & (block == number))
-            # All masked, as decoding begins, is seen more often.
+            # The case where all are masked, as when decoding begins, occurs more often.
             count = len(places) if self.rng.random() < 0.15 else self.rng.randint(1, len(places))
             chosen = np.array(self.rng.sample(list(places), count))
             target[row, at + chosen] = clean[chosen]
@@ -123,11 +123,11 @@ class Text:
                 self.spoil(ids, target, row, at, clean, np.setdiff1d(places, chosen))
 
     def spoil(self, ids, target, row, at, clean, shown):
-        """Makes some of the tokens that are shown wrong; of each it is asked what belongs there."""
+        """Makes some of the visible tokens wrong; the target of each visible token is what belongs there."""
         target[row, at + shown] = clean[shown]
         for place in shown:
             if self.rng.random() < WRONG:
-                # One of the same text, which is what a model confuses, or any.
+                # One from the same sample, which is what a model confuses, or any.
                 ids[row, at + place] = self.rng.choice(clean) if self.rng.random() < 0.5 else self.rng.randrange(self.end)
 
     def visible(self, block, copy):
@@ -240,7 +240,7 @@ def first_weights(net, directory, tokenizer, rng):
 
 
 def tokenizer_of(out, rng):
-    """The tokenizer of an earlier stretch of this run, or a new one."""
+    """The tokenizer of an earlier phase of this run, or a new one."""
     path = out / "tokenizer.json"
     if path.exists():
         return Tokenizer.from_file(str(path))

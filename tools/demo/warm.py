@@ -1,7 +1,7 @@
 """Starts a LLaDA or LLaDA2 demo model from a trained SDAR one: most of what it has to know is the same.
 
 Embedding, norms, values and MLPs are copied; for LLaDA key and value heads are repeated for every query head. It has no norm of
-queries and keys, so that norm's weights, and the factor it has on average over a batch, go into the matrices. LLaDA2 turns half of a
+queries and keys, so that norm's weights, and the factor it has on average over a batch, go into the matrices. LLaDA2 rotates half of a
 head, at every other of SDAR's frequencies; its experts are slices of SDAR's MLP.
 """
 
@@ -30,7 +30,7 @@ def start(llada, sdar, batch):
     groups, sizes = s.heads // s.kv_heads, [s.heads * s.head_dim, s.kv_heads * s.head_dim, s.kv_heads * s.head_dim]
 
     def normed(weight, out, norm):
-        """Rows of `weight` times what the norm does to their products `out` on average."""
+        """Rows of `weight` times what the norm does to their outputs `out` on average."""
         heads = out.flatten(0, 1).unflatten(-1, (-1, s.head_dim))
         factor = torch.rsqrt(heads.square().mean(-1) + s.eps).mean(0)
         return (weight.unflatten(0, (-1, s.head_dim)) * (factor[:, None] * norm.weight)[..., None]).flatten(0, 1)
@@ -56,7 +56,7 @@ def start_experts(llada2, sdar):
     s = sdar.shape
     half, pairs = s.head_dim // 2, torch.arange(s.head_dim // 2)
     even, odd = pairs[::2], pairs[1::2]
-    # Dimensions i and i + half are a pair in SDAR. The even pairs keep their frequencies, the others are turned no more.
+    # Dimensions i and i + half are a pair in SDAR. The even pairs keep their frequencies, the others are no longer rotated.
     order = torch.cat([even, even + half, odd, odd + half])
     for ours, theirs in zip(llada2.blocks, sdar.blocks):
         heads = theirs.qkv.weight.unflatten(0, (-1, s.head_dim)).clone()
@@ -74,7 +74,7 @@ def start_experts(llada2, sdar):
         shared = e.shared * e.ffn
         ours.mlp.shared.gate_up.weight.copy_(torch.cat([gate[:shared], up[:shared]]))
         ours.mlp.shared.down.weight.copy_(down[:, :shared])
-        # Slices of the rest, each given to several experts, which part in training.
+        # Slices of the rest, each given to several experts, which diverge in training.
         slices = (s.ffn - shared) // e.ffn
         rows = torch.cat([shared + n % slices * e.ffn + torch.arange(e.ffn) for n in range(e.count)])
         ours.mlp.all.gate_up.weight.copy_(torch.cat([gate[rows], up[rows]]))

@@ -1,7 +1,7 @@
 """What people type into a program that has just been started: the demo's tasks in their own words, greetings, and everything else.
 
-`tasks.py` asks in a few forms; a person does not know them. A model that is trained on these samples, too, takes the usual phrasings of its
-tasks, and says of anything else that it does not know it. As in `tasks.py`, everything is made from word lists.
+`tasks.py` asks in a few forms, which a person does not know. A model that is also trained on these samples understands the usual phrasings of its
+tasks, and says about anything else that it does not know it. As in `tasks.py`, everything is generated from word lists.
 """
 
 import string
@@ -75,7 +75,7 @@ TALK = {
     "Goodbye!": ["Goodbye!", "Bye", "Bye!", "Bye bye", "See you!", "See you later", "Good night!", "Good night", "Exit", "Quit", "Stop", "Ciao", "End"],
 }  # fmt: skip
 
-# What is asked of other models. Half of the words of a sample come from here, the others are made up.
+# What other models are asked. Half of the words of a sample come from here, the others are made up.
 TOPICS = """
 sky sun moon stars ocean water fire earth wind rain snow ice cloud weather climate France Germany Italy Spain England America China Japan India Africa
 Paris London Berlin Rome Tokyo music piano guitar song film movie book novel poem poetry joke riddle game chess football tennis sport running health
@@ -137,7 +137,7 @@ def typed(rng, text):
 
 
 def spaced(rng, text):
-    """The signs of a sum without spaces, now and then."""
+    """The signs of a sum, sometimes without spaces."""
     if rng.random() < 0.4:
         for sign in "+-=":
             text = text.replace(f" {sign} ", sign).replace(f" {sign}", sign)
@@ -185,7 +185,7 @@ def story(rng):
 
 
 def name(rng):
-    """A fact about the one who asks."""
+    """A fact about the user."""
     who = rng.choice(tasks.NAMES)
     tell = rng.choice(["My name is {}.", "I am {}.", "Hello, my name is {}.", "Hi, I am {}."]).format(who)
     ask = rng.choice(["What is my name?", "Who am I?", "What's my name?", "Do you know my name?"])
@@ -232,7 +232,7 @@ MAKERS = {
 }  # fmt: skip
 WEIGHTS = {"sum": 64, "difference": 44, "sort": 36, "reverse": 20, "fact": 6, "story": 14, "name": 4, "talk": 20, "other": 30}
 
-# First questions of a new user, with the answer or what has to be in it. But for greetings, which can only be said in so many ways, they are
+# First questions of a new user, with the answer or what has to be in it. Except for greetings, which can be said in only so many ways, they are
 # never trained on.
 HELLO, SELF, ABLE, WELCOME, BYE = (next(iter(k for k in TALK if k.startswith(w))) for w in ("Hello", "I am a tiny", "I can add", "You are", "Good"))
 FIRST = [

@@ -97,7 +97,7 @@ def with_schemas(model):
 
 
 def with_decisions():
-    """The interface of our own, through the client's way of asking for any path."""
+    """Our own API, through the client's way of requesting any path."""
     client = openai.OpenAI(base_url=f"{BASE}/v1", api_key="none")
     color = {"options": ["red", "blue", "green"], "lead": "The kite is "}
     body = {"state": "Mia has a red kite. What color is the kite?", "prompt": "{state}", "questions": {"color": color}}
@@ -128,7 +128,7 @@ def with_tools(base):
     ask = lambda choice, **more: client.chat.completions.create(model=model, messages=QUESTION, tools=[ADD, PAINT], tool_choice=choice, **more)
     answer = ask("none").choices[0]
     check("openai: tool_choice none", answer.finish_reason == "stop" and answer.message.tool_calls is None, answer)
-    # The demo model knows no tools: what it says about them is anything, and no call.
+    # The demo model knows no tools: whatever it says about them is not a call.
     answer = ask("auto", max_tokens=32).choices[0]
     check("openai: tool_choice auto", answer.finish_reason in ("stop", "length") and answer.message.tool_calls is None, answer)
     answer = ask("required").choices[0]
@@ -151,7 +151,7 @@ def with_tools(base):
 
 
 class Choosing(httpx.HTTPTransport):
-    """Adds the field that this client does not know to what it sends."""
+    """Adds to what this client sends the field that it does not know."""
 
     def handle_request(self, request):
         body = {**json.loads(request.read()), "tool_choice": {"type": "function", "function": {"name": "paint"}}}

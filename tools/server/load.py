@@ -4,8 +4,8 @@
 
 Starts the server, asks every question of a mixed list alone, then all of them on many connections at a time, while others disconnect
 at random points, read slowly, send half a request, 10 MB bodies, deep JSON, invalid UTF-8, floods of headers and odd paths. Requires
-that every answer is the one that its question had alone, that nothing but 429 is refused, that memory does not grow, that nonsense
-is answered with the status that belongs to it or not at all, and that the server ends with 0 when it is asked to. Python alone is enough.
+that every answer is the one that its question gets alone, that requests are refused only with 429, that memory does not grow, that nonsense
+is answered with the right status or not at all, and that the server exits with 0 when it is told to end. Only Python is needed.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def chat(text, **more):
 
 
 def questions():
-    """What is asked: of different lengths, by different interfaces, streamed and not, drawn and greedy, bound and free."""
+    """What is asked: of different lengths, through different APIs, streamed and not, drawn and greedy, constrained and free."""
     color = {"color": {"options": ["red", "blue", "green"], "lead": "The kite is "}}
     asked = [
         chat("What is 27 + 45?"),
@@ -61,7 +61,7 @@ def essence(body):
 
 
 def answer(text, streamed):
-    """What was said: of a stream the pieces together, by choice, and of passes what they revealed."""
+    """What was said: for a stream the joined pieces, by choice, and for passes what they revealed."""
     if not streamed:
         return essence(json.loads(text))
     said = {}
@@ -137,7 +137,7 @@ class Run:
             self.expected.append(answer(text, streamed))
 
     def client(self, seed):
-        """Asks one question after the other on a connection that stays."""
+        """Asks one question after the other on a persistent connection."""
         own, connection = random.Random(seed), None
         while not self.over.is_set():
             at = own.randrange(len(self.asked))

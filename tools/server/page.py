@@ -43,10 +43,10 @@ def opened(chromium, base, scheme):
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("console", lambda message: message.type == "error" and wrong.append(message.text))
     page.goto(base)
-    # The demo model answers faster than anybody can look; a slow network shows what happens in between.
+    # The demo model answers faster than the eye; a slow network shows what happens in between.
     network = {"offline": False, "latency": 0, "downloadThroughput": 16_000, "uploadThroughput": -1}
     context.new_cdp_session(page).send("Network.emulateNetworkConditions", network)
-    # The page forbids scripts made of strings, which waiting for an expression would be.
+    # The page forbids scripts made from strings, which waiting for an expression would need.
     page.locator("#model:has-text('context')").wait_for()
     # How many places of the canvas were seen as masks and as tokens.
     page.evaluate("""() => {
@@ -90,7 +90,7 @@ def settings(page, **values):
 
 
 def stop(page):
-    # So hot that hardly an answer ends by itself.
+    # So high a temperature that hardly an answer ends by itself.
     settings(page, temperature=50, max_tokens=400, seed=1)
     before = page.locator(".assistant").count()
     ask(page, STORY)
@@ -112,7 +112,7 @@ def picture(chromium, base, path):
     page, *_ = opened(chromium, base, "light")
     ask(page, "What is 27 + 45?")
     answered(page)
-    # The page as it is shown when so many tokens are there.
+    # The page as it is shown when this many tokens are there.
     page.evaluate("""() => new MutationObserver(() => {
         const turn = [...document.querySelectorAll('.assistant')].at(-1);
         if (!window.kept && turn.querySelectorAll('.new').length >= 14 && turn.querySelectorAll('.mask').length >= 3) window.kept = turn.innerHTML;

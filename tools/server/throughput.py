@@ -5,7 +5,7 @@
     tools/server/throughput.py --server target/release/diffulex-server --model sdar:strategy=sdar-static,steps_per_block=2 \\
         --model llada2:steps_per_block=8 --llama venv/bin/python
 
-The weights are random, so the speed is that of the real shapes and the text is none. How many tokens a pass reveals cannot be measured on them:
+The weights are random, so the speed is that of the real shapes and the text is noise. How many tokens a pass reveals cannot be measured on them:
 it is given (the options after the colon are those of `diffusion`), and the table says what it was. `--llama` is a Python with
 llama-cpp-python[server], gguf and numpy; its server gets random Q4_0 weights in the shape of Qwen3-1.7B and decodes token by token. All servers run
 one after the other, with the same prompts. Needs nothing but Python for our server.
@@ -51,7 +51,7 @@ def prompt(number, words):
 
 
 def round_of(base, count, first, args, more):
-    """So many requests at a time: seconds in all, seconds of each, new tokens, forward passes."""
+    """This many requests at a time: seconds in all, seconds of each, new tokens, forward passes."""
     seconds, answers = [0.0] * count, [None] * count
 
     def ask(i):
@@ -93,7 +93,7 @@ def measure(name, base, args, more):
 
 
 def options(text):
-    """Of `a=1,b=x` an object."""
+    """Makes an object of `a=1,b=x`."""
     pairs = (pair.split("=", 1) for pair in text.split(",") if pair)
     return {key: json.loads(value) if value.replace(".", "").isdigit() else value for key, value in pairs}
 
@@ -137,7 +137,7 @@ def main():
     parser.add_argument("--requests", default="1,2,4,8,16", type=lambda text: [int(number) for number in text.split(",")])
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--tokens", type=int, default=32, help="new tokens of every answer")
-    parser.add_argument("--words", type=int, default=1, help="of a prompt, whose time is counted, too")
+    parser.add_argument("--words", type=int, default=1, help="of a prompt, whose time is counted as well")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     print("| server | requests | tokens/s | of one | median s | p95 s | passes | tokens a pass |\n|---|---|---|---|---|---|---|---|")
