@@ -179,7 +179,7 @@ class Model:
         return "causal" if rule == "causal" else f"block-causal, block {rule}" if rule else "full bidirectional"
 
     def forward(self, ids, rule="own", inside=None, hidden_keys=None):
-        """Logits [L, V] of the ids at positions 0..L-1. `rule` as in `mask`; `hidden_keys`: which positions nobody sees."""
+        """Logits [L, V] of the ids at positions 0..L-1. `rule` as in `mask`; `hidden_keys`: which positions no row sees."""
         inside = {} if inside is None else inside
         ids, n = torch.as_tensor(ids), self.names
         mask = self.mask(len(ids), rule)

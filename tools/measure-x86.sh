@@ -2,7 +2,7 @@
 # Measures the engine on an x86 machine that has nothing but this folder of built programs.
 #
 #   tools/measure-x86.sh --pack DIR    builds, and copies what the other machine needs into DIR (under 60 MB)
-#   DIR/measure-x86.sh OUT             runs there; OUT.json, OUT.txt (table) and OUT.log come out
+#   DIR/measure-x86.sh OUT             runs there, and writes OUT.json, OUT.txt (table) and OUT.log
 #   BUDGET=540 THREADS="1 2 16"        seconds for everything; numbers of threads
 #
 # In order of importance: the machine (lscpu), the kernel tests at every level and unit of the CPU, sdar-1.7b in int4, int8 and

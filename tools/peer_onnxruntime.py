@@ -50,7 +50,7 @@ class Graph:
     def matrix(self, x, n, k, bits=4):
         """`x W^T` for a random W of `n` rows."""
         codes = self.constant(self.rng.integers(0, 256, (n, k // GROUP, GROUP * bits // 8), dtype=np.uint8))
-        # Small enough to keep what comes out finite.
+        # Small enough to keep the results finite.
         scales = self.constant((0.01 / 2**bits + 0.01 / 2**bits * self.rng.random(n * k // GROUP)).astype(np.float32))
         form = {"K": k, "N": n, "bits": bits, "block_size": GROUP, "accuracy_level": 4}
         return self.op("MatMulNBits", x, codes, scales, domain="com.microsoft", **form)

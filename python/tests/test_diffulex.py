@@ -235,7 +235,7 @@ class Processes(unittest.TestCase):
     @unittest.skipUnless(hasattr(signal, "setitimer"), "no timer signals here")
     def test_what_a_signal_raises_is_raised_at_once(self):
         with sdar(context=4096) as engine, engine.session() as session:
-            # The session is free again afterwards: a generation that goes on would keep it.
+            # The session is free again afterwards: a generation that continues would keep it.
             for on_event in (None, lambda event: False):
                 self.interrupted(lambda: session.generate(PROMPT, 2000, on_event=on_event, stop=[]))
                 self.assertEqual(session.generate(PROMPT, 16, **GREEDY).tokens, TOKENS)
@@ -273,7 +273,7 @@ class Processes(unittest.TestCase):
                 thread.join()
 
     def in_a_child(self, check):
-        """The exit code of a child in which `check` is to hold, and what it said."""
+        """The exit code of a child in which `check` should hold, and what it printed."""
         read, write = os.pipe()
         pid = os.fork()
         if pid == 0:

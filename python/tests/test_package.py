@@ -1,4 +1,4 @@
-"""What the package has besides the calls that the C interface has, too: steps, batches, numbers, decisions, errors with parts."""
+"""What the package has in addition to the calls of the C interface: steps, batches, numbers, decisions, errors with parts."""
 
 import asyncio
 import importlib.util

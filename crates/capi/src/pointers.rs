@@ -22,7 +22,7 @@ pub(super) unsafe fn slice<'a, T>(name: &str, pointer: *const T, len: usize) -> 
 /// The same for elements that will be written.
 ///
 /// # Safety
-/// NULL, or `len` elements that are valid, writable and used by nobody else for `'a`.
+/// NULL, or `len` elements that are valid, writable and not otherwise used for `'a`.
 pub(super) unsafe fn slice_mut<'a, T>(name: &str, pointer: *mut T, len: usize) -> Outcome<&'a mut [T]> {
     check(name, pointer, len)?;
     if len == 0 {

@@ -21,7 +21,7 @@ fn endless(stream: bool) -> String {
     let mut body = question("Tell a story about Mia the fox.");
     body["stream"] = stream.into();
     body["max_tokens"] = 400.into();
-    // So slow that nobody waits for its end.
+    // So slow that its end is not reached in the test.
     body["diffusion"] = json!({ "threshold": 1.0 });
     body.to_string()
 }

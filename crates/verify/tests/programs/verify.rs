@@ -166,7 +166,7 @@ fn tampering_is_found_and_named() {
         ("stable-diffcoder-f32", "passes without the prompt", "eos", |dir| {
             edit_manifest(dir, |m| trace(m, "eos")["returned_nfe_without_prefill"] = json!(8));
         }),
-        ("nemotron-diffusion-f32", "an attention that nobody knows", "cache.causal", |dir| {
+        ("nemotron-diffusion-f32", "an unknown attention", "cache.causal", |dir| {
             edit_manifest(dir, |m| m["cache_scripts"][0]["steps"][1]["attention"] = json!("sideways"));
         }),
     ];
