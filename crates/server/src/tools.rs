@@ -41,7 +41,7 @@ pub(crate) fn tools(given: &[Value]) -> Result<Vec<Json>, ApiError> {
     each.collect()
 }
 
-/// The calls of a message. Arguments that are written as a string become the object that it contains, as in transformers.
+/// The calls of a message. Arguments that are written as a string become the object that the string contains, as in transformers.
 ///
 /// # Errors
 /// If something is not a call, or its arguments are not an object.
