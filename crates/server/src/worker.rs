@@ -69,7 +69,7 @@ pub(crate) fn run(model: &Model, queue: &Queue, limits: Limits) -> Result<()> {
     }
 }
 
-/// Ends jobs whose client is gone or that timed out.
+/// Ends jobs whose client is gone and jobs that timed out.
 fn give_up(
     batch: &mut Batch<'_>,
     running: &HashMap<SequenceId, Running>,
