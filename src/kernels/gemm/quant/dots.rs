@@ -4,7 +4,7 @@ use super::super::pack::{Stats, StepRows};
 use super::BySmmla;
 use super::end::Factors;
 use super::{Ahead, Codes, End, LINE, MicroKernel, PanelGemm, ROUND};
-use crate::kernels::simd::{DotOp, Dots, F32s, PairDots, RUN_16, Shape, ends_by_rows};
+use crate::kernels::simd::{DotOp, Dots, F32s, PairDots, Shape, ends_by_rows};
 use crate::quant::{MAX_STEP, PANEL_ROWS};
 
 impl DotOp for PanelGemm<'_, i8> {
@@ -55,7 +55,8 @@ impl<D: Dots> MicroKernel<i8> for ByDots<D> {
         let Self(d) = self;
         // SAFETY: the caller's contract.
         unsafe {
-            if C::run::<D>() < MAX_STEP {
+            // A step of a single run needs no totals, whose vectors would not fit the registers.
+            if C::run::<D>() < MAX_STEP && len > C::run::<D>() {
                 end.add::<i8, Self, C, M>(self, &runs::<D, C, M, N>(d, w, x, len, ahead));
             } else if const { ends_by_rows::<D>(M, N) } {
                 row_by_row::<D, C, M, N>(d, w, x, len, end, ahead);
@@ -135,8 +136,8 @@ unsafe fn run<D: Dots, C: Codes, const M: usize, const N: usize>(
     // SAFETY: the caller's contract.
     let mut sums = unsafe { open::<D, C, M, N>(d, x.stats, number) };
     let mut x = x.data;
-    for round in 0..len / ROUND {
-        ahead.round(d.float(), number * (RUN_16 / ROUND) + round);
+    for _ in 0..len / ROUND {
+        ahead.round(d.float());
         // SAFETY: a round of the run.
         unsafe { lines::<D, C, M, N>(d, &mut sums, w, x, ROUND / C::PER_LINE) };
         // SAFETY: a round further, or the end of the run.
@@ -226,8 +227,8 @@ unsafe fn row_by_row<D: Dots, C: Codes, const M: usize, const N: usize>(
     // SAFETY: the caller's contract.
     let mut sums = unsafe { open::<D, C, M, N>(d, x.stats, 0) };
     let mut x = x.data;
-    for round in 0..len / ROUND - 1 {
-        ahead.round(d.float(), round);
+    for _ in 0..len / ROUND - 1 {
+        ahead.round(d.float());
         // SAFETY: a round of the step.
         unsafe {
             lines::<D, C, M, N>(d, &mut sums, w, x, ROUND / C::PER_LINE);
@@ -237,7 +238,7 @@ unsafe fn row_by_row<D: Dots, C: Codes, const M: usize, const N: usize>(
             }
         }
     }
-    ahead.round(d.float(), len / ROUND - 1);
+    ahead.round(d.float());
     // SAFETY: the first part of the last round.
     unsafe {
         let first = ROUND - LAST;

@@ -48,7 +48,7 @@ impl<S: Tile> MicroKernel<f32> for ByFma<S> {
         let mut acc = [[s.splat(0.0); N]; M];
         for eight in 0..len / 8 {
             if eight * 8 % ROUND == 0 {
-                ahead.round(s, eight * 8 / ROUND);
+                ahead.round(s);
             }
             for e in 0..8 {
                 let (line, j, k) = C::place(e);

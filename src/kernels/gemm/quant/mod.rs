@@ -290,7 +290,10 @@ impl<X> PanelGemm<'_, X> {
         let steps_per_group = quant.group_len(k).div_ceil(step);
         let mut scales = depth.steps.start / steps_per_group * PANEL_ROWS;
         let mut left = steps_per_group - depth.steps.start % steps_per_group;
-        for at_step in depth.steps.clone() {
+        let mut rest = padded - depth.steps.start * step;
+        for _ in depth.steps.clone() {
+            let len = step.min(rest);
+            rest -= len;
             let mut w = [strips[0].codes; N];
             for b in 0..N {
                 // SAFETY: the strip holds the codes of this step, the caller's contract.
@@ -301,9 +304,10 @@ impl<X> PanelGemm<'_, X> {
                 // SAFETY: the group has a scale for every row of the panel.
                 end.scales[b] = unsafe { strips[b].scales.add(scales) };
             }
+            ahead.start(a.float());
             // SAFETY: `x` is this step of a tile of M rows; the codes are there, the caller's contract; so are the accumulators, and
             // the group has a scale, and a minimum if there are zero points, for every row of the panel.
-            unsafe { a.step::<C, M, N>(w, x, step.min(padded - at_step * step), &end, ahead) };
+            unsafe { a.step::<C, M, N>(w, x, len, &end, ahead) };
             (x, codes) = (self.x.next(x), codes + bytes);
             left -= 1;
             if left == 0 {

@@ -19,26 +19,38 @@ pub(super) struct Strip {
 pub(super) const ROUND: usize = 16;
 
 /// Cache lines that are prefetched along the way: a few in every round, because a burst of them occupies the buffers that the
-/// loads of the micro-kernel need, too.
+/// loads of the micro-kernel need, too. With many tiles there is less than a line for a round: then rounds prefetch nothing, which is one
+/// comparison, and what is left over is prefetched as a step starts.
 pub(in crate::kernels::gemm) struct Ahead {
     at: *const u8,
-    /// In the first round of every step of every tile.
-    first: usize,
-    /// In every other round.
-    other: usize,
+    /// At the start of every step of every tile: those that rounds leave over.
+    start: usize,
+    /// In every round.
+    round: usize,
 }
 
 impl Ahead {
     /// `lines` lines from `at` on in every step of `rounds` rounds.
     fn new(at: *const u8, lines: usize, rounds: usize) -> Self {
-        let other = lines / rounds;
-        Self { at, first: lines - other * (rounds - 1), other }
+        let round = lines / rounds;
+        Self { at, start: lines - round * rounds, round }
     }
 
-    /// Prefetches the share of round number `round` of a step.
+    /// Prefetches the lines for the start of a step.
     #[inline(always)]
-    pub(super) fn round<S: Tile>(&mut self, s: S, round: usize) {
-        for _ in 0..if round == 0 { self.first } else { self.other } {
+    pub(super) fn start<S: Tile>(&mut self, s: S) {
+        self.lines(s, self.start);
+    }
+
+    /// Prefetches the lines for a round.
+    #[inline(always)]
+    pub(super) fn round<S: Tile>(&mut self, s: S) {
+        self.lines(s, self.round);
+    }
+
+    #[inline(always)]
+    fn lines<S: Tile>(&mut self, s: S, count: usize) {
+        for _ in 0..count {
             s.prefetch_l2(self.at);
             self.at = self.at.wrapping_add(LINE);
         }

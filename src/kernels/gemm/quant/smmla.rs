@@ -49,7 +49,7 @@ impl<P: PairDots> MicroKernel<i8> for BySmmla<P> {
         let mut acc = [[[d.zero(); 2]; N]; 4];
         for eight in 0..len / 8 {
             if eight * 8 % ROUND == 0 {
-                ahead.round(self.float(), eight * 8 / ROUND);
+                ahead.round(self.float());
             }
             let mut codes = [[d.zero(); 2]; N];
             for b in 0..N {
