@@ -10,7 +10,7 @@
 
 A part leaves its results in docs/measurements/results/PART.json, with the machine, the date and every command, and its table goes between the
 lines `<!-- PART -->` and `<!-- end of PART -->` of the page; the words around them are written by hand. What cannot run here (no memory, no such
-program) is skipped, and the result says so. --llama, --onnxruntime and --pytorch name a Python with that engine (how to install it: tools/peer_llama_cpp.py,
+program) is skipped, and the result says so. --results and --page name other places, for a machine that has a page of its own. --llama, --onnxruntime and --pytorch name a Python with that engine (how to install it: tools/peer_llama_cpp.py,
 tools/peer_onnxruntime.py, tools/peer_pytorch.py). --quick tries everything with tiny shapes, and needs --results and --page: its numbers mean nothing.
 """
 
@@ -276,12 +276,14 @@ def rendered(name, result):
 
 
 def tables(args):
-    """The page with the tables of the results that are there."""
+    """The page with the tables of the results that are there. It has all parts, or the page of another machine some."""
     text = args.page.read_text()
     for name in PARTS:
-        if not re.search(rf"<!-- {name} -->\n.*<!-- end of {name} -->", text, flags=re.S):
-            sys.exit(f"{args.page}: the lines `<!-- {name} -->` and `<!-- end of {name} -->` are not there")
         file = args.results / f"{name}.json"
+        if not re.search(rf"<!-- {name} -->\n.*<!-- end of {name} -->", text, flags=re.S):
+            if args.page != PAGE and not file.exists():
+                continue
+            sys.exit(f"{args.page}: the lines `<!-- {name} -->` and `<!-- end of {name} -->` are not there")
         inside = rendered(name, json.loads(file.read_text())) if file.exists() else f"Not measured yet: `tools/benchmarks.py {name}`."
         text = re.sub(rf"(<!-- {name} -->\n).*(<!-- end of {name} -->)", lambda found: f"{found[1]}\n{inside}\n\n{found[2]}", text, flags=re.S)
     return text

@@ -282,7 +282,9 @@ fn the_guide_names_every_option() {
     let help = String::from_utf8(help.stdout).unwrap();
     // Every program has these.
     let common = ["--help", "--version", "--completions", "--man"];
-    let lines = help.lines().filter(|line| line.trim_start().starts_with('-'));
+    // Descriptions are indented further, and may wrap before the name of an option.
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let lines = help.lines().filter(|line| indent(line) <= 6 && line.trim_start().starts_with('-'));
     let options = lines.filter_map(|line| line.split_whitespace().find(|word| word.starts_with("--")));
     let options: Vec<_> = options.filter(|option| !common.contains(option)).collect();
     assert!(options.contains(&"--dry-run"), "{options:?}");
