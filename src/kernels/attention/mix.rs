@@ -3,7 +3,7 @@
 use super::Queries;
 use super::tile::{KEYS, State};
 use crate::kernels::gemm::{Decode, WeightRow, load};
-use crate::kernels::simd::Tile;
+use crate::kernels::simd::{Part, Tile};
 
 /// What the outputs hold before some values are added to them.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -31,9 +31,16 @@ impl<V> Mix<'_, '_, V>
 where
     WeightRow<V>: Decode,
 {
-    /// All queries. Tiles have up to 12 accumulators where there are 16 registers, up to 24 where there are 32.
+    /// All queries.
     #[inline(always)]
     pub(super) fn run<S: Tile>(&self, s: S) {
+        // SAFETY: what is read and written is checked on the way.
+        unsafe { s.part(All { s, mix: self }) }
+    }
+
+    /// All queries. Tiles have up to 12 accumulators where there are 16 registers, up to 24 where there are 32.
+    #[inline(always)]
+    fn all<S: Tile>(&self, s: S) {
         let mut i = 0;
         while i < self.queries.len {
             i += match (self.queries.len - i, S::WIDE) {
@@ -114,5 +121,21 @@ where
                 if len == S::LANES { s.store(acc[a][b], new) } else { s.store_partial(acc[a][b], new) }
             }
         }
+    }
+}
+
+/// All queries, as a function that is the same whatever the type of the keys.
+struct All<'a, 'b, 'c, S, V> {
+    s: S,
+    mix: &'a Mix<'b, 'c, V>,
+}
+
+impl<S: Tile, V> Part for All<'_, '_, '_, S, V>
+where
+    WeightRow<V>: Decode,
+{
+    #[inline(always)]
+    unsafe fn run(self) {
+        self.mix.all(self.s);
     }
 }

@@ -1,11 +1,11 @@
 //! [`Dots`]: integer dot products, four to a lane of 32 bits, and the tokens that have them.
 
-use super::{Avx2, Avx512Vnni, AvxVnni, Neon, NeonDot, NeonI8mm, PairDots, Scalar, Shape, Tile};
+use super::{Avx2, Avx512Vnni, AvxVnni, Neon, NeonDot, NeonI8mm, PairDots, Parts, Scalar, Shape, Tile};
 
 /// Integer operations of tiles with int8 activations. A vector is as many lanes of 32 bits as [`Self::Float`] has.
 ///
 /// All of it is exact, so every provider returns the same sums.
-pub(crate) trait Dots: Copy {
+pub(crate) trait Dots: Parts {
     /// The token of f32 vectors with as many lanes.
     type Float: Tile;
     /// A vector of integers.

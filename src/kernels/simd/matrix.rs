@@ -1,6 +1,6 @@
 //! Units that multiply small matrices: [`AmxTiles`] of x86-64 and [`PairDots`] of 64-bit Arm.
 
-use super::{Dots, F32s, Shape, Tile};
+use super::{Dots, F32s, Parts, Shape, Tile};
 
 /// A kernel for the matrix unit.
 pub(crate) trait AmxOp {
@@ -113,7 +113,7 @@ pub(crate) trait AmxTiles: Copy {
 }
 
 /// Dot products of pairs: the product of 2 by 8 and 8 by 2 bytes, on vectors of four lanes.
-pub(crate) trait PairDots: Copy {
+pub(crate) trait PairDots: Parts {
     /// A vector of integers.
     type I: Copy;
     /// The token of everything but matrix products.

@@ -11,6 +11,7 @@
 mod dots;
 #[allow(dead_code, reason = "no architecture has both units")]
 mod matrix;
+mod part;
 mod scalar;
 
 #[cfg_attr(not(target_arch = "aarch64"), path = "absent/aarch64.rs")]
@@ -22,6 +23,7 @@ pub use aarch64::Neon;
 pub(crate) use aarch64::{NeonDot, NeonI8mm};
 pub(crate) use dots::{DotOp, DotUnit, Dots, ends_by_rows};
 pub(crate) use matrix::{AmxOp, AmxTiles, PairDots, TILE_LANES, TILE_ROW, TILE_SIDE, TileConfig};
+pub(crate) use part::{Part, Parts};
 pub use scalar::Scalar;
 pub use x86_64::{Amx, Avx2, Avx512};
 pub(crate) use x86_64::{Avx512Vnni, AvxVnni};
@@ -133,7 +135,7 @@ impl Shape {
 /// # Safety of the methods
 /// `load_*` reads `LANES` elements at `p`, `load_*_partial` reads `len < LANES` elements (the other lanes are 0) and nothing
 /// beyond them. `p` must be valid for these reads and aligned for its element type; it need not be aligned to a vector.
-pub(crate) trait Tile: F32s {
+pub(crate) trait Tile: F32s + Parts {
     /// Whether there are 32 vector registers instead of 16. Decides the tile shapes.
     const WIDE: bool;
     /// The tiles of GEMM with quantized weights and f32 activations, in ascending order of height: enough independent chains for two units
@@ -270,6 +272,7 @@ macro_rules! enter {
                 unsafe { enter(self, op) }
             }
         )+}
+        super::part::parts!($token, $features);
     };
 }
 #[allow(unused_imports, reason = "as above")]

@@ -7,6 +7,8 @@ use crate::dtype::{Bf16, F16};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scalar;
 
+super::part::parts!(Scalar);
+
 impl F32s for Scalar {
     type V = f32;
     const LANES: usize = 1;

@@ -6,7 +6,7 @@
 //! columns were cut into tasks.
 
 use super::{Decode, WeightRow};
-use crate::kernels::simd::Tile;
+use crate::kernels::simd::{Part, Tile};
 
 /// Columns that [`sweep`] covers without a remainder: a common multiple of all tile widths.
 pub(crate) const NR: usize = 12;
@@ -46,18 +46,36 @@ pub(crate) unsafe trait TiledGemm {
 /// multiple of 4 KiB apart in most models, so all streams fall into the same set of L1, which has 8 or 12 ways.
 #[inline(always)]
 pub(crate) fn sweep<S: Tile, P: TiledGemm>(s: S, gemm: &mut P, m: usize, n: usize, k: usize) {
-    let mut i = 0;
-    while i < m {
-        match (m - i, S::WIDE) {
-            (1, _) => row_of_tiles::<S, P, 1, 6>(s, gemm, i, n, k),
-            (2, false) => row_of_tiles::<S, P, 2, 4>(s, gemm, i, n, k),
-            (2, true) => row_of_tiles::<S, P, 2, 6>(s, gemm, i, n, k),
-            (3, false) => row_of_tiles::<S, P, 3, 3>(s, gemm, i, n, k),
-            (3, true) => row_of_tiles::<S, P, 3, 6>(s, gemm, i, n, k),
-            (_, false) => row_of_tiles::<S, P, ROWS, NARROW>(s, gemm, i, n, k),
-            (_, true) => row_of_tiles::<S, P, ROWS, WIDE>(s, gemm, i, n, k),
+    // SAFETY: all operands come from `gemm`, which promises them.
+    unsafe { s.part(Sweep { s, gemm, m, n, k }) }
+}
+
+/// What [`sweep`] does.
+struct Sweep<'a, S, P> {
+    s: S,
+    gemm: &'a mut P,
+    m: usize,
+    n: usize,
+    k: usize,
+}
+
+impl<S: Tile, P: TiledGemm> Part for Sweep<'_, S, P> {
+    #[inline(always)]
+    unsafe fn run(self) {
+        let Self { s, gemm, m, n, k } = self;
+        let mut i = 0;
+        while i < m {
+            match (m - i, S::WIDE) {
+                (1, _) => row_of_tiles::<S, P, 1, 6>(s, gemm, i, n, k),
+                (2, false) => row_of_tiles::<S, P, 2, 4>(s, gemm, i, n, k),
+                (2, true) => row_of_tiles::<S, P, 2, 6>(s, gemm, i, n, k),
+                (3, false) => row_of_tiles::<S, P, 3, 3>(s, gemm, i, n, k),
+                (3, true) => row_of_tiles::<S, P, 3, 6>(s, gemm, i, n, k),
+                (_, false) => row_of_tiles::<S, P, ROWS, NARROW>(s, gemm, i, n, k),
+                (_, true) => row_of_tiles::<S, P, ROWS, WIDE>(s, gemm, i, n, k),
+            }
+            i += ROWS;
         }
-        i += ROWS;
     }
 }
 

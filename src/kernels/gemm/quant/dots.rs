@@ -4,7 +4,7 @@ use super::super::pack::{Stats, StepRows};
 use super::BySmmla;
 use super::end::Factors;
 use super::{Ahead, Codes, End, LINE, MicroKernel, PanelGemm, ROUND};
-use crate::kernels::simd::{DotOp, Dots, F32s, PairDots, Shape, ends_by_rows};
+use crate::kernels::simd::{DotOp, Dots, F32s, PairDots, Part, Shape, ends_by_rows};
 use crate::quant::{MAX_STEP, PANEL_ROWS};
 
 impl DotOp for PanelGemm<'_, i8> {
@@ -35,6 +35,12 @@ impl<D: Dots> MicroKernel<i8> for ByDots<D> {
     #[inline(always)]
     fn float(self) -> D::Float {
         self.0.float()
+    }
+
+    #[inline(always)]
+    unsafe fn part<P: Part>(self, part: P) {
+        // SAFETY: the caller's contract.
+        unsafe { self.0.part(part) }
     }
 
     #[inline(always)]

@@ -2,7 +2,7 @@
 
 use super::super::pack::{Stats, StepRows};
 use super::{Ahead, Codes, End, LINE, MicroKernel, PanelGemm, ROUND};
-use crate::kernels::simd::{Shape, Tile, TileOp};
+use crate::kernels::simd::{Part, Shape, Tile, TileOp};
 use crate::quant::PANEL_ROWS;
 
 impl TileOp for PanelGemm<'_, f32> {
@@ -28,6 +28,12 @@ impl<S: Tile> MicroKernel<f32> for ByFma<S> {
     #[inline(always)]
     fn float(self) -> S {
         self.0
+    }
+
+    #[inline(always)]
+    unsafe fn part<P: Part>(self, part: P) {
+        // SAFETY: the caller's contract.
+        unsafe { self.0.part(part) }
     }
 
     #[inline(always)]

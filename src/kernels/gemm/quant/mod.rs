@@ -23,19 +23,22 @@ mod plan;
     allow(dead_code, reason = "nothing runs a kernel for a unit that is absent")
 )]
 mod smmla;
+mod tile;
 
 use codes::LINE;
 pub(super) use codes::{Codes, Int4, Int8};
 use dots::ByDots;
 use end::End;
-use plan::{Ahead, Depth, ROUND, Strip, fits, strips, tallest};
+use plan::{Ahead, Depth, ROUND, Strip, strips, tallest};
 use smmla::BySmmla;
+use tile::Tiles;
 
 use super::pack::{PackedRows, RowTile, Stats, StepRows};
 use super::stack::StackBuffer;
 use crate::exec::Columns;
-use crate::kernels::simd::{F32s, Shape, Tile};
+use crate::kernels::simd::{F32s, Part, Shape, Tile};
 use crate::quant::{Code, PANEL_ROWS, Panels};
+use std::marker::PhantomData;
 use std::ops::Range;
 
 /// Rows of x in a block: with 6144 elements of k they are 0.9 MB of int8, which leaves room for panels in an L2 of 2 MB.
@@ -72,6 +75,12 @@ pub(super) trait MicroKernel<X>: Copy {
 
     /// The token.
     fn float(self) -> Self::Float;
+
+    /// Runs a part in code compiled for the instructions of the micro-kernel.
+    ///
+    /// # Safety
+    /// As [`Part::run`].
+    unsafe fn part<P: Part>(self, part: P);
 
     /// Sums as numbers in units of x.
     fn scaled(self, sum: Self::Sum, stats: &Stats) -> <Self::Float as F32s>::V;
@@ -241,79 +250,22 @@ impl<X> PanelGemm<'_, X> {
         tiles: Range<usize>,
         strips: [[Strip; N]; G],
         depth: &Depth,
-        mut acc: *mut f32,
-        ahead: &mut Ahead,
-    ) {
-        macro_rules! tile {
-            ($height:expr, $t:expr, $strips:expr, $($m:literal)+) => {
-                match $height {
-                    $($m if const { fits(A::SHAPES, C::INT4, C::UNPACKED, $m, N) } => {
-                        self.tile::<A, C, $m, N>(a, $t, $strips, depth, acc, ahead);
-                    })+
-                    height => unreachable!("a tile of {height} rows and {N} strips"),
-                }
-            };
-        }
-        for t in tiles {
-            let RowTile { height, .. } = self.x.tiles[t];
-            for strips in strips {
-                // SAFETY: the caller's contract.
-                unsafe {
-                    tile!(height, t, strips, 1 2 3 4 6 8 12 16);
-                    acc = acc.add(height * N * A::Float::LANES);
-                }
-            }
-        }
-    }
-
-    /// Tile `t` of `M` rows against `N` strips, over some steps.
-    ///
-    /// # Safety
-    /// `acc` has `[M][N][lanes]` accumulators; the strips hold the codes of the steps.
-    #[inline(always)]
-    unsafe fn tile<A: MicroKernel<X>, C: Codes, const M: usize, const N: usize>(
-        &self,
-        a: A,
-        t: usize,
-        strips: [Strip; N],
-        depth: &Depth,
         acc: *mut f32,
         ahead: &mut Ahead,
     ) {
-        let (quant, k) = (self.w.quant(), self.w.k());
-        let (padded, step) = (quant.padded_k(k), self.x.step);
-        let minima = quant.zero_points.then_some(quant.groups(k) * PANEL_ROWS);
-        let bytes = step / C::PER_LINE * LINE;
-        let (mut x, mut codes) =
-            (self.x.at(t, depth.steps.start), (depth.steps.start - depth.origin) * bytes);
-        // Groups are whole steps, apart from a row that ends with a part of one. Counted, as a division in every step would hold up what follows it.
-        let steps_per_group = quant.group_len(k).div_ceil(step);
-        let mut scales = depth.steps.start / steps_per_group * PANEL_ROWS;
-        let mut left = steps_per_group - depth.steps.start % steps_per_group;
-        let mut rest = padded - depth.steps.start * step;
-        for _ in depth.steps.clone() {
-            let len = step.min(rest);
-            rest -= len;
-            let mut w = [strips[0].codes; N];
-            for b in 0..N {
-                // SAFETY: the strip holds the codes of this step, the caller's contract.
-                w[b] = unsafe { strips[b].codes.add(codes) };
-            }
-            let mut end = End { scales: [strips[0].scales; N], minima, stats: x.stats, acc };
-            for b in 0..N {
-                // SAFETY: the group has a scale for every row of the panel.
-                end.scales[b] = unsafe { strips[b].scales.add(scales) };
-            }
-            ahead.start(a.float());
-            // SAFETY: `x` is this step of a tile of M rows; the codes are there, the caller's contract; so are the accumulators, and
-            // the group has a scale, and a minimum if there are zero points, for every row of the panel.
-            unsafe { a.step::<C, M, N>(w, x, len, &end, ahead) };
-            (x, codes) = (self.x.next(x), codes + bytes);
-            left -= 1;
-            if left == 0 {
-                (scales, left) = (scales + PANEL_ROWS, steps_per_group);
-            }
-        }
+        // SAFETY: the caller's contract.
+        unsafe {
+            a.part(Tiles::<X, A, C, N, G> {
+                gemm: self,
+                a,
+                tiles,
+                strips,
+                depth,
+                acc,
+                ahead,
+                codes: PhantomData,
+            })
+        };
     }
 
     /// Writes the outputs of a group, those that exist.

@@ -6,7 +6,7 @@
 
 use super::{Ahead, ByDots, Codes, End, LINE, MicroKernel, ROUND};
 use crate::kernels::gemm::pack::{Stats, StepRows};
-use crate::kernels::simd::{Dots, F32s, PairDots, Shape};
+use crate::kernels::simd::{Dots, F32s, PairDots, Part, Shape};
 
 /// By SMMLA.
 #[derive(Clone, Copy)]
@@ -23,6 +23,12 @@ impl<P: PairDots> MicroKernel<i8> for BySmmla<P> {
     #[inline(always)]
     fn float(self) -> Self::Float {
         self.0.dots().float()
+    }
+
+    #[inline(always)]
+    unsafe fn part<T: Part>(self, part: T) {
+        // SAFETY: the caller's contract.
+        unsafe { self.0.part(part) }
     }
 
     #[inline(always)]

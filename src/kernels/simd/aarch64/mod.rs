@@ -12,6 +12,8 @@ use std::arch::is_aarch64_feature_detected;
 enter!(Neon, "neon", row: Op, tile: TileOp, dots: DotOp);
 enter!(NeonDot, "neon,dotprod", dots: DotOp);
 
+super::part::parts!(NeonI8mm, "neon,dotprod,i8mm");
+
 impl NeonI8mm {
     /// Runs a kernel of integer dot products by matrix products.
     pub(crate) fn dots<O: DotOp>(self, op: O) -> O::Out {
