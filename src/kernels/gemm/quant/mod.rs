@@ -264,8 +264,8 @@ impl<X> PanelGemm<'_, X> {
                 acc,
                 ahead,
                 codes: PhantomData,
-            })
-        };
+            });
+        }
     }
 
     /// Writes the outputs of a group, those that exist.
