@@ -93,7 +93,7 @@ impl Queue {
     /// Takes all of `jobs` or none.
     ///
     /// # Errors
-    /// If there is no room for all of them, or the engine no longer takes jobs.
+    /// If the queue cannot hold all of them, or the engine no longer takes jobs.
     pub(crate) fn submit(&self, jobs: Vec<Job>) -> Result<(), Refused> {
         let mut inner = self.lock();
         if matches!(inner.state, State::Draining | State::Gone) {

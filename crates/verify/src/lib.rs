@@ -181,7 +181,7 @@ fn check_model(recording: &Recording, dir: &Path) -> Result<()> {
     match needs.iter().find(|key| recording.manifest().get(key).is_some()) {
         Some(key) if !recording.has_model() => Err(Error::format(
             dir.display(),
-            format!("`{key}` is recorded, but there is no config.json of the model next to golden.json"),
+            format!("`{key}` is recorded, but no config.json of the model was found next to golden.json"),
         )),
         _ => Ok(()),
     }

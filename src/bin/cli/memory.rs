@@ -155,7 +155,7 @@ pub fn advice(need: &Need, floats: bool, kv: KvDtype) -> String {
     if floats {
         advice.push("--quantize int4 or a checkpoint that diffulex-quantize wrote");
     }
-    // Less than a tenth of the need is no help.
+    // Freeing less than a tenth of what is needed does not help.
     if need.kv >= need.total() / 10 {
         advice.push("a smaller --context");
         if kv == KvDtype::F32 {

@@ -34,7 +34,7 @@ where
     /// All queries.
     #[inline(always)]
     pub(super) fn run<S: Tile>(&self, s: S) {
-        // SAFETY: what is read and written is checked on the way.
+        // SAFETY: the part needs nothing that `tile` does not check.
         unsafe { s.part(All { s, mix: self }) }
     }
 

@@ -2,8 +2,8 @@
 //!
 //! Kernels are inlined into the functions that have the instructions of a token, loop for loop and shape for shape. Some of the compiler's
 //! passes take quadratic time over functions with thousands of loops, and what two kernels have in common is compiled twice. So the
-//! inner loop nests are parts: without them, the library takes 2.5 times as long to build. A call costs about as much as a store of all
-//! registers, so a part should work for microseconds.
+//! inner loop nests are parts: without them, the library takes 2.5 times as long to build. A part is a call, so it should not be too short: with a
+//! part for every single tile of a few steps, int4 GEMMs of 32 and 128 rows were 2 to 5 % slower.
 
 /// A part of a kernel.
 pub(crate) trait Part {
